@@ -30,7 +30,7 @@ test-needs:
 	@$(PYTHON) tools/setup.py tests
 
 test-notebooks: setup  ## the lessons: every notebook runs
-	@OMP_NUM_THREADS=1 $(BIN)/python tools/lessons.py
+	@OMP_NUM_THREADS=1 $(BIN)/nbdev-test --n-workers 2
 
 test-lab: setup
 	@if [ -d jupyter_extension/node_modules ]; then cd jupyter_extension && PATH="$(CURDIR)/$(BIN):$$PATH" jlpm test; \
