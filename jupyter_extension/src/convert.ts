@@ -1,0 +1,97 @@
+/** Between what a person types in a form and the arguments of a verb. */
+import { Json, Param } from './schema';
+
+export type Values = { [name: string]: string | boolean };
+export type Converted = { args: { [name: string]: Json }; errors: { [name: string]: string } };
+
+const isList = (type: string): boolean => /^list\b/.test(type);
+const isObject = (type: string): boolean => /^dict\b/.test(type);
+
+/** What the form shows before anything is typed. */
+export function initial(params: Param[], preset: { [name: string]: Json } = {}): Values {
+  const values: Values = {};
+  params.forEach(p => {
+    const start = p.name in preset ? preset[p.name] : p.default;
+    if (p.type === 'bool') {
+      values[p.name] = start === true;
+    } else if (start === null || start === undefined) {
+      values[p.name] = '';
+    } else if (isList(p.type) && Array.isArray(start)) {
+      values[p.name] = start.map(String).join(', ');
+    } else {
+      values[p.name] = typeof start === 'object' ? JSON.stringify(start) : String(start);
+    }
+  });
+  return values;
+}
+
+function one(text: string, type: string): Json {
+  if (type === 'int') {
+    if (!/^[+-]?\d+$/.test(text)) {
+      throw new Error('Write a whole number, like 300');
+    }
+    return Number(text);
+  }
+  if (type === 'float') {
+    const value = Number(text);
+    if (!Number.isFinite(value)) {
+      throw new Error('Write a number, like 0.001');
+    }
+    return value;
+  }
+  if (isObject(type)) {
+    let value: Json;
+    try {
+      value = JSON.parse(text) as Json;
+    } catch {
+      throw new Error('Write JSON, like {"a": 1}');
+    }
+    if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+      throw new Error('Write JSON, like {"a": 1}');
+    }
+    return value;
+  }
+  return text;
+}
+
+/** The arguments, without those left as they are by default; a sentence for each that cannot be read. */
+export function convert(params: Param[], values: Values): Converted {
+  const out: Converted = { args: {}, errors: {} };
+  params.forEach(p => {
+    const value = values[p.name];
+    if (typeof value === 'boolean') {
+      if (value !== (p.default === true) || p.required) {
+        out.args[p.name] = value;
+      }
+      return;
+    }
+    const text = (value ?? '').trim();
+    if (!text) {
+      if (p.required) {
+        out.errors[p.name] = 'Fill this in';
+      } else if (typeof p.default === 'string' && p.default) {
+        out.args[p.name] = '';
+      }
+      return;
+    }
+    const choice = p.choices.find(c => String(c) === text);
+    if (choice !== undefined) {
+      if (p.required || choice !== p.default) {
+        out.args[p.name] = choice;
+      }
+      return;
+    }
+    try {
+      const inner = p.type.replace(/^list\[?/, '').replace(/\]$/, '') || 'str';
+      const read = isList(p.type)
+        ? text.split(/[,，\n]/).map(s => s.trim()).filter(Boolean).map(s => one(s, inner))
+        : one(text, p.type);
+      if (p.required || JSON.stringify(read) !== JSON.stringify(p.default)) {
+        out.args[p.name] = read;
+      }
+    } catch (e) {
+      out.errors[p.name] = (e as Error).message;
+    }
+  });
+  return out;
+}

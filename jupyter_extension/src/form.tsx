@@ -1,0 +1,129 @@
+/** A form made from the parameters of a verb or a template. */
+import React, { useEffect, useId, useState } from 'react';
+import { Values } from './convert';
+import { Param } from './schema';
+import { Workbench } from './tokens';
+
+interface FieldProps {
+  bench: Workbench;
+  param: Param;
+  value: string | boolean;
+  error: string;
+  onChange: (value: string | boolean) => void;
+}
+
+/** A ref: free text, with what the store has offered below it. */
+function RefInput(props: FieldProps & { id: string }): JSX.Element {
+  const { bench, param } = props;
+  const [known, setKnown] = useState<string[]>([]);
+  const list = useId();
+  const kinds = param.kinds.join(',');
+  useEffect(() => {
+    let here = true;
+    const ask = kinds.split(',').map(kind => bench.api.versions({ kind, limit: 100 }));
+    Promise.all(ask).then(
+      lists => here && setKnown(lists.flatMap(l => l.items.map(v => v.ref))),
+      () => undefined
+    );
+    return () => {
+      here = false;
+    };
+  }, [bench, kinds]);
+  const kind = param.kinds[0] || 'model';
+  return (
+    <>
+      <input
+        id={props.id}
+        className="llm-input"
+        list={list}
+        value={String(props.value)}
+        placeholder={`${kind}:${bench.t('name')}@…`}
+        aria-invalid={!!props.error}
+        autoComplete="off"
+        spellCheck={false}
+        onChange={e => props.onChange(e.target.value)}
+      />
+      <datalist id={list}>
+        {known.map(ref => (
+          <option key={ref} value={ref} />
+        ))}
+      </datalist>
+    </>
+  );
+}
+
+function Input(props: FieldProps & { id: string }): JSX.Element {
+  const { param, value, id, onChange } = props;
+  if (typeof value === 'boolean') {
+    return <input id={id} type="checkbox" checked={value} onChange={e => onChange(e.target.checked)} />;
+  }
+  if (param.choices.length) {
+    return (
+      <select id={id} className="llm-input" value={value} onChange={e => onChange(e.target.value)} aria-invalid={!!props.error}>
+        {value === '' || !param.required ? <option value="">–</option> : null}
+        {param.choices.map(c => (
+          <option key={String(c)} value={String(c)}>
+            {String(c)}
+          </option>
+        ))}
+      </select>
+    );
+  }
+  if (param.kinds.length) {
+    return <RefInput {...props} />;
+  }
+  const long = param.name === 'note' || param.name === 'reason' || /^dict/.test(param.type);
+  const shared = {
+    id,
+    className: 'llm-input',
+    value,
+    spellCheck: false,
+    'aria-invalid': !!props.error,
+    onChange: (e: React.ChangeEvent<HTMLInputElement | HTMLTextAreaElement>) => onChange(e.target.value)
+  };
+  return long ? <textarea rows={2} {...shared} /> : <input type="text" inputMode={/^(int|float)/.test(param.type) ? 'decimal' : 'text'} autoComplete="off" {...shared} />;
+}
+
+function Field(props: FieldProps): JSX.Element {
+  const { bench, param } = props;
+  const id = useId();
+  const check = typeof props.value === 'boolean';
+  return (
+    <div className={`llm-field ${check ? 'llm-check' : ''}`} data-param={param.name}>
+      <label htmlFor={id}>
+        {param.name}
+        {param.required ? <span className="llm-must" title={bench.t('Needed')}> *</span> : null}
+      </label>
+      <Input {...props} id={id} />
+      {param.doc ? <div className="llm-hint">{bench.t(param.doc)}</div> : null}
+      {props.error ? (
+        <div className="llm-wrong" role="alert">
+          {bench.t(props.error)}
+        </div>
+      ) : null}
+    </div>
+  );
+}
+
+export function Form(props: {
+  bench: Workbench;
+  params: Param[];
+  values: Values;
+  errors: { [name: string]: string };
+  onChange: (values: Values) => void;
+}): JSX.Element {
+  return (
+    <div className="llm-form" data-lm-suppress-shortcuts="true">
+      {props.params.map(param => (
+        <Field
+          key={param.name}
+          bench={props.bench}
+          param={param}
+          value={props.values[param.name] ?? ''}
+          error={props.errors[param.name] ?? ''}
+          onChange={value => props.onChange({ ...props.values, [param.name]: value })}
+        />
+      ))}
+    </div>
+  );
+}

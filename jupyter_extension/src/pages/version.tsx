@@ -1,0 +1,212 @@
+/** The page of a version: what it is, its metrics, where it comes from, what happened to it, and what can be done. */
+import React, { useState } from 'react';
+import { Curves } from '../curves';
+import { VerbDialog } from '../dialog';
+import { ago, show, size } from '../format';
+import { kindIcon } from '../icons';
+import { Lineage } from '../lineage';
+import { Linked, ProblemBox, Section, Status } from '../parts';
+import { Json, Schema, Verb, VersionPage as Data } from '../schema';
+import { Table } from '../table';
+import { Workbench } from '../tokens';
+import { useLanguage, useLoaded } from '../use';
+
+/** Verbs with a button of their own, and what is written on it. */
+const BUTTONS: { [verb: string]: string } = {
+  alias: 'Set alias',
+  approve: 'Approve',
+  reject: 'Reject',
+  archive: 'Archive',
+  rollback: 'Roll back to this'
+};
+
+function Facts(props: { bench: Workbench; data: Data }): JSX.Element {
+  const { bench, data } = props;
+  const { version } = data;
+  const plain = (v: Json): boolean => v === null || typeof v !== 'object';
+  const rows: [string, Json][] = [
+    ...Object.entries(version.summary),
+    ...Object.entries(data.body).filter(([k, v]) => !(k in version.summary) && k !== 'files' && (plain(v) || JSON.stringify(v).length < 400))
+  ];
+  return (
+    <dl className="llm-facts">
+      {rows.map(([key, value]) => (
+        <React.Fragment key={key}>
+          <dt>{bench.t(key)}</dt>
+          <dd>
+            <Linked bench={bench} text={show(value)} />
+          </dd>
+        </React.Fragment>
+      ))}
+      <dt>{bench.t('digest')}</dt>
+      <dd>
+        <code>{version.digest}</code>
+      </dd>
+      <dt>{bench.t('made by')}</dt>
+      <dd>{version.made_by ? <Linked bench={bench} text={`run:${version.made_by}`} /> : '–'}</dd>
+    </dl>
+  );
+}
+
+function Actions(props: { bench: Workbench; data: Data; schema: Schema }): JSX.Element {
+  const { bench, data, schema } = props;
+  const { t } = bench;
+  const ref = data.version.ref;
+  const [verb, setVerb] = useState<Verb | null>(null);
+  const known = data.actions.map(name => schema.verbs.find(v => v.name === name)).filter((v): v is Verb => !!v);
+  const target = (v: Verb): string => (v.params.find(p => p.kinds.includes(data.version.kind)) ?? v.params.find(p => p.kinds.length) ?? v.params[0]).name;
+  const more = known.filter(v => !(v.name in BUTTONS));
+  return (
+    <div className="llm-actions">
+      {data.report ? (
+        <button className="llm-button llm-primary" data-action="report" onClick={() => bench.go.report(ref)}>
+          {t('Open report')}
+        </button>
+      ) : null}
+      {known
+        .filter(v => v.name in BUTTONS)
+        .map(v => (
+          <button key={v.name} className="llm-button" data-action={v.name} title={t(v.doc)} onClick={() => setVerb(v)}>
+            {t(BUTTONS[v.name])}
+          </button>
+        ))}
+      {more.length ? (
+        <select
+          className="llm-input llm-use"
+          value=""
+          aria-label={t('Use it')}
+          onChange={e => {
+            const picked = more.find(v => v.name === e.target.value);
+            if (picked) {
+              bench.go.form('verb', picked.name, { [target(picked)]: ref });
+            }
+          }}
+        >
+          <option value="">{t('Use it…')}</option>
+          {more.map(v => (
+            <option key={v.name} value={v.name} title={v.doc}>
+              {v.name}
+            </option>
+          ))}
+        </select>
+      ) : null}
+      {verb ? (
+        <VerbDialog
+          bench={bench}
+          verb={verb}
+          title={t(BUTTONS[verb.name])}
+          fixed={{ [target(verb)]: ref }}
+          preset={verb.name === 'approve' ? { report: show(data.body.report as Json).replace('–', '') } : {}}
+          onClose={() => setVerb(null)}
+        />
+      ) : null}
+    </div>
+  );
+}
+
+function History(props: { bench: Workbench; data: Data }): JSX.Element {
+  const { bench, data } = props;
+  const { t } = bench;
+  return (
+    <Table
+      label={t('History')}
+      rows={data.history}
+      id={e => String(e.seq)}
+      columns={[
+        { title: t('When'), cell: e => <span title={e.at}>{ago(e.at, bench.translator.language)}</span> },
+        { title: t('What'), cell: e => t(e.kind) },
+        { title: t('Which'), cell: e => <Linked bench={bench} text={e.about} /> },
+        {
+          title: t('How'),
+          cell: e =>
+            Object.entries(e.data)
+              .filter(([, v]) => v !== null && v !== '' && JSON.stringify(v).length < 200)
+              .map(([k, v]) => (
+                <span key={k} className="llm-pair">
+                  {t(k)}: <Linked bench={bench} text={show(v)} />{' '}
+                </span>
+              ))
+        }
+      ]}
+    />
+  );
+}
+
+export function VersionPage(props: { bench: Workbench; refText: string }): JSX.Element {
+  const { bench, refText } = props;
+  const { t } = bench;
+  useLanguage(bench);
+  const base = refText.split('@')[0];
+  const schema = useLoaded(bench, () => bench.api.schema(), 'schema', () => false);
+  const loaded = useLoaded(bench, () => bench.api.version(refText), refText, c => !c.about.length || c.about.some(a => a.split('@')[0] === base));
+  const data = loaded.data;
+  if (!data) {
+    return <div className="llm-page">{loaded.error ? <ProblemBox bench={bench} problem={loaded.error} onRetry={loaded.reload} /> : <p>{t('Loading…')}</p>}</div>;
+  }
+  const { version } = data;
+  const icon = kindIcon(version.kind);
+  return (
+    <div className="llm-page" data-ref={version.ref}>
+      <header className="llm-title">
+        <icon.react tag="span" className="llm-title-icon" />
+        <h1>
+          {version.name}
+          <span className="llm-tag">@{version.number}</span>
+        </h1>
+        <span className="llm-kind-name">{t(version.kind)}</span>
+        {version.aliases.map(a => (
+          <span key={a} className="llm-alias">
+            {a}
+          </span>
+        ))}
+        <Status bench={bench} status={version.status} />
+        {data.versions.length > 1 ? (
+          <select className="llm-input" value={version.ref} aria-label={t('Versions')} onChange={e => bench.go.version(e.target.value)}>
+            {data.versions.map(v => (
+              <option key={v.ref} value={v.ref}>
+                @{v.number} {v.aliases.join(' ')}
+              </option>
+            ))}
+          </select>
+        ) : null}
+      </header>
+      {loaded.error ? <ProblemBox bench={bench} problem={loaded.error} onRetry={loaded.reload} /> : null}
+      {schema.data ? <Actions bench={bench} data={data} schema={schema.data} /> : null}
+      <Section title={t('What it is')}>
+        <Facts bench={bench} data={data} />
+      </Section>
+      {data.series.length ? (
+        <Section title={t('Metrics')}>
+          <Curves series={data.series} />
+        </Section>
+      ) : null}
+      {data.lineage.nodes.length > 1 ? (
+        <Section title={t('Lineage')}>
+          <Lineage bench={bench} graph={data.lineage} here={version.ref} />
+        </Section>
+      ) : null}
+      <Section title={t('History')} count={data.history.length}>
+        <History bench={bench} data={data} />
+      </Section>
+      {data.files.length ? (
+        <Section title={t('Files')} count={data.files.length}>
+          <Table
+            label={t('Files')}
+            rows={data.files}
+            id={f => f.path}
+            columns={[
+              { title: t('Path'), cell: f => f.path },
+              { title: t('Size'), cell: f => size(f.size), numeric: true },
+              { title: 'BLAKE3', cell: f => <code title={f.blob}>{f.blob.slice(0, 16)}</code> }
+            ]}
+          />
+        </Section>
+      ) : null}
+      {data.card ? (
+        <Section title={t('Card')}>
+          <pre className="llm-card">{data.card}</pre>
+        </Section>
+      ) : null}
+    </div>
+  );
+}

@@ -1,0 +1,101 @@
+/** Small pieces that panels and pages share: what went wrong, what is not there, a status, a ref. */
+import { LabIcon } from '@jupyterlab/ui-components';
+import React from 'react';
+import { Problem } from './schema';
+import { Workbench } from './tokens';
+
+const GOOD = ['approved', 'done', 'passed', 'running', 'deployed', 'reproduced'];
+const BAD = ['failed', 'rejected', 'drifted', 'lost'];
+
+export function tone(status: string): string {
+  return GOOD.includes(status) ? 'good' : BAD.includes(status) ? 'bad' : 'plain';
+}
+
+export function Status(props: { bench: Workbench; status: string }): JSX.Element | null {
+  return props.status ? (
+    <span className={`llm-status llm-${tone(props.status)}`} data-status={props.status}>
+      {props.bench.t(props.status)}
+    </span>
+  ) : null;
+}
+
+export function ProblemBox(props: { bench: Workbench; problem: Problem; onRetry?: () => void }): JSX.Element {
+  const { bench, problem } = props;
+  return (
+    <div className="llm-problem" role="alert">
+      <div>{bench.t(problem.message)}</div>
+      {problem.next ? (
+        <div className="llm-next">
+          {bench.t('Next:')} <code>{problem.next}</code>
+        </div>
+      ) : null}
+      {props.onRetry ? (
+        <button className="llm-button" onClick={props.onRetry}>
+          {bench.t('Try again')}
+        </button>
+      ) : null}
+    </div>
+  );
+}
+
+/** Nothing is there: say so, and which command would change that. */
+export function Empty(props: { icon: LabIcon; text: string; command?: string; children?: React.ReactNode }): JSX.Element {
+  return (
+    <div className="llm-empty">
+      <props.icon.react tag="span" className="llm-empty-icon" />
+      <p>{props.text}</p>
+      {props.command ? <code>{props.command}</code> : null}
+      {props.children}
+    </div>
+  );
+}
+
+export function Section(props: { title: string; count?: number; children: React.ReactNode; className?: string }): JSX.Element {
+  return (
+    <section className={`llm-section ${props.className ?? ''}`} aria-label={props.title}>
+      <h2>
+        {props.title}
+        {props.count !== undefined ? <span className="llm-count">{props.count}</span> : null}
+      </h2>
+      {props.children}
+    </section>
+  );
+}
+
+const REF = /^(model|dataset|prompt|chain|knowledge|benchmark|report|release|deployment|policy|pool|price|template):\S+$/;
+
+/** Text, as a link where it is a ref or a run. */
+export function Linked(props: { bench: Workbench; text: string }): JSX.Element {
+  const { bench, text } = props;
+  if (REF.test(text)) {
+    return (
+      <button className="llm-link" onClick={() => bench.go.version(text)}>
+        {text}
+      </button>
+    );
+  }
+  if (text.startsWith('run:')) {
+    return (
+      <button className="llm-link" onClick={() => bench.go.run(text.slice(4))}>
+        {text}
+      </button>
+    );
+  }
+  return <>{text}</>;
+}
+
+export function Bar(props: { value: number | null; label: string }): JSX.Element {
+  const percent = props.value === null ? undefined : Math.round(Math.min(1, Math.max(0, props.value)) * 100);
+  return (
+    <div
+      className={`llm-bar ${percent === undefined ? 'llm-waiting' : ''}`}
+      role="progressbar"
+      aria-label={props.label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={percent}
+    >
+      <div style={{ width: `${percent ?? 30}%` }} />
+    </div>
+  );
+}

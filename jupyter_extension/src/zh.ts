@@ -1,0 +1,2 @@
+/** Chinese, by the English sentence. */
+export const zh: { [text: string]: string } = {};
