@@ -251,6 +251,7 @@ def choose_kernel(
     enough = [k for k in known if k['gpu'] >= gpu and k['memory'] >= memory]
     there = '; '.join(f"{k['name']} ({k['gpu']} GPU, {k['memory']/1e9:.0f} GB)" for k in known) or 'none'
     if want and not any(k['name'] == want for k in known): raise Invalid(f'There is no kernel {ascii(want)[:64]}.{nearest(str(want)[:64], [k["name"] for k in known])} Kernels: {there}')
-    fit = [k['name'] for k in enough if not want or k['name'] == want] or [k['name'] for k in enough if k['language'] == 'python']
+    least = sorted((k for k in enough if k['language'] == 'python'), key=lambda k: (k['gpu'], k['memory'], k['name']))
+    fit = [k['name'] for k in enough if k['name'] == want] or [k['name'] for k in least]
     if not fit: raise Invalid(f'This run needs {gpu} GPU and {memory/1e9:.0f} GB, and no kernel has that. Kernels: {there}. Add one with: jupyter kernelspec install')
     return fit[0]
