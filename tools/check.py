@@ -184,7 +184,7 @@ def load_all() -> list[str]:
     "Import every module of the package; what cannot be imported is a problem"
     bad = []
     sys.path.insert(0, str(ROOT))
-    for name, f in modules():
+    for name, _ in modules():
         if name.startswith('migrations'): continue
         try: importlib.import_module(f'llmops.{name}' if name else 'llmops')
         except Exception as e: bad.append(f'llmops.{name} cannot be imported: {type(e).__name__}: {e}')

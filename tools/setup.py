@@ -177,7 +177,7 @@ def lock_name(name: str) -> str:
 def make_env(name: str, uv: Path, python: Path, opts: list[str], env: dict) -> None:
     "One environment from its lock file, in a folder of its own"
     venv, lock = ROOT/(f'.venv-{name}' if name else '.venv'), ROOT/lock_name(name)
-    mark = fingerprint(lock, str(python))
+    mark = env_mark(name)
     stamp = venv/'.lock-stamp'
     if fresh(stamp, mark) and (venv/'bin/python').exists(): return
     if not (venv/'bin/python').exists(): new_venv(venv, python)
@@ -200,7 +200,7 @@ def overrides(name: str, f: Path) -> list:
 def install_package(uv: Path, opts: list[str], env: dict) -> None:
     "This checkout as an editable install; its dependencies are the lock's business"
     stamp, venv = ROOT/'.venv/.package-stamp', ROOT/'.venv'
-    mark = fingerprint(ROOT/'pyproject.toml', ROOT/'tools/hatch_build.py', ROOT/'jupyter_extension/jupyter-config', str(ROOT))
+    mark = package_mark()
     if fresh(stamp, mark): return
     sh(uv, 'pip', 'install', '--python', venv/'bin/python', '--no-deps', '--no-build-isolation', '-e', ROOT, *opts,
        env={**env, 'PATH': f'{venv/"bin"}:{env["PATH"]}'}, why='installing this package')
@@ -228,8 +228,7 @@ def build_lab(env: dict) -> bool:
     "Build jupyter_extension into llmops/labextension and link it into .venv"
     ext, out, stamp = ROOT/'jupyter_extension', ROOT/'llmops/labextension', ROOT/'.venv/.lab-stamp'
     if not (ext/'package.json').exists(): return False
-    sources = [p for p in (ext/n for n in ('src', 'style', 'schema', 'package.json', 'tsconfig.json', 'yarn.lock', '.yarnrc.yml')) if p.exists()]
-    mark = fingerprint(*sources)
+    mark = lab_mark()
     built = (out/'package.json').exists()
     if not (built and fresh(stamp, mark)):
         if node_major() < 20:
@@ -292,20 +291,47 @@ def make_locks(uv: Path, opts: list[str], env: dict) -> None:
     "Resolve all environments anew, keeping the versions that still fit; no host and no local build tag is written"
     for name, wants in {'': None, **ENVS}.items():
         lock, source, draft = ROOT/lock_name(name), ROOT/'pyproject.toml', ROOT/f'.{lock_name(name)}.draft'
-        if lock.exists() and not os.environ.get('UPGRADE'): shutil.copy(lock, draft)
+        if lock.exists() and not os.environ.get('UPGRADE'):      # torch is left out: its build is chosen where it is installed
+            draft.write_text(''.join(line for line in lock.read_text().splitlines(True) if not line.startswith('torch==')))
         if wants:
             source = draft.with_suffix('.in')
             source.write_text('\n'.join(wants) + '\n')
         try:
             sh(uv, 'pip', 'compile', source, '-o', draft, *([] if wants else ['--all-extras']), '--python-version', OLDEST,
-               '--no-header', '--no-annotate', '-q', *overrides(name, draft.with_suffix('.never')), *opts, env=env, why=f'resolving {lock.name}')
+               '--no-header', '--no-annotate', '-q', *overrides(name, draft.with_suffix('.never')), *opts, *torch_options(opts), env=env, why=f'resolving {lock.name}')
             lines = [re.sub(r'(==[\w.]+)\+[\w.]+', r'\1', line) for line in draft.read_text().splitlines() if line and line[0] not in '#-']
         finally:
             for f in (draft, draft.with_suffix('.in'), draft.with_suffix('.never')): f.unlink(missing_ok=True)
+        if any(line.startswith('nvidia-') for line in lines): raise Missing(f'{lock.name} would hold CUDA packages: give pip a find-links folder with torch {TORCH} for the CPU')
         what = ', '.join(wants) if wants else 'pyproject.toml with all extras'
         lock.write_text(f'# {what}: resolved for Python {OLDEST} and newer 3.11 on Linux. Made by `make lock`; UPGRADE=1 takes newer versions.\n'
                         + '\n'.join(lines) + '\n')
         say(f'{lock.name}: {len(lines)} packages', '✓')
+
+
+# --- Is there anything to do? ----------------------------------------------------------------------------------------
+
+def env_mark(name: str) -> str:
+    return fingerprint(ROOT/lock_name(name), name)
+
+
+def package_mark() -> str:
+    return fingerprint(ROOT/'pyproject.toml', ROOT/'tools/hatch_build.py', ROOT/'jupyter_extension/jupyter-config', str(ROOT))
+
+
+def lab_mark() -> str:
+    names = ('src', 'style', 'schema', 'package.json', 'tsconfig.json', 'yarn.lock', '.yarnrc.yml')
+    return fingerprint(*[p for p in (ROOT/'jupyter_extension'/n for n in names) if p.exists()])
+
+
+def todo(phoenix: bool, lab: bool) -> bool:
+    "Quick: does anything differ from what was set up?"
+    want = [(ROOT/'.venv/.lock-stamp', env_mark('')), (ROOT/'.venv/.package-stamp', package_mark())]
+    if phoenix: want.append((ROOT/'.venv-phoenix/.lock-stamp', env_mark('phoenix')))
+    if lab and (ROOT/'jupyter_extension/package.json').exists():
+        if not (ROOT/'llmops/labextension/package.json').exists(): return True
+        want.append((ROOT/'.venv/.lab-stamp', lab_mark()))
+    return not all(fresh(stamp, mark) for stamp, mark in want)
 
 
 # --- The parts together ----------------------------------------------------------------------------------------------
@@ -317,6 +343,7 @@ def main(argv: list[str] | None = None) -> None:
     p.add_argument('--no-lab', action='store_true', help='leave out the Lab extension')
     a = p.parse_args(argv)
     if a.what == 'tests': return test_needs()
+    if a.what == 'all' and not todo(phoenix=not a.no_phoenix, lab=not a.no_lab): return
     python = find_python()
     if not (ROOT/'.venv/bin/python').exists(): new_venv(ROOT/'.venv', python)
     uv = get_uv(python)
