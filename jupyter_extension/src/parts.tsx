@@ -1,7 +1,7 @@
 /** Small pieces that panels and pages share: what went wrong, what is not there, a status, a ref. */
 import { LabIcon } from '@jupyterlab/ui-components';
 import React from 'react';
-import { Problem } from './schema';
+import { KINDS, Problem } from './schema';
 import { Workbench } from './tokens';
 
 const GOOD = ['approved', 'done', 'passed', 'running', 'deployed', 'reproduced'];
@@ -62,7 +62,7 @@ export function Section(props: { title: string; count?: number; children: React.
   );
 }
 
-const REF = /^(model|dataset|prompt|chain|knowledge|benchmark|report|release|deployment|policy|pool|price|template):\S+$/;
+const REF = new RegExp(`^(${KINDS.join('|')}):\S+$`);
 
 /** Text, as a link where it is a ref or a run. */
 export function Linked(props: { bench: Workbench; text: string }): JSX.Element {
