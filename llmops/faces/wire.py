@@ -18,12 +18,13 @@ from ..core import KINDS, Failed
 class Param(TypedDict):
     "A parameter of a verb, a view or a template"
     name:str
-    type:str # As in Python: str, int, float, bool, dict, list[str]
+    type:str # int float bool str path ref json choice
     doc:str
     default:Any
     required:bool
-    choices:list[Any] # The only values, if any
-    kinds:list[str] # Kinds of version, if it takes a ref
+    choices:list[Any] # Of a choice
+    kind:str # Of a ref; empty: any
+    many:bool # A list of these?
 
 class Verb(TypedDict):
     "A function that makes a run"
@@ -121,7 +122,11 @@ class VersionPage(TypedDict):
     series:list[Series]
     versions:list[VersionRow] # Of the same name
     actions:list[str] # Verbs that take it
-    report:bool # Is there a page to open
+    page:bool # Is there a page to open, such as a report's
+    reports:list[str] # Reports that are about it, newest first
+    subjects:list[str] # What it is about, if it is a report
+    rollback:list[str] # Names that can go back, such as model:chat@prod
+    proven:list[str] # Where they can go back to
 
 class RunRow(TypedDict):
     "A run in a list"
@@ -159,6 +164,7 @@ class RunPage(TypedDict):
     cells:list[CellRow]
     series:list[Series]
     error:str
+    page:str # Ref or run whose page there is to open
     can_stop:bool
 
 class Started(TypedDict):
