@@ -24,9 +24,9 @@ class Trainer(Protocol):
 
 @runtime_checkable
 class LLM(Protocol):
-    "Answers chats with a model in a folder"
-    def generate(self, model:Path, chats:list[list[dict]], **options:Any)->Iterator[dict]:
-        "One `{index, text, token_ids, prompt_ids}` for each chat, in any order"
+    "Answers prompts with a model in a folder"
+    def answer(self, model:Path, prompts:list, **options:Any)->Iterator[dict]:
+        "One `{text, token_ids, prompt_ids, finish_reason}` for each prompt (text or messages), in order; greedy by default"
 
 @runtime_checkable
 class Server(Protocol):
@@ -43,11 +43,11 @@ class Server(Protocol):
 class Runner(Protocol):
     "Runs a notebook somewhere; Ray, Slurm and Kubernetes implement the same three methods"
     def start(self, job:dict)->dict:
-        "Start a job and return where it runs"
+        "Start a job `{command, folder, cwd, env, needs}` and return where it runs"
     def status(self, where:dict)->str:
-        "`running` or `gone`; how it ended is in the run's own record"
-    def stop(self, where:dict)->None:
-        "Ask it to stop"
+        "`running`, `gone` or `elsewhere`; how it ended is in the run's own record"
+    def stop(self, where:dict, force:bool=False)->bool:
+        "Ask it to stop, or end it"
 
 @runtime_checkable
 class Sink(Protocol):
@@ -55,7 +55,7 @@ class Sink(Protocol):
     def open(self, run:str, config:dict, folder:Path)->Any:
         "Begin; returns a handle"
     def log(self, handle:Any, row:dict)->None:
-        "Take one row without making the caller wait"
+        "Take one row, without making the caller wait"
     def close(self, handle:Any)->dict:
         "Finish; returns where the metrics are"
 

@@ -73,9 +73,12 @@ class Spec:
     def params(self)->dict[str, Param]:
         "Parameters that a user gives, by name"
         from fastcore.docments import docments
-        docs, hints = docments(self.fn), typing.get_type_hints(self.fn, include_extras=True)
+        docs = docments(self.fn)
         ps = list(inspect.signature(self.fn).parameters.values())[1:]
-        return {p.name: _param(p, hints.get(p.name, str), ' '.join((docs.get(p.name) or '').split())) for p in ps}
+        def hint(p:inspect.Parameter)->Any:
+            if p.annotation is inspect.Parameter.empty: return str
+            return eval(p.annotation, self.fn.__globals__) if isinstance(p.annotation, str) else p.annotation
+        return {p.name: _param(p, hint(p), ' '.join((docs.get(p.name) or '').split())) for p in ps}
 
     def row(self)->dict:
         "As JSON, for forms and routes"
@@ -392,6 +395,7 @@ def call(
               parent=parent or os.environ.get('LLMOPS_RUN', ''), progress=progress)
     if spec.instant: return _instant(run, got)
     same = _same(spec, plain, got)
+    reuse = (reuse or os.environ.get('LLMOPS_REUSE') == '1') and spec.writes not in ('', 'deployment') # A server may be gone since
     if reuse and (old := store.state(f'same:{same}', 'done')) and (r := _reused(store, old)) is not None: return r[0]
     run.record = dict(id=run.id, verb=name, status='running', args=shown, reads={k: dict(ref=str(v.ref), digest=v.digest) for k, v in reads.items()},
                       writes=[], by=run.by, parent=run.parent, started=now(), ended=None, same=same, pid=os.getpid(), pid_started=proc_started(os.getpid()),
