@@ -146,7 +146,7 @@ def scratch_model(
                          "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}")
     torch.manual_seed(seed)
     m = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=16, intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=True, eos_token_id=2, pad_token_id=0, bos_token_id=None))
+        head_dim=32, intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=True, eos_token_id=2, pad_token_id=0, bos_token_id=None))
     for p in m.parameters(): p.data.normal_(0, 0.3)
     m.save_pretrained(folder)
     tok.save_pretrained(folder)

@@ -261,11 +261,15 @@ class TransformersServer:
         cmd = [sys.executable, '-m', 'llmops.engines.transformers_server', '--model', str(model), '--name', name, '--port', str(port), '--ready', str(ready)]
         for k, v in options.items(): cmd += [f"--{k.replace('_', '-')}", str(v)]
         env = process.clean_env(LLMOPS_SERVER_KEY_FILE=str(key_file))
-        where = process.spawn(cmd, env, log) | dict(engine=self.name, name=name, url='', key_file=str(key_file), log=str(log))
-        process.wait_until(lambda: ready.exists() and ready.read_text().isdigit(), where, wait)
-        where['url'] = f'http://127.0.0.1:{ready.read_text()}'
-        process.wait_until(lambda: process.healthy(where), where, 30)
-        return where
+        where = process.note(process.spawn(cmd, env, log) | dict(engine=self.name, name=name, url='', key_file=str(key_file), log=str(log)))
+        try:
+            process.wait_until(lambda: ready.exists() and ready.read_text().isdigit(), where, wait)
+            where['url'] = f'http://127.0.0.1:{ready.read_text()}'
+            process.wait_until(lambda: process.healthy(where), where, 30)
+        except BaseException:
+            self.stop(where)
+            raise
+        return process.note(where)
 
     def alive(self,
         where:dict, # What `start` gave
@@ -278,7 +282,7 @@ class TransformersServer:
     )->None:
         "Stop the server and take its key away"
         process.kill(where)
-        Path(where['key_file']).unlink(missing_ok=True)
+        process.forget(where)
 
 # %% ../../nbs/engines/transformers_server.ipynb #1704293c
 if __name__ == '__main__': main()

@@ -84,8 +84,12 @@ class VllmServer:
         env = process.clean_env(VLLM_API_KEY=process.new_key(key_file), VLLM_NO_USAGE_STATS='1', VLLM_DO_NOT_TRACK='1')
         if cpu: env |= dict(VLLM_CPU_KVCACHE_SPACE=str(cache_gb), VLLM_CPU_OMP_THREADS_BIND='nobind')
         if threads: env |= dict(OMP_NUM_THREADS=str(threads))
-        where = process.spawn(cmd, env, log) | dict(engine=self.name, version=version, name=name, url=f'http://127.0.0.1:{port}', key_file=str(key_file), log=str(log))
-        process.wait_until(lambda: process.healthy(where), where, wait)
+        where = process.note(process.spawn(cmd, env, log) | dict(engine=self.name, version=version, name=name, url=f'http://127.0.0.1:{port}',
+                                                                 key_file=str(key_file), log=str(log)))
+        try: process.wait_until(lambda: process.healthy(where), where, wait)
+        except BaseException:
+            self.stop(where)
+            raise
         return where
 
     def alive(self,
@@ -99,4 +103,4 @@ class VllmServer:
     )->None:
         "Stop the server and its workers and take its key away"
         process.kill(where, 20)
-        Path(where['key_file']).unlink(missing_ok=True)
+        process.forget(where)
