@@ -135,6 +135,11 @@ class Kernel:
         killer.daemon = True
         killer.start()
 
+    def bye(self)->None:
+        "Ask the kernel to end, without waiting for it"
+        from jupyter_core.utils import run_sync
+        if self.ready and not self.reason: run_sync(self.km.request_shutdown)()
+
     def close(self)->None:
         "End the kernel and whatever it left running in its group"
         from jupyter_core.utils import run_sync
@@ -283,7 +288,7 @@ def _saver(book:Any, path:str|None, every:float)->Callable:
 def import_lightly(
 )->None:
     "Import papermill without the optional packages that a local run never needs"
-    needless = [m for m in ('rfc3987_syntax', 'rfc3987', 'pyarrow.fs', 'gcsfs', 'boto3', 'github', 'isoduration', 'fqdn')
+    needless = [m for m in ('rfc3987_syntax', 'rfc3987', 'rfc3986_validator', 'pyarrow.fs', 'gcsfs', 'boto3', 'github', 'isoduration', 'fqdn')
                 if m not in sys.modules]
     for m in needless: sys.modules[m] = None # type: ignore[assignment]
     try: import papermill.execute

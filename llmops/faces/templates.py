@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['template_folders', 'find_template', 'Parameter', 'plain', 'read_parameters', 'check_parameters', 'text', 'cells_of',
            'notebook_digest', 'read_notebook', 'TemplateFile', 'read_template', 'all_templates', 'size', 'this_machine',
-           'kernels', 'choose_kernel']
+           'kernels', 'has_kernel', 'choose_kernel']
 
 # %% ../../nbs/faces/templates.ipynb #30ff5cbc
 import ast, io, json, keyword, os, re, tokenize
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core import Invalid, NotFound, canonical, check_name, digest, nearest
+from ..core import KINDS, Invalid, NotFound, canonical, check_name, digest, nearest
 
 # %% ../../nbs/faces/templates.ipynb #d58b551c
 def template_folders(
@@ -50,6 +50,13 @@ class Parameter:
     help:str = '' # The comment behind it
     choices:tuple = () # The only values, if any
     optional:bool = False # May it be None
+
+    def row(self)->dict:
+        "As a form wants it; a default like `model:chat` asks for a ref of that kind"
+        kind, colon, _ = self.default.partition(':') if isinstance(self.default, str) else ('', '', '')
+        ref = bool(colon) and kind in KINDS
+        shown = 'ref' if ref else 'choice' if self.choices else 'json' if self.type in ('list', 'dict') else self.type
+        return dict(name=self.name, type=shown, doc=self.help, default=self.default, required=False, choices=list(self.choices), kind=kind if ref else '', many=False)
 
 _plain = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 _types = dict(str=str, int=int, float=float, bool=bool, list=list, dict=dict)
@@ -186,8 +193,7 @@ class TemplateFile:
         return ' '.join(lines)
     def row(self)->dict:
         "The fields that a list of templates has"
-        return dict(name=self.name, title=self.title, about=self.about, needs=self.needs, digest=self.digest,
-                    parameters=[{**asdict(p), 'choices': list(p.choices)} for p in self.parameters])
+        return dict(name=self.name, title=self.title, doc=self.about, needs=self.needs, digest=self.digest, params=[p.row() for p in self.parameters])
 
 # %% ../../nbs/faces/templates.ipynb #9469a66b
 def read_template(
@@ -241,6 +247,13 @@ def kernels(
         has = {**here, **k['spec'].get('metadata', {}).get('llmops', {})}
         out.append(dict(name=name, title=k['spec'].get('display_name', name), language=k['spec'].get('language', ''), gpu=has['gpu'], memory=size(has['memory'])))
     return out
+
+def has_kernel(
+    name:str, # Of a kernelspec
+)->bool: # Is it installed here
+    "Look for a kernel without importing Jupyter's machinery"
+    from jupyter_core.paths import jupyter_path
+    return bool(re.fullmatch(r'[A-Za-z0-9._-]+', name)) and any((Path(d)/name/'kernel.json').is_file() for d in jupyter_path('kernels'))
 
 def choose_kernel(
     needs:dict, # kernel, gpu, memory
