@@ -191,27 +191,20 @@ def load_all() -> list[str]:
     return bad
 
 
-def undocumented(what: str, f: Callable, skip: tuple[str, ...] = ('run', 'store', 'self', 'cls')) -> list[str]:
-    "A function without a docstring, or with a parameter that no comment explains"
-    bad = [] if (inspect.getdoc(f) or '').strip() else [f'{what} has no docstring']
-    from fastcore.docments import docments
-    try: docs = docments(f)
-    except (OSError, TypeError): return bad
-    return bad + [f'{what}: parameter {p} has no comment' for p in inspect.signature(f).parameters if p not in skip and not docs.get(p)]
-
-
 @check('every verb, view, port and event kind is documented, with its parameters', 'write the docstring or the trailing comment in its notebook')
 def documented() -> list[str]:
     if bad := load_all(): return bad
     from llmops import core, ports, verbs
-    for name, v in sorted(verbs.VERBS.items()): bad += undocumented(f'verb {name}', getattr(v, 'fn', v))
-    for name, v in sorted(verbs.VIEWS.items()): bad += undocumented(f'view {name}', getattr(v, 'fn', v))
+    verbs.load_all()
+    for what, specs in (('verb', verbs.VERBS), ('view', verbs.VIEWS)):
+        for name, spec in sorted(specs.items()):
+            if not spec.doc: bad.append(f'{what} {name} has no docstring')
+            bad += [f'{what} {name}: parameter {p.name} has no comment' for p in spec.params.values() if not p.doc]
     for name, port in sorted(ports.PORTS.items()):
         if not (port.__doc__ or '').strip(): bad.append(f'port {name} has no docstring')
-        for m, f in vars(port).items():
-            if inspect.isfunction(f) and not m.startswith('_') and not (f.__doc__ or '').strip(): bad.append(f'port {name}: method {m} has no docstring')
-    for name, kind in sorted(core.EVENTS.items()):
-        if not kind.doc.strip(): bad.append(f'event kind {name} has no sentence')
+        bad += [f'port {name}: method {m} has no docstring' for m, f in vars(port).items()
+                if inspect.isfunction(f) and not m.startswith('_') and not (f.__doc__ or '').strip()]
+    bad += [f'event kind {name} has no sentence' for name, kind in sorted(core.EVENTS.items()) if not kind.doc.strip()]
     public = {n: getattr(sys.modules[f'llmops.{m}'], n, None) for m, _ in modules() if m and f'llmops.{m}' in sys.modules
               for n in getattr(sys.modules[f'llmops.{m}'], '__all__', [])}
     return bad + [f'{n} has no docstring' for n, o in sorted(public.items())
@@ -236,18 +229,59 @@ def helped() -> list[str]:
 
 @check('schema.ts is what Python generates', '.venv/bin/python -m llmops.faces.server > jupyter_extension/src/schema.ts')
 def schema() -> list[str]:
-    if bad := load_all(): return bad
-    from llmops.faces import server
-    f = ROOT/'jupyter_extension/src/schema.ts'
-    if not f.exists(): return ['jupyter_extension/src/schema.ts is missing']
-    return [] if f.read_text() == server.schema_ts() else ['jupyter_extension/src/schema.ts differs']
+    r = subprocess.run([sys.executable, '-m', 'llmops.faces.server', '--check', str(ROOT/'jupyter_extension/src/schema.ts')], capture_output=True, text=True)
+    return (r.stderr.strip() or 'it differs').splitlines()[-1:] if r.returncode else []
 
 
-@check("every template's parameters are the ones its verbs know", 'change the cell tagged `parameters`, or the verb')
+@check("every template's parameters are known to the verbs that it calls, and it is short",
+       'change the cell tagged `parameters`, the call, or the verb')
 def templates() -> list[str]:
-    if bad := load_all(): return bad
-    from llmops.faces import notebook
-    return list(notebook.check_templates(ROOT/'templates'))
+    from llmops import verbs
+    from llmops.faces import templates as t
+    verbs.load_all()
+    known, bad, found = {**verbs.VERBS, **verbs.VIEWS}, [], sorted((ROOT/'templates').glob('*.ipynb'))
+    for path in found:
+        name = path.name
+        try: tpl = t.read_template(str(path))
+        except Exception as e:
+            bad.append(f'{name}: {e}')
+            continue
+        cells = [c for c in tpl.nb['cells'] if c['cell_type'] == 'code']
+        if len(cells) > 12: bad.append(f'{name} has {len(cells)} code cells, a dozen is enough')
+        if not tpl.about: bad.append(f'{name}: the first cell lacks a line "> what it does"')
+        bad += [f'{name}: parameter {p.name} has no comment' for p in tpl.parameters if not p.help]
+        if any(c.get('outputs') or c.get('execution_count') for c in cells): bad.append(f'{name} holds outputs')
+        used, types = set(), {p.name: p for p in tpl.parameters}
+        for c in cells:
+            if 'parameters' in c.get('metadata', {}).get('tags', []): continue
+            try: tree = ast.parse(''.join(c['source']))
+            except SyntaxError as e:
+                bad.append(f'{name}: {e}')
+                continue
+            for n in ast.walk(tree):
+                if isinstance(n, ast.Name): used.add(n.id)
+                if isinstance(n, ast.FunctionDef | ast.ClassDef): bad.append(f'{name} defines {n.name}: templates call verbs')
+                if not (isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name) and n.func.value.id == 'ws'): continue
+                spec = known.get(n.func.attr)
+                if spec is None:
+                    if not hasattr(verbs.Workspace, n.func.attr): bad.append(f'{name} calls ws.{n.func.attr}, which is neither verb nor view')
+                    continue
+                for k in n.keywords:
+                    if k.arg is None: continue
+                    want = spec.params.get(k.arg)
+                    if want is None: bad.append(f'{name}: ws.{n.func.attr} has no parameter {k.arg}')
+                    elif isinstance(k.value, ast.Name) and (have := types.get(k.value.id)) and not fits(have, want):
+                        bad.append(f'{name}: parameter {have.name} is {have.type}, ws.{n.func.attr} wants {want.type} for {k.arg}')
+        bad += [f'{name}: parameter {p} is not used' for p in types if p not in used]
+    return bad if found else ['there are no templates']
+
+
+def fits(have, want) -> bool:
+    "May a template's parameter go where a verb's parameter is?"
+    if want.type == 'json': return True
+    if want.many: return have.type in ('list', 'str')
+    if want.type == 'choice': return have.type == 'str' and (not have.choices or set(have.choices) <= set(want.choices))
+    return have.type == ('str' if want.type in ('ref', 'path') else want.type) or (have.type, want.type) == ('int', 'float')
 
 
 # --- Cost of starting ------------------------------------------------------------------------------------------------
