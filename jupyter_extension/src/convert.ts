@@ -4,19 +4,16 @@ import { Json, Param } from './schema';
 export type Values = { [name: string]: string | boolean };
 export type Converted = { args: { [name: string]: Json }; errors: { [name: string]: string } };
 
-const isList = (type: string): boolean => /^list\b/.test(type);
-const isObject = (type: string): boolean => /^dict\b/.test(type);
-
 /** What the form shows before anything is typed. */
 export function initial(params: Param[], preset: { [name: string]: Json } = {}): Values {
   const values: Values = {};
   params.forEach(p => {
     const start = p.name in preset ? preset[p.name] : p.default;
-    if (p.type === 'bool') {
+    if (p.type === 'bool' && !p.many) {
       values[p.name] = start === true;
     } else if (start === null || start === undefined) {
       values[p.name] = '';
-    } else if (isList(p.type) && Array.isArray(start)) {
+    } else if (p.many && Array.isArray(start)) {
       values[p.name] = start.map(String).join(', ');
     } else {
       values[p.name] = typeof start === 'object' ? JSON.stringify(start) : String(start);
@@ -39,17 +36,12 @@ function one(text: string, type: string): Json {
     }
     return value;
   }
-  if (isObject(type)) {
-    let value: Json;
+  if (type === 'json') {
     try {
-      value = JSON.parse(text) as Json;
+      return JSON.parse(text) as Json;
     } catch {
       throw new Error('Write JSON, like {"a": 1}');
     }
-    if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-      throw new Error('Write JSON, like {"a": 1}');
-    }
-    return value;
   }
   return text;
 }
@@ -82,9 +74,8 @@ export function convert(params: Param[], values: Values): Converted {
       return;
     }
     try {
-      const inner = p.type.replace(/^list\[?/, '').replace(/\]$/, '') || 'str';
-      const read = isList(p.type)
-        ? text.split(/[,，\n]/).map(s => s.trim()).filter(Boolean).map(s => one(s, inner))
+      const read = p.many
+        ? text.split(/[,，\n]/).map(s => s.trim()).filter(Boolean).map(s => one(s, p.type))
         : one(text, p.type);
       if (p.required || JSON.stringify(read) !== JSON.stringify(p.default)) {
         out.args[p.name] = read;

@@ -17,19 +17,17 @@ function RefInput(props: FieldProps & { id: string }): JSX.Element {
   const { bench, param } = props;
   const [known, setKnown] = useState<string[]>([]);
   const list = useId();
-  const kinds = param.kinds.join(',');
+  const { kind } = param;
   useEffect(() => {
     let here = true;
-    const ask = kinds.split(',').map(kind => bench.api.versions({ kind, limit: 100 }));
-    Promise.all(ask).then(
-      lists => here && setKnown(lists.flatMap(l => l.items.map(v => v.ref))),
+    bench.api.versions({ kind, limit: 100 }).then(
+      list => here && setKnown(list.items.map(v => v.ref)),
       () => undefined
     );
     return () => {
       here = false;
     };
-  }, [bench, kinds]);
-  const kind = param.kinds[0] || 'model';
+  }, [bench, kind]);
   return (
     <>
       <input
@@ -37,7 +35,7 @@ function RefInput(props: FieldProps & { id: string }): JSX.Element {
         className="llm-input"
         list={list}
         value={String(props.value)}
-        placeholder={`${kind}:${bench.t('name')}@…`}
+        placeholder={`${kind || 'model'}:${bench.t('name')}@…`}
         aria-invalid={!!props.error}
         autoComplete="off"
         spellCheck={false}
@@ -69,10 +67,10 @@ function Input(props: FieldProps & { id: string }): JSX.Element {
       </select>
     );
   }
-  if (param.kinds.length) {
+  if (param.type === 'ref') {
     return <RefInput {...props} />;
   }
-  const long = param.name === 'note' || param.name === 'reason' || /^dict/.test(param.type);
+  const long = param.name === 'note' || param.name === 'reason' || param.type === 'json';
   const shared = {
     id,
     className: 'llm-input',
@@ -81,7 +79,7 @@ function Input(props: FieldProps & { id: string }): JSX.Element {
     'aria-invalid': !!props.error,
     onChange: (e: React.ChangeEvent<HTMLInputElement | HTMLTextAreaElement>) => onChange(e.target.value)
   };
-  return long ? <textarea rows={2} {...shared} /> : <input type="text" inputMode={/^(int|float)/.test(param.type) ? 'decimal' : 'text'} autoComplete="off" {...shared} />;
+  return long ? <textarea rows={2} {...shared} /> : <input type="text" inputMode={(param.type === 'int' || param.type === 'float') ? 'decimal' : 'text'} autoComplete="off" {...shared} />;
 }
 
 function Field(props: FieldProps): JSX.Element {

@@ -12,7 +12,8 @@ export interface Param {
   default: Json;
   required: boolean;
   choices: Json[];
-  kinds: string[];
+  kind: string;
+  many: boolean;
 }
 
 /** A function that makes a run */
@@ -122,7 +123,11 @@ export interface VersionPage {
   series: Series[];
   versions: VersionRow[];
   actions: string[];
-  report: boolean;
+  page: boolean;
+  reports: string[];
+  subjects: string[];
+  rollback: string[];
+  proven: string[];
 }
 
 /** A run in a list */
@@ -164,6 +169,7 @@ export interface RunPage {
   cells: CellRow[];
   series: Series[];
   error: string;
+  page: string;
   can_stop: boolean;
 }
 

@@ -25,7 +25,8 @@ const param = (over: Partial<Param>): Param => ({
   default: null,
   required: false,
   choices: [],
-  kinds: [],
+  kind: '',
+  many: false,
   ...over
 });
 
@@ -67,14 +68,14 @@ test('the language follows our setting, then Lab, then the browser', () => {
 
 test('a form gives typed arguments and leaves out what is as by default', () => {
   const params = [
-    param({ name: 'model', required: true, kinds: ['model'] }),
+    param({ name: 'model', required: true, type: 'ref', kind: 'model' }),
     param({ name: 'steps', type: 'int', default: 300 }),
     param({ name: 'rate', type: 'float', default: 0.001 }),
-    param({ name: 'method', choices: ['full', 'lora'], default: 'full' }),
-    param({ name: 'bits', type: 'int', choices: [4, 8], default: 4 }),
+    param({ name: 'method', type: 'choice', choices: ['full', 'lora'], default: 'full' }),
+    param({ name: 'bits', type: 'choice', choices: [4, 8], default: 4 }),
     param({ name: 'dry', type: 'bool', default: false }),
-    param({ name: 'data', type: 'list[str]', default: [] }),
-    param({ name: 'options', type: 'dict', default: {} }),
+    param({ name: 'data', many: true, default: [] }),
+    param({ name: 'options', type: 'json', default: {} }),
     param({ name: 'out', default: 'chat' })
   ];
   const start = initial(params, { model: 'model:a@1' });
@@ -91,9 +92,9 @@ test('a form says in a sentence what cannot be read', () => {
     param({ name: 'model', required: true }),
     param({ name: 'steps', type: 'int', default: 1 }),
     param({ name: 'rate', type: 'float', default: 1 }),
-    param({ name: 'options', type: 'dict' })
+    param({ name: 'options', type: 'json' })
   ];
-  const { args, errors } = convert(params, { model: '  ', steps: '2.5', rate: 'Infinity', options: '[1]' });
+  const { args, errors } = convert(params, { model: '  ', steps: '2.5', rate: 'Infinity', options: '[1' });
   assert.deepEqual(args, {});
   assert.deepEqual(Object.keys(errors), ['model', 'steps', 'rate', 'options']);
 });

@@ -70,7 +70,7 @@ def run_row(
     p, status = progress or {}, run_status(record)
     step, total = p.get('step'), p.get('total')
     part = min(1., step/total) if isinstance(step, (int, float)) and isinstance(total, (int, float)) and total else None
-    words = str(p.get('message') or p.get('line') or (f'{step}/{total}' if part is not None else ''))
+    words = str(p.get('message') or (f'{step}/{total}' if part is not None else ''))
     said = words if status in ('running', 'waiting') else str(record.get('error') or '').split('\n')[0]
     return RunRow(id=record['id'], title=run_title(record), verb=record.get('verb', ''), status=status, started=stamp(record.get('started')) or '',
                   ended=stamp(record.get('ended')), by=record.get('by', ''), progress=1. if status == 'done' else part, message=said[:200],
@@ -106,11 +106,10 @@ def cell_rows(
     "The cells that have run, in order"
     out:dict[int, CellRow] = {}
     for d in steps:
-        c = d.get('cell') if isinstance(d.get('cell'), dict) else d
-        if not isinstance(c.get('index'), int) or 'state' not in c: continue
-        done = c['state'] == 'finished'
-        out[c['index']] = CellRow(index=c['index'], id=str(c.get('id', '')), source=str(c.get('line', '')),
-                                  status='done' if done else 'failed' if ended else 'running', seconds=c.get('seconds'))
+        if not isinstance(d.get('index'), int) or 'state' not in d: continue
+        done = d['state'] == 'finished'
+        out[d['index']] = CellRow(index=d['index'], id=str(d.get('cell', '')), source=str(d.get('message', '')),
+                                  status='done' if done else 'failed' if ended else 'running', seconds=d.get('seconds'))
     return [out[k] for k in sorted(out)]
 
 def run_record(
@@ -141,11 +140,13 @@ def run_page(
     if below and not curves(steps): steps_below = [e.data for r in below for e in store.events('step', f"run:{r['id']}")]
     else: steps_below = []
     going = row['status'] in ('running', 'waiting')
-    writes = dict.fromkeys([*record.get('writes', []), *record.get('made', []), *(w for r in below for w in r.get('writes', []))])
+    writes = list(dict.fromkeys([*record.get('writes', []), *record.get('made', []), *(w for r in below for w in r.get('writes', []))]))
+    page = next((w for w in reversed(writes) if w.startswith('report:') and page_of(store, w)), f'run:{id}' if page_of(store, f'run:{id}') else '')
     return RunPage(run=row, args={k: v for k, v in (record.get('args') or {}).items() if v not in (None, '')},
-                   reads=[r['ref'] for r in (record.get('reads') or {}).values()], writes=list(writes),
+                   reads=[r['ref'] for r in (record.get('reads') or {}).values()], writes=writes,
                    children=[run_row(r, store.state(f"run:{r['id']}", 'progress') if r['status'] == 'running' else None) for r in below],
-                   cells=cell_rows(steps, not going), series=curves(steps) or curves(steps_below), error=str(record.get('error') or ''), can_stop=going)
+                   cells=cell_rows(steps, not going), series=curves(steps) or curves(steps_below), error=str(record.get('error') or ''),
+                   page=page, can_stop=going and (store.folder/'runs'/id/'where.json').exists())
 
 # %% ../../nbs/faces/pages.ipynb #82bc3a8f
 def graph(

@@ -54,7 +54,7 @@ function Actions(props: { bench: Workbench; data: Data; schema: Schema }): JSX.E
   const ref = data.version.ref;
   const [verb, setVerb] = useState<Verb | null>(null);
   const known = data.actions.map(name => schema.verbs.find(v => v.name === name)).filter((v): v is Verb => !!v);
-  const target = (v: Verb): string => (v.params.find(p => p.kinds.includes(data.version.kind)) ?? v.params.find(p => p.kinds.length) ?? v.params[0]).name;
+  const target = (v: Verb): string => (v.params.find(p => p.kind === data.version.kind) ?? v.params.find(p => p.type === 'ref') ?? v.params[0]).name;
   const more = known.filter(v => !(v.name in BUTTONS));
   return (
     <div className="llm-actions">
