@@ -10,7 +10,7 @@ import json
 from typing import Literal
 
 from ..core import Dataset, Invalid, Model, Version, canonical
-from .ask import answer_all, base_of, named, parts, role_of, rows_of, versions
+from .ask import answer_all, base_of, base_ref, named, parts, role_of, rows_of, versions
 from .judge import folded, gates, overlapping, passed, question, results
 from ..verbs import verb
 
@@ -31,7 +31,7 @@ def trained_on(
             if r.startswith('dataset:'): data[r] = store.get(r)
             elif r.startswith('model:'): todo.append(r)
         if not any(r.startswith(('dataset:', 'model:')) for r in reads): unknown.append(str(v.ref))
-        elif v.body.get('base'): todo.append(v.body['base'])
+        elif base_ref(v): todo.append(base_ref(v))
     return list(data.values()), sorted(unknown)
 
 # %% ../../nbs/evaluation/evaluate.ipynb #d14322ba
@@ -102,7 +102,7 @@ def _inputs(run, model, baseline, data):
         return v[i] if isinstance(v, list) and i is not None else v
     out = {'model': named(wrote('model'), model)}
     for who, v in (('base', base_of(run.store, model)), ('baseline', baseline)):
-        if v is not None: out[who] = named(model.body['base'] if who == 'base' else wrote('baseline'), v)
+        if v is not None: out[who] = named(base_ref(model) if who == 'base' else wrote('baseline'), v)
     return out | {f'data.{i}': named(wrote('data', i), d) for i, d in enumerate(data)}
 
 def answers_of(

@@ -99,7 +99,7 @@ def gates(
             out.append({'name': 'wins clearly', 'passed': bool(r['n'] and r['ci'][0] > 0 and r['diff'] > 0), 'values':
                         {'data': r['data'], 'diff': r['diff'], 'ci': r['ci'], 'wins': r['wins'], 'losses': r['losses'], 'p': r['p']},
                         'why': f"{100*r['diff']:+.1f} points on {r['data']}, interval {lo:+.1f} to {hi:+.1f}; "
-                               f"{r['wins']} rows won, {r['losses']} lost, p = {r['p']:.2g}"})
+                               f"rows won {r['wins']}, lost {r['losses']}, p = {r['p']:.2g}"})
         if target:
             out.append({'name': 'reaches target', 'passed': r['model'] >= target, 'values':
                         {'data': r['data'], 'model': r['model'], 'target': target, 'n': r['n']},

@@ -51,15 +51,15 @@ def agree(
     for part, word in (('chat_template', 'template'), ('tokenizer', 'tokenizer')):
         seen = {str(r): (r.body.get('subject') or {}).get(part) for r in (evaluation, parity)} | {str(model): here.get(part)}
         known = {d for d in seen.values() if d}
-        why = (f'{len(seen)} times {next(iter(known))[:12]}' if len(known) == 1 else 'not recorded' if not known else
+        why = (f'{next(iter(known))[:12]} in the model and in both reports' if len(known) == 1 else 'not recorded' if not known else
                '; '.join(f'{k} has {(d or "none")[:12]}' for k, d in seen.items()))
         out.append(gate(f'same {word}', None if not known else len(known) == 1, why, **{part: sorted(known)}))
     return out
 
 def _reasons(report:Version)->str:
     bad = [g for g in report.body.get('gates') or [] if g.get('passed') is False]
-    good = [g for g in report.body.get('gates') or [] if g.get('passed')]
-    return '; '.join(str(g.get('why') or g.get('name')) for g in bad or good[:1]) or 'no gate'
+    good = sum(bool(g.get('passed')) for g in report.body.get('gates') or [])
+    return '; '.join(str(g.get('why') or g.get('name')) for g in bad) or f'{good} gate{"s" if good != 1 else ""} passed'
 
 # %% ../../nbs/evaluation/prove.ipynb #1e7d17ad
 @verb(writes='report')
@@ -74,7 +74,7 @@ def prove(run,
     here, e = parts(run.store, model), evaluation.body
     asked = agree(model, here, evaluation, parity)
     inputs = {'model': named(run.args.get('model'), model), 'evaluation': named(run.args.get('evaluation'), evaluation),
-              'parity': named(run.args.get('parity'), parity)}
+              'parity': named(run.args.get('parity'), parity), **{f'evaluation.{k}': i for k, i in e['inputs'].items()}}
     gates = asked + [g for g in e['gates'] if g['name'] not in {a['name'] for a in asked}]
     return run.write('report', out or model.name, {
         'type': 'proof', 'title': f'{model.name}: {e["title"]}', 'subject': here, 'inputs': inputs,

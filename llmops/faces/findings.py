@@ -32,19 +32,21 @@ def why_zh(
     try:
         if gate['name'] == 'wins clearly':
             lo, hi = (100*x for x in v['ci'])
-            return (f"{v['data']} 上 {100*v['diff']:+.1f} 个百分点,区间 {lo:+.1f} 至 {hi:+.1f};赢 {v['wins']} 行,"
-                    f"输 {v['losses']} 行,p = {v['p']:.2g}")
+            return (f"{v['data']} 上 {100*v['diff']:+.1f} 个百分点，区间 {lo:+.1f} 至 {hi:+.1f}；赢 {v['wins']} 行，"
+                    f"输 {v['losses']} 行，p = {v['p']:.2g}")
         if gate['name'] == 'reaches target':
-            return f"{v['data']} 的 {v['n']} 行中得分 {100*v['model']:.1f} %,要求 {100*v['target']:g} %"
+            return f"{v['data']} 的 {v['n']} 行中得分 {100*v['model']:.1f} %，要求 {100*v['target']:g} %"
         if gate['name'] == 'no leak':
-            known = f"{v['of']} 个问题中有 {v['overlap']} 个出现在训练数据 {'、'.join(v['checked'])} 中" if v['checked'] else '该模型没有训练数据记录,无法比较'
-            return known + (f";{'、'.join(v['unknown'])} 之前见过的数据没有记录" if v.get('unknown') else '')
+            known = f"{v['of']} 个问题中有 {v['overlap']} 个出现在训练数据 {'、'.join(v['checked'])} 中" if v['checked'] else '该模型没有训练数据记录，无法比较'
+            return known + (f"；{'、'.join(v['unknown'])} 之前见过的数据没有记录" if v.get('unknown') else '')
     except (KeyError, TypeError, ValueError): pass
     return ''
 
 # %% ../../nbs/faces/findings.ipynb #4dce0d1f
-def _range(ci): return f'{percent(ci[0])} – {percent(ci[1])}' if ci else ''
+def _range(ci): return f'{percent(ci[0])} … {percent(ci[1])}' if ci else ''
 def _p(p): return '' if p is None else f'{p:.3f}' if p >= .001 else f'{p:.1e}'.replace('e-0', 'e-')
+
+def _about(p): return '< 0.001' if p < .001 else f'= {p:.3f}'
 
 def _result(r:dict)->dict:
     "A row of results as the page shows it"
@@ -52,7 +54,7 @@ def _result(r:dict)->dict:
     return r | {'name': ROLES.get(r.get('role', ''), (r.get('role') or 'data',)*2), 'rule': RULES.get(r.get('scorer', ''), (r.get('scorer', ''),)*2),
                 'model_text': percent(r['model']), 'model_range': _range(r.get('model_ci')),
                 'baseline_text': percent(r['baseline']) if r.get('baseline') is not None else '–', 'baseline_range': _range(r.get('baseline_ci')),
-                'diff_text': f"{100*r['diff']:+.1f}" if d else '–', 'diff_range': f'{100*d[0]:+.1f} – {100*d[1]:+.1f}' if d else '',
+                'diff_text': f"{100*r['diff']:+.1f}" if d else '–', 'diff_range': f'{100*d[0]:+.1f}\u00a0…\u00a0{100*d[1]:+.1f}' if d else '',
                 'p_text': _p(r.get('p'))}
 
 def result_parts(body:dict)->dict:
@@ -63,27 +65,30 @@ def result_parts(body:dict)->dict:
     if not main: main, beside = beside, []
     out:dict[str, Any] = {'main': main, 'beside': beside, 'bars': Markup(bars(main, [r['name'] for r in main])),
                           'beside_bars': Markup(bars(beside, [r['name'] for r in beside]))}
-    if paired := [r for r in main + beside if r.get('ci')]: out['differences'] = Markup(differences(paired, [r['name'] for r in paired]))
+    if paired := [r for r in main if r.get('ci')]: out['differences'] = Markup(differences(paired, [r['name'] for r in paired]))
     return out
 
 # %% ../../nbs/faces/findings.ipynb #91ac162a
 def tiles(r:dict)->list[dict]:
     "The four figures that a reader wants first"
-    out = [{'value': r['model_text'], 'cls': 'm', 'en': f"model, {r['n']} {r['role']} rows", 'zh': f"模型,{r['n']} 行{r['name'][1]}"}]
+    out = [{'value': r['model_text'], 'cls': 'm', 'en': f"model, {r['n']} {r['role']} rows", 'zh': f"模型，{r['n']} 行{r['name'][1]}"}]
     if r.get('ci'): out += [
-        {'value': r['baseline_text'], 'en': 'baseline, the same rows', 'zh': '基线,相同的行'},
-        {'value': r['diff_text'], 'en': f"points, 95 % interval {r['diff_range']}", 'zh': f"百分点,95 % 区间 {r['diff_range']}"},
-        {'value': f"{r['wins']} : {r['losses']}", 'en': f"rows won and lost, p = {r['p_text']}", 'zh': f"赢与输的行数,p = {r['p_text']}"}]
+        {'value': r['baseline_text'], 'en': 'baseline, the same rows', 'zh': '基线，相同的行'},
+        {'value': r['diff_text'], 'en': f"points, 95 % interval {r['diff_range']}", 'zh': f"百分点，95 % 区间 {r['diff_range']}"},
+        {'value': f"{r['wins']} : {r['losses']}", 'en': f"rows won and lost, p {_about(r['p'])}", 'zh': f"赢与输的行数，p {_about(r['p'])}"}]
     return out
 
 def headline(kind:str, body:dict, r:dict|None)->tuple[str, str]:
     "The verdict in a sentence"
     failed = [g for g in body.get('gates') or [] if g.get('passed') is False]
-    if failed: return f"Not proven: {failed[0].get('why') or failed[0]['name']}", f"未通过:{why_zh(failed[0]) or failed[0].get('why', '')}"
+    if failed and failed[0]['name'] == 'wins clearly' and r and r.get('ci'):
+        return (f"Not shown to be better: {r['model_text']} right on {r['role']} rows, the baseline {r['baseline_text']}",
+                f"未能证明更好：{r['name'][1]}得分 {r['model_text']}，基线 {r['baseline_text']}")
+    if failed: return f"Not proven: {failed[0].get('why') or failed[0]['name']}", f"未通过：{why_zh(failed[0]) or failed[0].get('why', '')}"
     if kind == 'parity': return 'Every form of the model gives the same answers', '模型的各种形态给出相同的回答'
     if r is None: return str(body.get('title') or ''), str(body.get('title') or '')
     against = (f" against {r['baseline_text']} for the baseline", f",基线 {r['baseline_text']}") if r.get('ci') else ('', '')
-    more = (', and what is served gives the same answers', ',且部署形态回答一致') if kind == 'proof' else ('', '')
+    more = (', and what is served gives the same answers', '，且部署形态回答一致') if kind == 'proof' else ('', '')
     return (f"{r['model_text']} right on {r['role']} rows{against[0]}{more[0]}", f"{r['name'][1]}得分 {r['model_text']}{against[1]}{more[1]}")
 
 # %% ../../nbs/faces/findings.ipynb #2c3c3a99
@@ -94,9 +99,9 @@ def examples(
     "Rows won, lost and missed"
     def right(r, k): return (r.get(k) or 0) >= 1
     paired = [r for r in rows]
-    sorts = [('Lost: the baseline was right, the model was not', '失分:基线答对而模型答错', lambda r: right(r, 'baseline_ok') and not right(r, 'ok')),
-             ('Missed: the model was not right', '答错:模型未答对', lambda r: not right(r, 'ok') and not right(r, 'baseline_ok')),
-             ('Won: the model was right, the baseline was not', '得分:模型答对而基线答错', lambda r: 'baseline_ok' in r and right(r, 'ok') and not right(r, 'baseline_ok')),
+    sorts = [('Lost: the baseline was right, the model was not', '失分：基线答对而模型答错', lambda r: right(r, 'baseline_ok') and not right(r, 'ok')),
+             ('Missed: the model was not right', '答错：模型未答对', lambda r: not right(r, 'ok') and not right(r, 'baseline_ok')),
+             ('Won: the model was right, the baseline was not', '得分：模型答对而基线答错', lambda r: 'baseline_ok' in r and right(r, 'ok') and not right(r, 'baseline_ok')),
              ('Right', '答对', lambda r: 'baseline_ok' not in r and right(r, 'ok'))]
     out = []
     for en, zh, keep in sorts:
