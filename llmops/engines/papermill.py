@@ -7,7 +7,7 @@ __all__ = ['host', 'born', 'whereabouts', 'Papermill', 'Kernel', 'Halted', 'firs
            'Engine', 'import_lightly', 'execute']
 
 # %% ../../nbs/engines/papermill.ipynb #416a1cfa
-import json, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import json, math, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -175,7 +175,7 @@ def _cap_output(client:Any, kernel:Kernel, limit:int)->None:
         if msg.get('msg_type') in ('stream', 'display_data', 'execute_result', 'error'):
             seen.size += len(c.get('text', '')) + sum(len(str(v)) for v in c.get('data', {}).values())
             if seen.size > limit:
-                kernel.halt(f'it wrote more than {limit/1e6:.0f} MB of output')
+                kernel.halt(f'it wrote more than {limit/1e6:.0f} MB of output', grace=.5)
                 return None
         return process(msg, cell, cell_index)
     client.process_message = capped
@@ -260,7 +260,7 @@ class Engine:
         kernel = run.kernel or Kernel(kernel_name)
         book = run.book = NotebookExecutionManager(nb, output_path, progress_bar=False)
         book.failed, book.save = None, _saver(book, output_path, autosave_cell_every)
-        client = NotebookClient(nb, km=kernel.km, timeout=execution_timeout, startup_timeout=start_timeout,
+        client = NotebookClient(nb, km=kernel.km, timeout=execution_timeout and math.ceil(execution_timeout), startup_timeout=start_timeout,
                                 raise_on_iopub_timeout=True)
         book.notebook_start()
         try:

@@ -61,7 +61,7 @@ def run_template(
     reuse:bool=False, # Take what the same verbs made of the same versions before
     timeout:float|None=None, # Seconds for the whole run
     cell_timeout:float|None=None, # Seconds for a cell
-    progress:Callable[[dict], None]|None=None, # While waiting, told of every event
+    progress:Callable[[dict], None]|None=None, # While waiting, told of every event: its data, `event` and `about`
     runner:str='papermill', # Engine of the Runner port
 )->dict: # The run's record
     "Run a template in a process of its own"
@@ -176,7 +176,7 @@ def wait_for(
 )->dict: # Its record
     "Wait until a run has ended"
     for e in watch(store, id):
-        if progress: progress(e)
+        if progress: progress({**e['data'], 'event': e['kind'], 'about': e['about']})
     return record_of(store, id)
 
 # %% ../../nbs/faces/notebook.ipynb #bc18eaaf
@@ -203,10 +203,12 @@ def _row(store:'Store', r:dict)->dict:
     "A run as lists show it"
     p = store.state(f"run:{r['id']}", 'progress') or {}
     done = p.get('step')/p['total'] if p.get('total') and isinstance(p.get('step'), (int, float)) else None
-    return dict(id=r['id'], title=r['args']['template'] if r['verb'] == 'run_template' else r['verb'], verb=r['verb'], status=r['status'], started=stamp(r['started']),
-                ended=stamp(r.get('ended')), seconds=round((r.get('ended') or now())-r['started'], 1), by=r['by'], parent=r.get('parent', ''),
+    title = r['args']['template'] if r['verb'] == 'run_template' else r['verb']
+    return dict(ref=f"run:{r['id']}", kind='run', name=title, number=None, digest=None, created=stamp(r['started']), made_by=r['by'],
+                id=r['id'], title=title, verb=r['verb'], status=r['status'], started=stamp(r['started']), ended=stamp(r.get('ended')), seconds=round((r.get('ended') or now())-r['started'], 1), by=r['by'],
+                parent=r.get('parent', ''), cell=(r.get('cell') or {}).get('id') or (p.get('cell', '') if r['status'] == 'running' else ''),
                 progress=1. if r['status'] == 'done' else done, message=str(p.get('message', '')) if r['status'] == 'running' else '',
-                writes=r.get('made') or r.get('writes', []), error=r.get('error') or '')
+                writes=r.get('made') or r.get('writes', []), made=r.get('made') or r.get('writes', []), error=r.get('error') or '')
 
 @view
 def runs(
@@ -284,7 +286,7 @@ def stale(
 def _run(self:Workspace, template:str, /, wait:bool=True, **params:Any)->dict:
     "Run a template in a process of its own: `ws.run('finetune', steps=100)`; `wait=False` returns at once"
     show = verbs.show_progress()
-    r = run_template(self, template, params, wait=wait, progress=(lambda e: show(e['data'])) if show else None)
+    r = run_template(self, template, params, wait=wait, progress=(lambda e: show(e) if e['event'] == 'step' else None) if show else None)
     if wait and r['status'] != 'done': raise Failed(f"Run {r['id']} {r['status']}. {r.get('error', '')}")
     return r
 
