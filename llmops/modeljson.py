@@ -162,7 +162,8 @@ def check_json(
     allow:Iterable[str]=(), # Keys that somebody looked at and allows
 )->dict[str, list[str]]: # {code, keys, values}: what is wrong, a sentence each
     "Judge one settings file of a model"
-    base, bad = name.rsplit('/', 1)[-1], {'code': [], 'keys': [], 'values': []} # type: dict[str, list[str]]
+    bad:dict[str, list[str]] = {'code': [], 'keys': [], 'values': []}
+    base = name.rsplit('/', 1)[-1]
     if base.endswith('.safetensors.index.json'): return bad
     if not isinstance(o, dict):
         bad['values'].append('is not an object')
