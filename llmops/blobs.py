@@ -19,6 +19,7 @@ from .core import Failed, Full, Invalid, NotFound
 # %% ../nbs/01a_blobs.ipynb #ee7743b1
 SMALL = 256*1024 # Bytes; files up to this size go into packs
 _hex = re.compile(r'[0-9a-f]{64}')
+_usual = re.compile(r'(?=.{1,500}$)[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*') # No part begins with a dot
 _entry = struct.Struct('>32sQQ') # digest, offset, size
 _tail = struct.Struct('>Q32s8s') # entries, BLAKE3 of the index, magic
 _magic = b'LLMPACK1'
@@ -34,6 +35,7 @@ def check_path(
     p:str, # A path in a manifest
 )->str: # The same
     "Refuse a path that could leave its folder"
+    if _usual.fullmatch(p): return p
     q = PurePosixPath(p)
     if not p or p != str(q) or q.is_absolute() or '..' in q.parts or '\\' in p or '\0' in p or len(p.encode('utf-8', 'surrogateescape')) > 1024 \
        or any(0xD800 <= ord(c) < 0xE000 or ord(c) < 32 for c in p):
@@ -53,11 +55,12 @@ def room(
 
 def hash_file(
     path:str|Path, # A local file
+    all_cores:bool=True, # Or one, where other files are hashed beside it
 )->str: # 64 hex digits
-    "BLAKE3 of a file, memory-mapped and on all cores when it is large"
+    "BLAKE3 of a file, memory-mapped when it is large"
     size = os.stat(path).st_size
     if size <= SMALL: return blake3(Path(path).read_bytes()).hexdigest()
-    return blake3(max_threads=blake3.AUTO).update_mmap(str(path)).hexdigest()
+    return blake3(max_threads=blake3.AUTO if all_cores else 1).update_mmap(str(path)).hexdigest()
 
 def copy_file(
     src:str|Path, # From
@@ -82,6 +85,18 @@ def copy_file(
         if left: shutil.copyfileobj(i, o, 1 << 20) # Offsets moved along, so this goes on where the kernel stopped
 
 # %% ../nbs/01a_blobs.ipynb #05221cce
+def _walk(folder:str, under:str, top:str)->Iterator[tuple[str, str, os.stat_result]]:
+    "Files below a folder as (path in the manifest, path, stat); what leads out is refused"
+    with os.scandir(folder) as found: entries = list(found)
+    for e in entries:
+        name = under+e.name
+        if e.is_symlink():
+            real = os.path.realpath(e.path)
+            if not real.startswith(top+os.sep): raise Invalid(f'{name!r} is a link that leads out of the folder. Copy the file in and try again')
+            if not os.path.isfile(real): raise Invalid(f'{name!r} is a link to a folder or to nothing. Copy the files in and try again')
+        if e.is_dir(): yield from _walk(e.path, name+'/', top)
+        else: yield check_path(name), e.path, e.stat()
+
 class Blobs:
     "Content-addressed bytes in a folder or at any fsspec URL"
     def __init__(self,
@@ -157,20 +172,22 @@ class Blobs:
 
     def __contains__(self, d:str)->bool: return self.size(d) is not None
 
-    def _touch(self, d:str)->bool:
-        "Is it here? If so, make it young again, so that a collection which runs now leaves it"
-        if self.local:
-            try:
-                os.utime(self._path(d))
-                return True
-            except FileNotFoundError: pass
-            if d not in self._where: self._load_packs()
-            if d in self._where:
+    def _touch(self, d:str, touched:set[str])->bool:
+        "Is it here? If so, make it young again, so that a collection which runs now leaves it; each pack once"
+        if not self.local: return d in self
+        for look in (False, True):
+            if look: self._load_packs()
+            if n := self._where.get(d):
+                if n in touched: return True
                 with suppress(FileNotFoundError):
-                    os.utime(f'{self.root}/packs/{self._where[d]}')
+                    os.utime(f'{self.root}/packs/{n}')
+                    touched.add(n)
                     return True
-            return False
-        return d in self
+            if not look:
+                with suppress(FileNotFoundError):
+                    os.utime(self._path(d))
+                    return True
+        return False
 
     # ---- write
     @contextmanager
@@ -204,7 +221,7 @@ class Blobs:
     )->dict: # {blob, size}
         "Keep some bytes"
         d = blake3(b).hexdigest()
-        if not self._touch(d):
+        if not self._touch(d, set()):
             if self.local:
                 with room('a blob'), self._new(self._path(d)) as tmp: Path(tmp).write_bytes(b)
             else: self._upload(self._path(d), data=b)
@@ -224,7 +241,9 @@ class Blobs:
         link:bool=False, # May the store share its inode? Only for files that nobody edits any more
     )->dict: # {blob, size}
         "Keep a file"
-        return self._put_files([Path(path)], link)[0]
+        try: st = os.stat(path)
+        except FileNotFoundError: raise NotFound(f'There is no file {Path(path).name!r}') from None
+        return self._put_files([(Path(path).name, str(path), st)], link)[0]
 
     def put_folder(self,
         folder:str|Path, # A local folder
@@ -233,46 +252,53 @@ class Blobs:
         "Keep a folder and return its manifest"
         folder = Path(folder)
         if not folder.is_dir(): raise NotFound(f'{folder.name!r} is not a folder')
-        top, paths = folder.resolve(), []
-        for base, dirs, files in os.walk(folder):
-            dirs.sort()
-            for n in dirs+files:
-                p = Path(base)/n
-                if p.is_symlink() and not p.resolve().is_relative_to(top):
-                    raise Invalid(f'{p.relative_to(folder).as_posix()!r} is a link that leads out of the folder. Copy the file in and try again')
-                if p.is_symlink() and p.is_dir(): raise Invalid(f'{p.relative_to(folder).as_posix()!r} is a link to a folder. Copy the files in and try again')
-            paths += [Path(base)/n for n in files]
-        names = [check_path(p.relative_to(folder).as_posix()) for p in paths]
-        got = self._put_files(paths, link)
-        return sorted(({'path': n, **g} for n, g in zip(names, got, strict=True)), key=lambda e: e['path'])
+        items = sorted(_walk(str(folder), '', os.path.realpath(folder)))
+        return [{'path': n, **g} for (n, _, _), g in zip(items, self._put_files(items, link), strict=True)]
 
-    def _put_files(self, paths:list[Path], link:bool)->list[dict]:
-        out, known, fresh, pack = [], self._cached(paths), [], {}
-        for p, (st, d) in zip(paths, known, strict=True):
-            if not stat.S_ISREG(st.st_mode): raise Invalid(f'{p.name!r} is not a plain file')
-            small = st.st_size <= SMALL and len(paths) > 1
-            if d is None or (d not in pack and not self._touch(d)):
-                data = None
-                if st.st_size <= SMALL:
-                    data = p.read_bytes()
-                    d = blake3(data).hexdigest()
-                else: d = hash_file(p)
-                if d not in pack and not self._touch(d):
-                    if small and data is not None: pack[d] = data
-                    elif self.local:
-                        with room(p.name), self._new(self._path(d)) as tmp:
-                            if data is not None: Path(tmp).write_bytes(data)
-                            else: copy_file(p, tmp, link)
-                    else: self._upload(self._path(d), path=p)
-                after = os.stat(p)
-                if (after.st_size, after.st_mtime_ns) != (st.st_size, st.st_mtime_ns):
-                    raise Invalid(f'{p.name!r} changed while it was read. Try again when nothing writes to it')
-                fresh.append((p, st, d))
-                if sum(map(len, pack.values())) > 64 << 20 if len(fresh)%500 == 0 else False: self._write_pack(pack)
-            out.append({'blob': d, 'size': st.st_size})
+    def _put_files(self, items:list[tuple[str, str, os.stat_result]], link:bool)->list[dict]:
+        for n, _, st in items:
+            if not stat.S_ISREG(st.st_mode): raise Invalid(f'{n!r} is not a plain file')
+        digests, fresh, pack, touched = self._cached([st for _, _, st in items]), [], {}, set() # type: ignore[var-annotated]
+        large = []
+        for i, (n, p, st) in enumerate(items):
+            d = digests[i]
+            if d is not None and self._touch(d, touched): continue
+            if st.st_size > SMALL:
+                large.append(i)
+                continue
+            data = Path(p).read_bytes()
+            digests[i] = d = blake3(data).hexdigest()
+            self._unchanged(n, p, st)
+            if d not in pack and not self._touch(d, touched):
+                if len(items) > 1: pack[d] = data
+                else: self.put_bytes(data)
+            fresh.append((st, d))
+            if len(pack) >= 16384: self._write_pack(pack)
         self._write_pack(pack)
+        if large:
+            from concurrent.futures import ThreadPoolExecutor
+            threads = min(len(large), os.cpu_count() or 1) # Hashing one file goes on while another is copied
+            def keep(i:int)->None:
+                n, p, st = items[i]
+                digests[i] = d = hash_file(p, threads == 1)
+                if not self._touch(d, set()):
+                    if self.local:
+                        with room(n), self._new(self._path(d)) as tmp: copy_file(p, tmp, link)
+                    else: self._upload(self._path(d), path=p)
+                self._unchanged(n, p, st)
+                fresh.append((st, d))
+            if threads == 1:
+                for i in large: keep(i)
+            else:
+                with ThreadPoolExecutor(threads) as pool: list(pool.map(keep, large))
         self._remember(fresh)
-        return out
+        return [{'blob': d, 'size': st.st_size} for d, (_, _, st) in zip(digests, items, strict=True)]
+
+    @staticmethod
+    def _unchanged(name:str, path:str, st:os.stat_result)->None:
+        after = os.stat(path)
+        if (after.st_size, after.st_mtime_ns) != (st.st_size, st.st_mtime_ns):
+            raise Invalid(f'{name!r} changed while it was read. Try again when nothing writes to it')
 
     def _write_pack(self, pack:dict[str, bytes])->None:
         "Write small blobs as one file and forget them"
@@ -300,22 +326,21 @@ class Blobs:
         db.execute('create table if not exists stat(dev int, ino int, size int, mtime int, ctime int, digest text, primary key(dev, ino)) without rowid')
         return db
 
-    def _cached(self, paths:list[Path])->list[tuple[os.stat_result, str|None]]:
-        try: sts = [os.stat(p) for p in paths]
-        except FileNotFoundError as e: raise NotFound(f'{Path(e.filename).name!r} is not there') from None
+    def _cached(self, sts:list[os.stat_result])->list[str|None]:
+        "Digests of files that are as they were when they were hashed"
+        if not sts or not self.local or not (self.local/'tmp'/'stat.db').exists(): return [None]*len(sts)
         known:dict[tuple, str] = {}
-        if self.local and len(paths) > 0 and (self.local/'tmp'/'stat.db').exists():
-            with suppress(sqlite3.Error):
-                db = self._stats
-                q = 'select digest from stat where dev=? and ino=? and size=? and mtime=? and ctime=?'
-                for s in sts:
-                    if r := db.execute(q, k := _key(s)).fetchone(): known[k] = r[0] # type: ignore[union-attr]
-                db.close() # type: ignore[union-attr]
-        return [(s, known.get(_key(s))) for s in sts]
+        with suppress(sqlite3.Error):
+            db = self._stats
+            inodes = [s.st_ino for s in sts]
+            q = 'select dev, ino, size, mtime, ctime, digest from stat where dev=? and ino between ? and ?'
+            for dev in {s.st_dev for s in sts}: known.update({r[:5]: r[5] for r in db.execute(q, (dev, min(inodes), max(inodes)))}) # type: ignore[union-attr]
+            db.close() # type: ignore[union-attr]
+        return [known.get(_key(s)) for s in sts]
 
-    def _remember(self, fresh:list[tuple[Path, os.stat_result, str]])->None:
+    def _remember(self, fresh:list[tuple[os.stat_result, str]])->None:
         settled = time.time_ns()-20_000_000 # A file touched within the clock's grain could change again unseen
-        rows = [(*_key(s), d) for p, s, d in fresh if s.st_ctime_ns < settled]
+        rows = [(*_key(s), d) for s, d in fresh if s.st_ctime_ns < settled]
         if not self.local or not rows: return
         with suppress(sqlite3.Error):
             db = self._stats

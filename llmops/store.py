@@ -53,7 +53,7 @@ class _Db:
         def f(db:Any, _:Any)->None:
             db.isolation_level = None
             db.text_factory = lambda b: b.decode('utf-8', 'surrogateescape') # A flipped bit must reach `verify`, not stop it
-            for p in ('busy_timeout=60000', 'journal_mode=wal', f'synchronous={durability}', 'temp_store=memory', 'cache_size=-32000', 'mmap_size=268435456'):
+            for p in ('busy_timeout=60000', 'journal_mode=wal', f'synchronous={durability}', 'temp_store=memory', 'wal_autocheckpoint=8000', 'cache_size=-32000', 'mmap_size=268435456'):
                 db.execute(f'pragma {p}')
         return f
 
@@ -63,7 +63,7 @@ class _Db:
         o = self._own
         if getattr(o, 'pid', None) != os.getpid():
             try: o.sa = self.engine.connect()
-            except Exception as e: raise Failed(f'The database does not answer: {str(e).splitlines()[0][:200]}. Check the store in settings.ini or LLMOPS_STORE') from None
+            except Exception as e: raise Failed(f'There is no usable store: {str(e).splitlines()[0][:200]}. Check store in settings.ini or LLMOPS_STORE, or restore store.db from a backup') from None
             o.raw, o.pid = o.sa.connection.dbapi_connection, os.getpid()
         return o.raw
 
@@ -175,7 +175,7 @@ class Store:
             try: return self.db.raw.execute('select version_num from alembic_version').fetchone()[0]
             except self.db.errors as e:
                 if 'alembic_version' in str(e): return None
-                raise Failed(f'{self.folder.name!r} holds no usable store: {e}. Restore store.db from a backup, or make a new store with: llmops init') from None
+                raise Failed(f'There is no usable store in {self.folder.name!r}: {e}. Restore store.db from a backup, or make a new store with: llmops init') from None
         if current() == HEAD: return
         with self.db._mutex, self.db._queue(), self.db.engine.connect() as c:
             if not self.db.lite: c.execute(sa.text('select pg_advisory_lock(4715202)'))

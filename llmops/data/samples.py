@@ -159,6 +159,6 @@ def samples(
     at.mkdir()
     write_rows(drawn, at/'rows.jsonl')
     return run.write('dataset', out, dict(
-        format='messages', rows=len(drawn), columns=dict(messages='list', phrase='str', split='str'), files=run.blobs.put_folder(at, link=True),
+        format='messages', rows=len(drawn), columns=dict(messages='messages', phrase='str', split='str'), files=run.blobs.put_folder(at, link=True),
         licence='apache-2.0', language=['en'], source=f'llmops samples --rows {rows} --seed {seed}',
         about='Letters to a shop, and intent, order and name in them as JSON; drawn by the workbench'))

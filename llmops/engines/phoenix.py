@@ -19,16 +19,17 @@ from .process import ask, clean_env, free_port, is_alive, kill, spawn
 # %% ../../nbs/engines/phoenix.ipynb #356e9099
 def python(
     folder:Path, # Where to look from, besides the working directory
+    own:str='', # As the user's settings name it
 )->Path: # Phoenix's own interpreter
     "Find the environment that Phoenix is installed in"
-    if own := os.environ.get('LLMOPS_PHOENIX_PYTHON'):
+    if own := own or os.environ.get('LLMOPS_PHOENIX_PYTHON', ''):
         if Path(own).is_file(): return Path(own)
-        raise Invalid(f'LLMOPS_PHOENIX_PYTHON names {own}, which is not there')
+        raise Invalid(f'phoenix_python names {own}, which is not there. Put it right in settings.ini or LLMOPS_PHOENIX_PYTHON')
     here = Path(__file__).resolve() if '__file__' in globals() else Path.cwd()
     for p in (Path.cwd(), Path(folder).resolve(), here):
         for q in (p, *p.parents):
             if (q/'.venv-phoenix/bin/python').is_file(): return q/'.venv-phoenix/bin/python'
-    raise NotFound('Phoenix is not installed. Make its environment with: make setup, or name its interpreter in LLMOPS_PHOENIX_PYTHON')
+    raise NotFound('Phoenix is not installed. Make its environment with: make setup, or name its interpreter as phoenix_python in settings.ini')
 
 def keys(
     folder:Path, # Phoenix's folder
@@ -61,11 +62,17 @@ def settings(
 
 # %% ../../nbs/engines/phoenix.ipynb #6cb4ae9a
 LAUNCH = '''
-import sys, grpc.aio._server as g
-add = g.Server.add_insecure_port
-g.Server.add_insecure_port = lambda self, address: add(self, address.replace('[::]', '127.0.0.1'))
-sys.argv = ['phoenix', 'serve']
+import re, sys
+import grpc.aio._server as g
+import phoenix.server.app as app
 from phoenix.server.main import main
+add, root = g.Server.add_insecure_port, app.get_root_path
+def prefix(scope):
+    told = dict(scope.get('headers', ())).get(b'x-forwarded-prefix', b'').decode('latin1')
+    return told.rstrip('/') if re.fullmatch(r'/[\\w./@~-]*', told) and '//' not in told else root(scope)
+g.Server.add_insecure_port = lambda self, address: add(self, address.replace('[::]', '127.0.0.1'))
+app.get_root_path = prefix
+sys.argv = ['phoenix', 'serve']
 main()
 '''
 
@@ -91,13 +98,14 @@ class Phoenix(Otlp):
 
     def serve(self,
         folder:Path, # Folder of the traces, inside the store
+        own:str='', # Phoenix's interpreter, as the user's settings name it
     )->dict: # `url`, `pid`, `started`, `key_file`, `password_file`, `user`, `log`
         "Start it, or give the one that runs; returns before it is ready"
         traces, folder = folder, Path(folder).resolve()/'phoenix'
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with alone(folder):
             if where := self.find(traces): return where
-            interpreter = python(folder)
+            interpreter = python(folder, own)
             port, grpc, log = free_port(), free_port(), folder/'phoenix.log'
             if log.exists(): shutil.move(log, folder/'phoenix.log.1')
             process = spawn([str(interpreter), '-c', LAUNCH], settings(folder, port, grpc), log)
@@ -132,7 +140,7 @@ class Phoenix(Otlp):
         project:str='llmops', # Phoenix's project
         limit:int=100, # At most so many, the newest
         trace:str='', # Only of this trace
-    )->list[dict]: # trace, span, parent, name, start, end (ISO 8601), status, message, attributes; newest first
+    )->list[dict]: # trace, span, parent, name, kind, start, end (ISO 8601), status, message, attributes; newest first
         "Read spans back; Phoenix answers before it has stored, so a new span may come a little later"
         rows:list[dict] = []
         cursor = ''
@@ -143,7 +151,7 @@ class Phoenix(Otlp):
                 if e.code == 404: return rows # No span was sent yet
                 raise Failed(f'Phoenix answered {e.code} when asked for spans. Its log: {where["log"]}') from None
             except (OSError, ValueError): raise Failed(f'Phoenix does not answer at {where["url"]}. Its log: {where["log"]}') from None
-            rows += [dict(trace=s['context']['trace_id'], span=s['context']['span_id'], parent=s['parent_id'] or '', name=s['name'],
+            rows += [dict(trace=s['context']['trace_id'], span=s['context']['span_id'], parent=s['parent_id'] or '', name=s['name'], kind=s['span_kind'],
                           start=s['start_time'], end=s['end_time'], status=s['status_code'], message=s['status_message'],
                           attributes=s['attributes']) for s in page['data']]
             cursor = page.get('next_cursor') or ''

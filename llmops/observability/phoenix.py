@@ -12,6 +12,7 @@ from typing import Literal
 
 from ..core import Failed, event_kind
 from ..ports import engine
+from ..settings import settings
 from ..store import Store
 from ..verbs import verb, view
 
@@ -44,7 +45,7 @@ def trace_server(
         phoenix.end(where)
         run.event('trace_server', url=None)
     if action == 'start':
-        known, where = where, phoenix.serve(folder)
+        known, where = where, phoenix.serve(folder, settings()['phoenix_python'])
         if where != known: run.event('trace_server', url=where['url'])
         begun = time.monotonic()
         while wait and not phoenix.ready(where):
