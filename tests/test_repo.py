@@ -1,5 +1,7 @@
 """The repository's own rules that are quick to look at; `make check` has them all."""
 import importlib.util
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -69,3 +71,20 @@ def test_lock_fits_pyproject():
     locked = dict(x.split('==') for x in (ROOT/'requirements.lock').read_text().splitlines() if '==' in x and x[0] != '#')
     wants = [Requirement(d) for d in [*project['dependencies'], *(d for ds in project['optional-dependencies'].values() for d in ds)]]
     assert [str(r) for r in wants if not r.specifier.contains(locked.get(r.name, '0'))] == []
+
+
+def shown_commands():
+    "Every `llmops …` line in a fenced block of the documentation"
+    for f in [ROOT/'README.md', *sorted(p for p in (ROOT/'docs').rglob('*.md') if '_src' not in p.parts and '_build' not in p.parts)]:
+        for block in re.findall(r'^```\w*\n(.*?)^```', f.read_text(), re.M | re.S):
+            for line in block.splitlines():
+                if line.startswith(('llmops ', '.venv/bin/llmops ')): yield f'{f.relative_to(ROOT)}: {line.partition("#")[0].strip()}'
+
+
+def test_documentation_shows_commands_that_exist():
+    from llmops.faces import cli
+    wrong = []
+    for line in shown_commands():
+        try: cli.parser().parse_args(shlex.split(line.partition(': ')[2])[1:])
+        except SystemExit: wrong.append(line)
+    assert wrong == []

@@ -361,6 +361,8 @@ def main(argv: list[str] | None = None) -> None:
     for t in threads: t.start()
     try:
         if not a.no_lab: build_lab(env)
+    except Missing:
+        say('the panels in JupyterLab are not built, everything else works. make setup tries again', '!')
     finally:
         for t in threads: t.join()
     if failed: raise failed[0]
