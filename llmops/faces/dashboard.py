@@ -95,8 +95,9 @@ def figure(
     high:int=210, # px
 )->Any: # A bokeh figure
     "A drawing in the dashboard's look"
+    from bokeh.models import DatetimeTickFormatter
     from bokeh.plotting import figure as make
-    f = make(title=title, height=high, sizing_mode='stretch_width', x_axis_type='datetime' if time else 'linear', tools='', toolbar_location=None, min_border_left=46,
+    f = make(title=title, height=high, sizing_mode='stretch_width', x_axis_type='datetime' if time else 'linear', tools='', toolbar_location=None, min_border_left=46, min_border_top=44,
              background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None)
     f.title.text_color, f.title.text_font_size, f.title.text_font, f.title.text_font_style = GREY, '13px', 'system-ui', 'bold'
     f.grid.grid_line_color, f.grid.grid_line_alpha, f.xgrid.grid_line_color = GREY, .22, None
@@ -104,6 +105,8 @@ def figure(
         a.axis_line_color = a.minor_tick_line_color = None
         a.major_tick_line_color, a.major_label_text_color, a.major_label_text_font_size, a.major_label_text_font = GREY, GREY, '11px', 'system-ui'
         a.major_tick_out, a.ticker.desired_num_ticks = 3, 5
+    f.yaxis.formatter.power_limit_low = -6
+    if time: f.xaxis.formatter = DatetimeTickFormatter(**{k: '%H:%M:%S' for k in ('microseconds', 'milliseconds', 'seconds', 'minsec')}, **{k: '%H:%M' for k in ('minutes', 'hourmin', 'hours')}, days='%m-%d')
     return f
 
 def hover(
@@ -147,7 +150,8 @@ def legend(
     "A quiet legend"
     f.legend.background_fill_alpha = f.legend.border_line_alpha = 0
     f.legend.label_text_color, f.legend.label_text_font_size, f.legend.label_text_font = GREY, '11px', 'system-ui'
-    f.legend.padding = f.legend.spacing = f.legend.margin = 2
+    f.legend.padding = f.legend.margin = 2
+    f.legend.spacing = 14
     f.legend.glyph_width = f.legend.glyph_height = 12
     f.legend.orientation, f.legend.location = 'horizontal', 'top_left'
     f.add_layout(f.legend[0], 'above')
