@@ -34,12 +34,17 @@ def measure(ctx) -> None:
 
 
 def ours(folder, path):
-    "An arm that starts a run of `path` and waits for its end"
-    import llmops
-    ws = llmops.open(folder/'ws')
+    "An arm that starts a run of `path`, in a process and a kernel of its own, and waits for its end"
+    from llmops.faces.notebook import run_template
+    from llmops.settings import write_settings
+    from llmops.verbs import open_workspace
+    write_settings(folder/'ws')
+    ws = open_workspace(folder/'ws')
 
     def arm() -> float:
         t = time.perf_counter()
-        ws.run_template(template=str(path))
-        return time.perf_counter() - t
+        got = run_template(ws, str(path), wait=True)
+        t = time.perf_counter() - t
+        if got['status'] != 'done': raise RuntimeError(f'the run ended as {got}')
+        return t
     return arm
