@@ -23,8 +23,8 @@ def rows_of(
     n:int=0, # At most so many rows, 0 for all
 )->Iterator[dict]: # Rows, in order
     "Read the rows of a data set; every byte is checked against its digest first"
-    files = [f for f in data.body.get('files') or [] if f['path'].endswith('.jsonl')]
-    if not files: raise Invalid(f'{data} holds no rows. See what it holds: llmops show {data}')
+    files = [f for f in data.body.get('files') or [] if f['path'] == 'rows.jsonl']
+    if not files: raise Invalid(f'{data} has no rows.jsonl. Bring its file in with: llmops load')
     i = 0
     for f in files:
         with store.blobs.open(f['blob']) as lines:

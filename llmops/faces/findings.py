@@ -17,7 +17,9 @@ RULES = {'exact': ('same text', '文本一致'), 'json': ('same JSON values', 'J
          'number': ('same number', '数值一致'), 'overlap': ('word overlap, ROUGE-L', '词重叠 ROUGE-L')}
 GATES = {'wins clearly': '明显胜出', 'reaches target': '达到目标', 'no leak': '无泄漏', 'has held-out rows': '有留出集',
          'evaluation passed': '评估通过', 'parity passed': '一致性通过', 'same parts': '部件一致', 'same model': '模型一致',
-         'same template': '对话模板一致', 'same tokenizer': '分词器一致', 'same answers': '回答一致'}
+         'same template': '对话模板一致', 'same chat template': '对话模板一致',
+         'same tokenizer': '分词器一致', 'same prompt tokens': '提示词元一致', 'prompt as trained': '提示与训练一致', 'tuned = merged': '微调 = 合并',
+         'merged = served': '合并 = 部署'}
 TYPES = {'evaluation': ('Evaluation', '评估报告'), 'parity': ('Parity', '一致性报告'), 'proof': ('Proof', '证明'),
          'model': ('Model', '模型'), 'dataset': ('Dataset', '数据集'), 'release': ('Release', '发布'), 'report': ('Report', '报告'),
          'deployment': ('Deployment', '部署'), 'template': ('Template', '模板'), 'prompt': ('Prompt', '提示词')}
@@ -95,6 +97,7 @@ def headline(kind:str, body:dict, r:dict|None)->tuple[str, str]:
 def examples(
     rows:Iterable[dict], # Of the answers blob
     each:int=4, # Rows shown of each sort
+    forms:bool=False, # Are the answers those of several forms of one model?
 )->list[dict]: # en, zh, total, shown, rows
     "Rows won, lost and missed"
     def right(r, k): return (r.get(k) or 0) >= 1
@@ -103,6 +106,7 @@ def examples(
              ('Missed: the model was not right', '答错：模型未答对', lambda r: not right(r, 'ok') and not right(r, 'baseline_ok')),
              ('Won: the model was right, the baseline was not', '得分：模型答对而基线答错', lambda r: 'baseline_ok' in r and right(r, 'ok') and not right(r, 'baseline_ok')),
              ('Right', '答对', lambda r: 'baseline_ok' not in r and right(r, 'ok'))]
+    if forms: sorts = [('Different in some form', '各形态回答不同', lambda r: not right(r, 'ok')), ('The same in all forms', '各形态回答相同', lambda r: right(r, 'ok'))]
     out = []
     for en, zh, keep in sorts:
         if some := [r for r in paired if keep(r)]:
@@ -114,4 +118,5 @@ def _case(r:dict)->dict:
     said = ask if isinstance(ask, str) else '\n'.join(str(m.get('content', '')) if len(ask) == 1 else f"{m.get('role')}: {m.get('content', '')}" for m in ask)
     return {'data': r.get('data', ''), 'row': r.get('row', ''), 'question': said[:4000], 'expected': str(r.get('expected', ''))[:4000],
             'answer': str(r.get('answer', ''))[:4000], 'ok': (r.get('ok') or 0) >= 1,
-            'baseline': None if 'baseline' not in r else str(r['baseline'])[:4000], 'baseline_ok': (r.get('baseline_ok') or 0) >= 1}
+            'baseline': None if 'baseline' not in r else str(r['baseline'])[:4000], 'baseline_ok': (r.get('baseline_ok') or 0) >= 1,
+            'forms': [(en, zh, str(r[k])[:4000], r[k] == r.get('answer')) for k, en, zh in (('tuned', 'Tuned', '微调'), ('served', 'Served', '部署')) if k in r]}

@@ -96,7 +96,7 @@ _RESULTS = '''{% macro paired(r) %}{% if r.both is defined and r.both is not non
 _EXAMPLES = '''{% if p.examples %}<section><h2>{{ t('Rows to look at', '示例行') }}</h2>
 {% for g in p.examples %}<h3>{{ t(g.en, g.zh) }} <span class="chip">{{ g.shown }} / {{ g.total }}</span></h3>
 {% for c in g.rows %}<div class="case"><div class="q"><span class="chip">{{ c.data }} · {{ t('row', '行') }} {{ c.row }}</span><pre>{{ c.question }}</pre></div>
-<dl>{{ answer('Expected', '标准答案', c.expected, none) }}{{ answer('Model', '模型', c.answer, c.ok) }}{% if c.baseline is not none %}{{ answer('Baseline', '基线', c.baseline, c.baseline_ok) }}{% endif %}</dl></div>{% endfor %}{% endfor %}</section>{% endif %}
+<dl>{{ answer('Expected', '标准答案', c.expected, none) }}{{ answer('Model', '模型', c.answer, c.ok) }}{% for en, zh, said, same in c.forms %}{{ answer(en, zh, said, same) }}{% endfor %}{% if c.baseline is not none %}{{ answer('Baseline', '基线', c.baseline, c.baseline_ok) }}{% endif %}</dl></div>{% endfor %}{% endfor %}</section>{% endif %}
 '''
 
 _REST = '''{% if p.parity %}<section><h2>{{ mark(p.parity.passed) }} {{ t('Parity: every form gives the same answers', '一致性：各形态给出相同回答') }}</h2>

@@ -63,7 +63,7 @@ def _parity(body:dict)->dict|None:
     rows = [r for r in body.get('results') or [] if isinstance(r, dict)]
     if not rows: return None
     keys = [k for k in dict.fromkeys(k for r in rows for k in r) if all(not isinstance(r.get(k), (dict, list)) for r in rows)]
-    words = {'form': '形态', 'rows': '行数', 'n': '行数', 'probes': '探测数', 'agree': '一致', 'same': '一致', 'tokens': '词元', 'text': '文本',
+    words = {'form': '形态', 'forms': '形态', 'too_long': '超长', 'share': '词元一致率', 'rows': '行数', 'n': '行数', 'probes': '探测数', 'agree': '一致', 'same': '一致', 'tokens': '词元', 'text': '文本',
              'template': '模板', 'tokenizer': '分词器', 'passed': '通过', 'pair': '对比', 'a': '甲', 'b': '乙'}
     def cell(x): return '✓' if x is True else '✗' if x is False else f'{x:.4g}' if isinstance(x, float) else '' if x is None else str(x)
     return {'passed': body.get('passed'), 'heads': [(k.replace('_', ' '), words.get(k, k.replace('_', ' '))) for k in keys],
@@ -124,7 +124,7 @@ def _report(store, v:Version)->dict:
     badge = (*words, '✓') if ok else ('Not proven', '未证明', '✗') if ok is False and kind == 'proof' else ('Failed', '未通过', '✗') if ok is False else ('Report', '报告', 'i')
     rows, problem = _answers(store, body)
     page = {'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': badge, 'headline': headline(kind, body, top), **got,
-            'tiles': tiles(top) if top else [], 'gates': _gates(body), 'examples': examples(rows), 'inputs': _inputs(body),
+            'tiles': tiles(top) if top else [], 'gates': _gates(body), 'examples': examples(rows, forms=kind == 'parity'), 'inputs': _inputs(body),
             'settings': sorted((body.get('settings') or {}).items()), 'notices': _notices(store, v),
             'versions': [('engine', (body.get('engine') or {}).get('name', '')), *sorted(((body.get('engine') or {}).get('versions') or {}).items())],
             'command': f'llmops rerun {v}' if kind in ('evaluation', 'proof') else '', 'reruns': reruns(store, v)}
