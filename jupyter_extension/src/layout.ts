@@ -34,6 +34,13 @@ export function columns(graph: Graph): Map<string, number> {
     return depth;
   };
   graph.nodes.forEach(n => visit(n.id, new Set()));
+  // What came from nowhere stands just in front of what read it, not far to the left.
+  graph.nodes
+    .filter(n => !into.get(n.id)?.length)
+    .forEach(n => {
+      const readers = graph.edges.filter(e => e.source === n.id && column.has(e.target)).map(e => column.get(e.target) as number);
+      column.set(n.id, Math.max(0, Math.min(...(readers.length ? readers : [1])) - 1));
+    });
   return column;
 }
 

@@ -52,8 +52,7 @@ export function Lineage(props: { bench: Workbench; graph: Graph; here: string })
     <div className="llm-scroll">
       <svg
         className="llm-lineage"
-        width={drawn.width}
-        height={drawn.height}
+        style={{ width: drawn.width, minWidth: drawn.width * 0.62 }}
         viewBox={`0 0 ${drawn.width} ${drawn.height}`}
         role="group"
         aria-label={props.bench.t('Lineage')}

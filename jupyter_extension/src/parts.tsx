@@ -1,7 +1,8 @@
 /** Small pieces that panels and pages share: what went wrong, what is not there, a status, a ref. */
 import { LabIcon } from '@jupyterlab/ui-components';
 import React from 'react';
-import { KINDS, Problem } from './schema';
+import { show, size } from './format';
+import { Json, KINDS, Problem } from './schema';
 import { Workbench } from './tokens';
 
 const GOOD = ['approved', 'done', 'passed', 'running', 'deployed', 'reproduced'];
@@ -62,7 +63,7 @@ export function Section(props: { title: string; count?: number; children: React.
   );
 }
 
-const REF = new RegExp(`^(${KINDS.join('|')}):\S+$`);
+const REF = new RegExp(`^(${KINDS.join('|')}):[^\s]+$`);
 
 /** Text, as a link where it is a ref or a run. */
 export function Linked(props: { bench: Workbench; text: string }): JSX.Element {
@@ -82,6 +83,32 @@ export function Linked(props: { bench: Workbench; text: string }): JSX.Element {
     );
   }
   return <>{text}</>;
+}
+
+/** Any JSON value: refs as links, small objects as pairs, blobs by their size. */
+export function Value(props: { bench: Workbench; value: Json }): JSX.Element {
+  const { bench, value } = props;
+  if (Array.isArray(value) && value.length && value.length <= 20 && value.every(v => typeof v !== 'object')) {
+    return <>{value.map((v, i) => <span key={i} className="llm-pair"><Linked bench={bench} text={show(v)} /></span>)}</>;
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    return <Linked bench={bench} text={show(value)} />;
+  }
+  if (typeof value.ref === 'string') {
+    return <Linked bench={bench} text={value.ref} />;
+  }
+  if (typeof value.blob === 'string') {
+    return <span title={value.blob}>{typeof value.size === 'number' ? size(value.size) : value.blob.slice(0, 16)}</span>;
+  }
+  return (
+    <>
+      {Object.entries(value).map(([key, inner]) => (
+        <span key={key} className="llm-pair">
+          <span className="llm-key">{bench.t(key)}</span> <Value bench={bench} value={inner} />
+        </span>
+      ))}
+    </>
+  );
 }
 
 export function Bar(props: { value: number | null; label: string }): JSX.Element {

@@ -66,7 +66,8 @@ export const zh: { [text: string]: string } = {
   Approve: '批准',
   Reject: '驳回',
   Archive: '归档',
-  'Roll back to this': '回滚到此版本',
+  'Roll back': '回滚',
+  'Open notebook': '打开笔记本',
   'Use it': '用于…',
   'Use it…': '用于…',
   Stop: '停止',
@@ -95,6 +96,7 @@ export const zh: { [text: string]: string } = {
   verb: '动词',
 
   // States
+  waiting: '等待中',
   running: '进行中',
   done: '完成',
   failed: '失败',

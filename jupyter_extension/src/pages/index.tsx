@@ -8,6 +8,7 @@ import { dashboardIcon, formIcon, kindIcon, reportIcon, runIcon, tracesIcon } fr
 import { Json } from '../schema';
 import { Workbench } from '../tokens';
 import { FormPage } from './form';
+import { ReportPage } from './report';
 import { RunPage } from './run';
 import { VersionPage } from './version';
 
@@ -46,14 +47,10 @@ export class Pages {
     const place: Place = { page: 'form', name, what };
     this.show(place, name || this.bench().t('New run'), formIcon, () => ReactWidget.create(draw()), Object.keys(preset).length > 0);
   }
-  /** Scripts, forms, other addresses and our own origin are all closed to a report. */
   report(ref: string): void {
     const title = `${this.bench().t('Report')} ${ref.split(':')[1] ?? ref}`;
-    this.show({ page: 'report', name: ref }, title, reportIcon, () => {
-      const frame = new IFrame({ sandbox: [] });
-      frame.url = this.bench().api.reportUrl(ref);
-      return frame;
-    });
+    const draw = (): JSX.Element => <ReportPage bench={this.bench()} name={ref} />;
+    this.show({ page: 'report', name: ref }, title, reportIcon, () => ReactWidget.create(draw()));
   }
   service(name: string): void {
     const service = SERVICES[name];
@@ -89,6 +86,7 @@ export class Pages {
       const content = make();
       content.addClass('llm-content');
       widget = new MainAreaWidget({ content });
+      widget.toolbar.hide();
       widget.id = id;
       widget.title.label = title;
       widget.title.caption = place.name || title;

@@ -63,7 +63,6 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
     return <div className="llm-page">{loaded.error ? <ProblemBox bench={bench} problem={loaded.error} onRetry={loaded.reload} /> : <p>{t('Loading…')}</p>}</div>;
   }
   const { run } = data;
-  const reports = data.writes.filter(r => r.startsWith('report:'));
   const stop = (): void => {
     bench.api.stop(id).then(
       () => bench.live.touch(),
@@ -82,11 +81,11 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
         </span>
       </header>
       <div className="llm-actions">
-        {reports.slice(-1).map(r => (
-          <button key={r} className="llm-button llm-primary" data-action="report" onClick={() => bench.go.report(r)}>
-            {t('Open report')}
+        {data.page ? (
+          <button className="llm-button llm-primary" data-action="report" onClick={() => bench.go.report(data.page)}>
+            {t(data.page.startsWith('run:') ? 'Open notebook' : 'Open report')}
           </button>
-        ))}
+        ) : null}
         {data.can_stop ? (
           <button className="llm-button llm-danger" data-action="stop" onClick={stop}>
             {t('Stop')}
@@ -98,7 +97,7 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
           </button>
         ) : null}
       </div>
-      {run.status === 'running' ? (
+      {run.status === 'running' || run.status === 'waiting' ? (
         <div className="llm-progress" aria-live="polite">
           <Bar value={run.progress} label={run.title} />
           <span>

@@ -1,24 +1,15 @@
 /** The page of a version: what it is, its metrics, where it comes from, what happened to it, and what can be done. */
-import React, { useState } from 'react';
+import React from 'react';
+import { Actions } from '../actions';
 import { Curves } from '../curves';
-import { VerbDialog } from '../dialog';
 import { ago, show, size } from '../format';
 import { kindIcon } from '../icons';
 import { Lineage } from '../lineage';
-import { Linked, ProblemBox, Section, Status } from '../parts';
-import { Json, Schema, Verb, VersionPage as Data } from '../schema';
+import { Linked, ProblemBox, Section, Status, Value } from '../parts';
+import { Json, VersionPage as Data } from '../schema';
 import { Table } from '../table';
 import { Workbench } from '../tokens';
 import { useLanguage, useLoaded } from '../use';
-
-/** Verbs with a button of their own, and what is written on it. */
-const BUTTONS: { [verb: string]: string } = {
-  alias: 'Set alias',
-  approve: 'Approve',
-  reject: 'Reject',
-  archive: 'Archive',
-  rollback: 'Roll back to this'
-};
 
 function Facts(props: { bench: Workbench; data: Data }): JSX.Element {
   const { bench, data } = props;
@@ -26,7 +17,7 @@ function Facts(props: { bench: Workbench; data: Data }): JSX.Element {
   const plain = (v: Json): boolean => v === null || typeof v !== 'object';
   const rows: [string, Json][] = [
     ...Object.entries(version.summary),
-    ...Object.entries(data.body).filter(([k, v]) => !(k in version.summary) && k !== 'files' && (plain(v) || JSON.stringify(v).length < 400))
+    ...Object.entries(data.body).filter(([k, v]) => !(k in version.summary) && (plain(v) || JSON.stringify(v).length < 600))
   ];
   return (
     <dl className="llm-facts">
@@ -34,7 +25,7 @@ function Facts(props: { bench: Workbench; data: Data }): JSX.Element {
         <React.Fragment key={key}>
           <dt>{bench.t(key)}</dt>
           <dd>
-            <Linked bench={bench} text={show(value)} />
+            <Value bench={bench} value={value} />
           </dd>
         </React.Fragment>
       ))}
@@ -45,62 +36,6 @@ function Facts(props: { bench: Workbench; data: Data }): JSX.Element {
       <dt>{bench.t('made by')}</dt>
       <dd>{version.made_by ? <Linked bench={bench} text={`run:${version.made_by}`} /> : '–'}</dd>
     </dl>
-  );
-}
-
-function Actions(props: { bench: Workbench; data: Data; schema: Schema }): JSX.Element {
-  const { bench, data, schema } = props;
-  const { t } = bench;
-  const ref = data.version.ref;
-  const [verb, setVerb] = useState<Verb | null>(null);
-  const known = data.actions.map(name => schema.verbs.find(v => v.name === name)).filter((v): v is Verb => !!v);
-  const target = (v: Verb): string => (v.params.find(p => p.kind === data.version.kind) ?? v.params.find(p => p.type === 'ref') ?? v.params[0]).name;
-  const more = known.filter(v => !(v.name in BUTTONS));
-  return (
-    <div className="llm-actions">
-      {data.report ? (
-        <button className="llm-button llm-primary" data-action="report" onClick={() => bench.go.report(ref)}>
-          {t('Open report')}
-        </button>
-      ) : null}
-      {known
-        .filter(v => v.name in BUTTONS)
-        .map(v => (
-          <button key={v.name} className="llm-button" data-action={v.name} title={t(v.doc)} onClick={() => setVerb(v)}>
-            {t(BUTTONS[v.name])}
-          </button>
-        ))}
-      {more.length ? (
-        <select
-          className="llm-input llm-use"
-          value=""
-          aria-label={t('Use it')}
-          onChange={e => {
-            const picked = more.find(v => v.name === e.target.value);
-            if (picked) {
-              bench.go.form('verb', picked.name, { [target(picked)]: ref });
-            }
-          }}
-        >
-          <option value="">{t('Use it…')}</option>
-          {more.map(v => (
-            <option key={v.name} value={v.name} title={v.doc}>
-              {v.name}
-            </option>
-          ))}
-        </select>
-      ) : null}
-      {verb ? (
-        <VerbDialog
-          bench={bench}
-          verb={verb}
-          title={t(BUTTONS[verb.name])}
-          fixed={{ [target(verb)]: ref }}
-          preset={verb.name === 'approve' ? { report: show(data.body.report as Json).replace('–', '') } : {}}
-          onClose={() => setVerb(null)}
-        />
-      ) : null}
-    </div>
   );
 }
 
@@ -137,7 +72,6 @@ export function VersionPage(props: { bench: Workbench; refText: string }): JSX.E
   const { t } = bench;
   useLanguage(bench);
   const base = refText.split('@')[0];
-  const schema = useLoaded(bench, () => bench.api.schema(), 'schema', () => false);
   const loaded = useLoaded(bench, () => bench.api.version(refText), refText, c => !c.about.length || c.about.some(a => a.split('@')[0] === base));
   const data = loaded.data;
   if (!data) {
@@ -171,7 +105,7 @@ export function VersionPage(props: { bench: Workbench; refText: string }): JSX.E
         ) : null}
       </header>
       {loaded.error ? <ProblemBox bench={bench} problem={loaded.error} onRetry={loaded.reload} /> : null}
-      {schema.data ? <Actions bench={bench} data={data} schema={schema.data} /> : null}
+      <Actions bench={bench} data={data} />
       <Section title={t('What it is')}>
         <Facts bench={bench} data={data} />
       </Section>

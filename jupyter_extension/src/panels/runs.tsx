@@ -10,11 +10,11 @@ import { Workbench } from '../tokens';
 import { useLanguage, useLoaded, useSettled } from '../use';
 
 const PAGE = 30;
-const STATES = ['', 'running', 'done', 'failed', 'stopped'];
+const STATES = ['', 'waiting', 'running', 'done', 'failed', 'stopped'];
 
 function RunLine(props: { bench: Workbench; row: RunRow }): JSX.Element {
   const { bench, row } = props;
-  const moving = row.status === 'running';
+  const moving = row.status === 'running' || row.status === 'waiting';
   return (
     <>
       <span className="llm-row-top">
