@@ -6,16 +6,13 @@ BIN := .venv/bin
 SETUP := $(PYTHON) tools/setup.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup setup-core quickstart lab test test-needs test-notebooks test-python test-lab check docs bench lock vllm wheel clean
+.PHONY: help setup quickstart lab test test-needs test-notebooks test-python test-lab check docs bench lock vllm wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## environments from the lock files, the package, the Lab extension
-	@$(SETUP)
-
-setup-core:
-	@$(SETUP) --no-phoenix --no-lab
+	@$(if $(READY),,$(SETUP))
 
 quickstart: setup  ## from dataset to a proven, running deployment, in workspace/
 	@$(BIN)/llmops quickstart --dir workspace $(ARGS)
@@ -24,7 +21,7 @@ lab: setup  ## JupyterLab on workspace/, with Phoenix and the dashboards
 	@mkdir -p workspace && cd workspace && ../$(BIN)/llmops lab $(ARGS)
 
 test: setup test-needs  ## all tests: notebooks, TypeScript, pytest with the browser
-	@$(MAKE) --no-print-directory --keep-going test-notebooks test-lab test-python
+	@$(MAKE) --no-print-directory --keep-going READY=1 test-notebooks test-lab test-python
 
 test-needs:
 	@$(PYTHON) tools/setup.py tests
