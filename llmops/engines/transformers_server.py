@@ -6,7 +6,7 @@
 __all__ = ['HOSTS', 'door', 'body_of', 'Figures', 'Api', 'app', 'read_key', 'main', 'TransformersServer']
 
 # %% ../../nbs/engines/transformers_server.ipynb #e8d7012f
-import argparse, asyncio, hmac, os, socket, sys, time
+import argparse, asyncio, hmac, os, re, socket, sys, time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from .openai_answer import refusal, stream, whole
 from .openai_body import MAX_BODY, BadRequest, check_fields, check_messages, check_prompt, read_json
 
 # %% ../../nbs/engines/transformers_server.ipynb #b956076a
-HOSTS = ('127.0.0.1', 'localhost', '[::1]')
+HOSTS = re.compile(r'(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?')
 
 def door(
     key:str, # The server's key
@@ -26,8 +26,7 @@ def door(
 )->Callable[[Any], Awaitable[Any]]: # The same, guarded
     "Guard one route"
     async def route(request):
-        host = request.headers.get('host', '')
-        if host not in HOSTS and host.rpartition(':')[0] not in HOSTS: return refusal(421, 'This server answers for 127.0.0.1 and localhost only')
+        if not HOSTS.fullmatch(request.headers.get('host', '')): return refusal(421, 'This server answers for 127.0.0.1 and localhost only')
         given = request.headers.get('authorization', '')
         if not hmac.compare_digest(given.encode('utf-8', 'replace'), f'Bearer {key}'.encode()):
             return refusal(401, 'This server asks for its key: send Authorization: Bearer KEY', code='invalid_api_key')

@@ -73,5 +73,6 @@ def chat(
         said = ((e.body or {}) if isinstance(e.body, dict) else {}).get('message') or str(e)
         raise (Invalid if e.status_code < 500 else Failed)(f'{now["version"]} says: {said}') from None
     except openai.OpenAIError as e: raise Failed(f'{now["version"]} does not answer: {e}') from None
+    finally: ai.close()
     c = r.choices[0]
     return dict(answer=c.message.content or '', finish_reason=c.finish_reason, prompt_tokens=r.usage.prompt_tokens, tokens=r.usage.completion_tokens, deployment=now['version'])

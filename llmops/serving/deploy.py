@@ -49,11 +49,12 @@ def smoke(
 )->dict: # asked, same, and the first rows that differ
     "Ask a server what the release's report asked"
     rows, settings = probes_of(store, release)
-    client, wrong = openai_client(where), []
-    for r in rows:
-        said = ask(client, where['name'], r['prompt'], settings.get('max_tokens', 64))
-        if said['text'] != r['served']: wrong.append(dict(row=r['row'], report=r['served'][:200], now=said['text'][:200]))
-    if not rows: ask(client, where['name'], [dict(role='user', content='Hello')], 1) # Nothing to compare with: it must answer at all
+    wrong = []
+    with openai_client(where) as client:
+        for r in rows:
+            said = ask(client, where['name'], r['prompt'], settings.get('max_tokens', 64))
+            if said['text'] != r['served']: wrong.append(dict(row=r['row'], report=r['served'][:200], now=said['text'][:200]))
+        if not rows: ask(client, where['name'], [dict(role='user', content='Hello')], 1) # Nothing to compare with: it must answer at all
     return dict(asked=len(rows), same=len(rows)-len(wrong), need=settings.get('need', 1.0), wrong=wrong[:5])
 
 # %% ../../nbs/serving/deploy.ipynb #769c5f10

@@ -79,9 +79,9 @@ def served(
     server = find_engine('server', engine)
     where = server.start(run.files(model), model.name, 0, run.folder()/'server.log', options)
     try:
-        client = openai_client(where)
-        yield where | dict(card=client.models.list().data[0].model_dump())
-        for p in asked: yield ask(client, where['name'], p['prompt'], max_tokens)
+        with openai_client(where) as client:
+            yield where | dict(card=client.models.list().data[0].model_dump())
+            for p in asked: yield ask(client, where['name'], p['prompt'], max_tokens)
     finally: server.stop(where)
 
 # %% ../../nbs/serving/parity.ipynb #7f427101
