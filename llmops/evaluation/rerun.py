@@ -119,7 +119,7 @@ def rerun(run,
     rows:int=-1, # Another number of rows than the report's
     max_new_tokens:int=0, # Another length of answers than the report's
     engine:str='', # Another engine than the report's
-)->dict: # outcome, why, differs, rows
+)->Generator[dict, None, dict]: # Progress; then outcome, why, differs, rows
     "Run a report again from what it names: reproduced, drifted or not comparable"
     kind = report.body.get('type')
     if kind not in ('evaluation', 'proof'): raise Invalid(f'{report} is of type {kind!r}: only evaluations and proofs can be run again. See what it is: llmops show {report}')
@@ -130,9 +130,9 @@ def rerun(run,
     said:list[dict] = []
     try: said = answers_of(run.store, report)
     except LlmopsError as e: differs.append({'input': 'answers', 'was': report.body['answers']['blob'][:12], 'now': '', 'why': f'answers: {e}'})
-    s, e = report.body['settings'], report.body['engine']
+    s, made = report.body['settings'], report.body['engine']
     given = {'scorer': scorer or None, 'rows': rows if rows >= 0 else None, 'max_new_tokens': max_new_tokens or None, 'engine': engine or None}
-    differs += _others(report, model, baseline, data) + changed(s, given, e['versions'], versions(e['name']))
+    differs += _others(report, model, baseline, data) + changed(s, given, made['versions'], versions(made['name']))
     if differs: return _outcome(run, report, 'not comparable', differs, [], '; '.join(d['why'] for d in differs), first)
     wrong, figures = yield from _again(run, judged, said, first)
     where = resting_on(run.store, report) if deployment is None else {str(deployment.ref.base): _where(run.store, deployment)}

@@ -48,7 +48,7 @@ def cells(
     "The cells of a notebook as the page shows them"
     import mistune
     from markupsafe import Markup
-    out = []
+    out:list[dict] = []
     for c in nb.get('cells', []):
         source = c.get('source', '')
         source = source if isinstance(source, str) else ''.join(source)

@@ -15,38 +15,127 @@ _PALETTE = dict(
     bad='#b42a36,#f47f87', badbg='#fbe9ea,#3a1a1d', open='#9a6b00,#e0b04a', openbg='#fdf3dd,#33280f')
 
 CSS = (':root{color-scheme:light dark;' + ''.join(f'--{k}:light-dark({v});' for k, v in _PALETTE.items()) + '''}
-:root:has(#light:checked){color-scheme:light} :root:has(#dark:checked){color-scheme:dark}
+:root:has(#light:checked){color-scheme:light}
+:root:has(#dark:checked){color-scheme:dark}
 :root:has(#zh:checked) [lang=en],:root:has(#en:checked) [lang=zh]{display:none!important}
-*{box-sizing:border-box} html{scroll-behavior:smooth}
+*{box-sizing:border-box}
+html{scroll-behavior:smooth}
 body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif}
 code,pre,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.88em}
 .hidden{position:absolute;opacity:0;pointer-events:none}
 .top{display:flex;gap:18px;align-items:center;max-width:1040px;margin:0 auto;padding:16px 20px 6px;color:var(--dim);font-size:13px}
-.top b{color:var(--ink)} .top .switch{margin-left:auto} .switch{display:inline-flex;border:1px solid var(--line);border-radius:8px;overflow:hidden;background:var(--card)}
-.switch+.switch{margin-left:0} .switch label{padding:3px 11px;cursor:pointer}
+.top b{color:var(--ink)}
+.top .switch{margin-left:auto}
+.switch{display:inline-flex;border:1px solid var(--line);border-radius:8px;overflow:hidden;background:var(--card)}
+.switch+.switch{margin-left:0}
+.switch label{padding:3px 11px;cursor:pointer}
 #en:checked~* [for=en],#zh:checked~* [for=zh],#auto:checked~* [for=auto],#light:checked~* [for=light],#dark:checked~* [for=dark]{background:var(--ink);color:var(--card)}
 .hidden:focus-visible~.top .switch{outline:2px solid var(--model);outline-offset:2px}
 main{max-width:1040px;margin:0 auto;padding:0 20px 56px}
 section{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:20px 26px;margin:16px 0}
-h1{font-size:27px;line-height:1.3;margin:0;letter-spacing:-.01em;text-wrap:balance} h2{font-size:17px;margin:0 0 12px} h3{font-size:14px;margin:20px 0 8px;color:var(--dim);font-weight:600}
-p{margin:.5em 0} .dim{color:var(--dim)} .small{font-size:13px} a{color:var(--model)}
-.verdict{border-left:7px solid var(--tone);padding:24px 28px} .verdict .badge{display:inline-flex;align-items:center;gap:8px;font-weight:700;color:var(--tone);background:var(--tonebg);border-radius:99px;padding:3px 14px;margin-bottom:12px}
-.pass{--tone:var(--good);--tonebg:var(--goodbg)} .fail{--tone:var(--bad);--tonebg:var(--badbg)} .none{--tone:var(--model);--tonebg:var(--soft)} .warn{--tone:var(--open);--tonebg:var(--openbg)}
-.what{color:var(--dim);margin:8px 0 0} .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px;margin-top:20px}
-.tile{background:var(--soft);border-radius:10px;padding:12px 16px} .tile .n{font-size:25px;font-weight:700;line-height:1.25;font-variant-numeric:tabular-nums;white-space:nowrap} .tile .k{font-size:13px;color:var(--dim)} .tile .n.m{color:var(--model)}
-.cols{display:grid;grid-template-columns:1fr 1fr;gap:0 36px} @media(max-width:760px){.cols{grid-template-columns:1fr} .scroll svg{min-width:580px} section{padding:16px} h1{font-size:22px} .top{flex-wrap:wrap}}
-.scroll{overflow-x:auto} table{border-collapse:collapse;width:100%;font-size:14px} th{font-weight:600;color:var(--dim);text-align:left;font-size:13px} th,td{padding:7px 12px 7px 0;border-bottom:1px solid var(--line);vertical-align:top} tr:last-child td{border-bottom:0} td.r,th.r{text-align:right;font-variant-numeric:tabular-nums} td.hash{color:var(--dim)} td.nowrap{white-space:nowrap}
-.mark{display:inline-block;min-width:1.5em;font-weight:700;color:var(--tone)} .gates{list-style:none;margin:0;padding:0} .gates li{display:grid;grid-template-columns:1.6em 12em 1fr;gap:2px 8px;padding:7px 0;border-bottom:1px solid var(--line)} .gates li:last-child{border:0} .gates b{font-weight:600} @media(max-width:760px){.gates li{grid-template-columns:1.6em 1fr} .gates li>:last-child{grid-column:2}}
-.case{border:1px solid var(--line);border-radius:10px;margin:10px 0;overflow:hidden;break-inside:avoid} .case .q{background:var(--soft);padding:9px 14px} .case dl{display:grid;grid-template-columns:9em 1fr;margin:0;padding:8px 14px;gap:3px 10px} .case dt{color:var(--dim);font-size:13px} .case dd{margin:0} .case pre,.q pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;max-height:15em;overflow:auto}
-.right{color:var(--good)} .wrong{color:var(--bad)} .chip{display:inline-block;border:1px solid var(--line);border-radius:99px;padding:0 10px;font-size:12.5px;margin:0 4px 4px 0;color:var(--dim)}
-.note{border-left:7px solid var(--tone);padding:14px 28px} .note h2{margin:0} .note .mark{min-width:0;margin-right:8px}
-.aside{display:flex;flex-wrap:wrap;gap:8px 48px;align-items:center;margin:18px 0} .aside>:first-child{flex:1 1 420px}
-.two{display:inline-grid;grid-template-columns:auto repeat(2,minmax(92px,auto));gap:6px;font-size:13px;text-align:center;align-items:center} .two b{background:var(--soft);border-radius:8px;padding:10px 14px;font-size:19px;font-variant-numeric:tabular-nums} .two .w{background:var(--goodbg);color:var(--good)} .two .l{background:var(--badbg);color:var(--bad)} .two span{color:var(--dim)} .two .side{text-align:right}
-pre.cmd{background:var(--soft);border-radius:8px;padding:11px 14px;margin:8px 0;white-space:pre-wrap;overflow-wrap:anywhere} details>summary{cursor:pointer;color:var(--dim);margin:6px 0} .cell{border-left:3px solid var(--line);padding-left:14px;margin:12px 0} .cell pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0} .cell .code{background:var(--soft);border-radius:8px;padding:9px 12px} .cell img,.cell svg{max-width:100%} footer{color:var(--dim);font-size:13px;text-align:center;padding:8px}
-svg{display:block;margin:0 auto;width:100%;height:auto;font:13px system-ui,"Noto Sans","PingFang SC","Noto Sans CJK SC",sans-serif} svg text{fill:var(--ink)} svg .dim{fill:var(--dim);font-size:12px} svg .strong{font-weight:600} svg .plain{fill:var(--dim)} svg .mono{font-family:ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:11.5px}
-.model{fill:var(--model)} .baseline{fill:var(--base)} .whisker{stroke:var(--ink);stroke-width:1.6;fill:none} .grid{stroke:var(--line)} .zero{stroke:var(--dim);stroke-width:1.4} .line{fill:none;stroke-width:2.4} .line.win,.dot.win{stroke:var(--good)} .dot.win{fill:var(--good)} .line.loss,.dot.loss{stroke:var(--bad)} .dot.loss{fill:var(--bad)} .line.open,.dot.open{stroke:var(--open)} .dot.open{fill:var(--card);stroke-width:2.4} .curve{fill:none;stroke:var(--model);stroke-width:2;stroke-linejoin:round}
-.node{fill:var(--card);stroke:var(--line);stroke-width:1.4} .node.model{fill:var(--card);stroke:var(--model)} .node.report{stroke:var(--good)} .node.dataset{stroke:var(--open)} .node.main{fill:var(--soft);stroke-width:2.6} .edge{fill:none;stroke:var(--dim);stroke-width:1.3;opacity:.65} .tip{fill:var(--dim)}
-@media print{:root{color-scheme:light!important} body{background:#fff;font-size:11pt} .switch,.noprint{display:none} section{border:0;border-top:1px solid var(--line);border-radius:0;padding:12px 0;break-inside:auto} .verdict{border-left:7px solid var(--tone);padding-left:16px} .case pre,.q pre{max-height:none} *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}''')
+h1{font-size:27px;line-height:1.3;margin:0;letter-spacing:-.01em;text-wrap:balance}
+h2{font-size:17px;margin:0 0 12px}
+h3{font-size:14px;margin:20px 0 8px;color:var(--dim);font-weight:600}
+p{margin:.5em 0}
+.dim{color:var(--dim)}
+.small{font-size:13px}
+a{color:var(--model)}
+.verdict{border-left:7px solid var(--tone);padding:24px 28px}
+.verdict .badge{display:inline-flex;align-items:center;gap:8px;font-weight:700;color:var(--tone);background:var(--tonebg);border-radius:99px;padding:3px 14px;margin-bottom:12px}
+.pass{--tone:var(--good);--tonebg:var(--goodbg)}
+.fail{--tone:var(--bad);--tonebg:var(--badbg)}
+.none{--tone:var(--model);--tonebg:var(--soft)}
+.warn{--tone:var(--open);--tonebg:var(--openbg)}
+.what{color:var(--dim);margin:8px 0 0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px;margin-top:20px}
+.tile{background:var(--soft);border-radius:10px;padding:12px 16px}
+.tile .n{font-size:25px;font-weight:700;line-height:1.25;font-variant-numeric:tabular-nums;white-space:nowrap}
+.tile .k{font-size:13px;color:var(--dim)}
+.tile .n.m{color:var(--model)}
+.cols{display:grid;grid-template-columns:1fr 1fr;gap:0 36px}
+@media(max-width:760px){
+.cols{grid-template-columns:1fr}
+.scroll svg{min-width:580px}
+section{padding:16px}
+h1{font-size:22px}
+.top{flex-wrap:wrap}}
+.scroll{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:14px}
+th{font-weight:600;color:var(--dim);text-align:left;font-size:13px}
+th,td{padding:7px 12px 7px 0;border-bottom:1px solid var(--line);vertical-align:top}
+tr:last-child td{border-bottom:0}
+td.r,th.r{text-align:right;font-variant-numeric:tabular-nums}
+td.hash{color:var(--dim)}
+td.nowrap{white-space:nowrap}
+.mark{display:inline-block;min-width:1.5em;font-weight:700;color:var(--tone)}
+.gates{list-style:none;margin:0;padding:0}
+.gates li{display:grid;grid-template-columns:1.6em 12em 1fr;gap:2px 8px;padding:7px 0;border-bottom:1px solid var(--line)}
+.gates li:last-child{border:0}
+.gates b{font-weight:600}
+@media(max-width:760px){
+.gates li{grid-template-columns:1.6em 1fr}
+.gates li>:last-child{grid-column:2}}
+.case{border:1px solid var(--line);border-radius:10px;margin:10px 0;overflow:hidden;break-inside:avoid}
+.case .q{background:var(--soft);padding:9px 14px}
+.case dl{display:grid;grid-template-columns:9em 1fr;margin:0;padding:8px 14px;gap:3px 10px}
+.case dt{color:var(--dim);font-size:13px}
+.case dd{margin:0}
+.case pre,.q pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;max-height:15em;overflow:auto}
+.right{color:var(--good)}
+.wrong{color:var(--bad)}
+.chip{display:inline-block;border:1px solid var(--line);border-radius:99px;padding:0 10px;font-size:12.5px;margin:0 4px 4px 0;color:var(--dim)}
+.note{border-left:7px solid var(--tone);padding:14px 28px}
+.note h2{margin:0}
+.note .mark{min-width:0;margin-right:8px}
+.aside{display:flex;flex-wrap:wrap;gap:8px 48px;align-items:center;margin:18px 0}
+.aside>:first-child{flex:1 1 420px}
+.two{display:inline-grid;grid-template-columns:auto repeat(2,minmax(92px,auto));gap:6px;font-size:13px;text-align:center;align-items:center}
+.two b{background:var(--soft);border-radius:8px;padding:10px 14px;font-size:19px;font-variant-numeric:tabular-nums}
+.two .w{background:var(--goodbg);color:var(--good)}
+.two .l{background:var(--badbg);color:var(--bad)}
+.two span{color:var(--dim)}
+.two .side{text-align:right}
+pre.cmd{background:var(--soft);border-radius:8px;padding:11px 14px;margin:8px 0;white-space:pre-wrap;overflow-wrap:anywhere}
+details>summary{cursor:pointer;color:var(--dim);margin:6px 0}
+.cell{border-left:3px solid var(--line);padding-left:14px;margin:12px 0}
+.cell pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:4px 0}
+.cell .code{background:var(--soft);border-radius:8px;padding:9px 12px}
+.cell img,.cell svg{max-width:100%}
+footer{color:var(--dim);font-size:13px;text-align:center;padding:8px}
+svg{display:block;margin:0 auto;width:100%;height:auto;font:13px system-ui,"Noto Sans","PingFang SC","Noto Sans CJK SC",sans-serif}
+svg text{fill:var(--ink)}
+svg .dim{fill:var(--dim);font-size:12px}
+svg .strong{font-weight:600}
+svg .plain{fill:var(--dim)}
+svg .mono{font-family:ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:11.5px}
+.model{fill:var(--model)}
+.baseline{fill:var(--base)}
+.whisker{stroke:var(--ink);stroke-width:1.6;fill:none}
+.grid{stroke:var(--line)}
+.zero{stroke:var(--dim);stroke-width:1.4}
+.line{fill:none;stroke-width:2.4}
+.line.win,.dot.win{stroke:var(--good)}
+.dot.win{fill:var(--good)}
+.line.loss,.dot.loss{stroke:var(--bad)}
+.dot.loss{fill:var(--bad)}
+.line.open,.dot.open{stroke:var(--open)}
+.dot.open{fill:var(--card);stroke-width:2.4}
+.curve{fill:none;stroke:var(--model);stroke-width:2;stroke-linejoin:round}
+.node{fill:var(--card);stroke:var(--line);stroke-width:1.4}
+.node.model{fill:var(--card);stroke:var(--model)}
+.node.report{stroke:var(--good)}
+.node.dataset{stroke:var(--open)}
+.node.main{fill:var(--soft);stroke-width:2.6}
+.edge{fill:none;stroke:var(--dim);stroke-width:1.3;opacity:.65}
+.tip{fill:var(--dim)}
+@media print{
+:root{color-scheme:light!important}
+body{background:#fff;font-size:11pt}
+.switch,.noprint{display:none}
+section{border:0;border-top:1px solid var(--line);border-radius:0;padding:12px 0;break-inside:auto}
+.verdict{border-left:7px solid var(--tone);padding-left:16px}
+.case pre,.q pre{max-height:none}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}''')
 
 # %% ../../nbs/faces/page.ipynb #0af7b0e0
 _MACROS = '''
@@ -66,52 +155,171 @@ _HEAD = '''<!doctype html>
 <input class="hidden" type="radio" name="look" id="auto" checked aria-label="auto"><input class="hidden" type="radio" name="look" id="light" aria-label="light"><input class="hidden" type="radio" name="look" id="dark" aria-label="dark">
 <div class="top"><span><b>LLMOps</b> · {{ t(p.label[0], p.label[1]) }}</span>
 <span class="switch"><label for="en">English</label><label for="zh">中文</label></span>
-<span class="switch"><label for="auto">{{ t('Auto', '自动') }}</label><label for="light">{{ t('Light', '浅色') }}</label><label for="dark">{{ t('Dark', '深色') }}</label></span></div><main>
+<span class="switch"><label for="auto">{{ t('Auto', '自动') }}</label>
+<label for="light">{{ t('Light', '浅色') }}</label>
+<label for="dark">{{ t('Dark', '深色') }}</label>
+</span></div>
+<main>
 '''
 
 # %% ../../nbs/faces/page.ipynb #853923fc
 _VERDICT = '''<section class="verdict {{ p.tone }}"><div class="badge">{{ p.badge[2] }} {{ t(p.badge[0], p.badge[1]) }}</div>
 <h1>{{ t(p.headline[0], p.headline[1]) }}</h1>
 <p class="what">{{ p.title }} · <code>{{ p.ref }}</code>{% if p.digest %} · {{ hash(p.digest) }}{% endif %}{% if p.created or p.what %} · {{ p.created or p.what }}{% endif %}</p>
-{% if p.tiles %}<div class="tiles">{% for x in p.tiles %}<div class="tile"><div class="n {{ x.cls }}">{{ x.value }}</div><div class="k">{{ t(x.en, x.zh) }}</div></div>{% endfor %}</div>{% endif %}
+{% if p.tiles %}<div class="tiles">{% for x in p.tiles %}<div class="tile"><div class="n {{ x.cls }}">{{ x.value }}</div>
+<div class="k">{{ t(x.en, x.zh) }}</div>
+</div>
+{% endfor %}</div>
+{% endif %}
 </section>
-{% for n in p.notices %}<section class="note {{ n.tone }}"><h2><span class="mark">!</span> {{ t(n.en, n.zh) }}</h2>{% if n.text %}<p>{{ n.text }}</p>{% endif %}</section>{% endfor %}
+{% for n in p.notices %}<section class="note {{ n.tone }}"><h2><span class="mark">!</span> {{ t(n.en, n.zh) }}</h2>
+{% if n.text %}<p>{{ n.text }}</p>
+{% endif %}</section>
+{% endfor %}
 {% if p.gates %}<section><h2>{{ t('What was asked', '要求') }}</h2><ul class="gates">
-{% for g in p.gates %}<li>{{ mark(g.passed) }}<b>{{ t(g.en, g.zh) }}</b><span>{{ t(g.why, g.why_zh) }}</span></li>{% endfor %}</ul></section>{% endif %}
+{% for g in p.gates %}<li>{{ mark(g.passed) }}<b>{{ t(g.en, g.zh) }}</b><span>{{ t(g.why, g.why_zh) }}</span></li>{% endfor %}</ul></section>
+{% endif %}
 '''
 
-_RESULTS = '''{% macro paired(r) %}{% if r.both is defined and r.both is not none %}<div class="two"><i></i><span>{{ t('baseline right', '基线答对') }}</span><span>{{ t('baseline wrong', '基线答错') }}</span>
+_RESULTS = '''{% macro paired(r) %}{% if r.both is defined and r.both is not none %}<div class="two"><i></i><span>{{ t('baseline right', '基线答对') }}</span>
+<span>{{ t('baseline wrong', '基线答错') }}</span>
 <span class="side">{{ t('model right', '模型答对') }}</span><b>{{ r.both }}</b><b class="w">{{ r.wins }}</b>
-<span class="side">{{ t('model wrong', '模型答错') }}</span><b class="l">{{ r.losses }}</b><b>{{ r.neither }}</b></div>{% endif %}{% endmacro %}
-{% macro rows(results) %}<div class="scroll"><table><tr><th>{{ t('Data', '数据') }}</th><th class="r">{{ t('Rows', '行数') }}</th><th>{{ t('Rule', '评分规则') }}</th><th class="r">{{ t('Model', '模型') }}</th><th class="r">{{ t('Baseline', '基线') }}</th><th class="r">{{ t('Difference, 95 % interval', '差值（95 % 区间）') }}</th><th class="r">p</th></tr>
-{% for r in results %}<tr><td>{{ t(r.name[0], r.name[1]) }}<br><code class="dim">{{ r.data }}</code></td><td class="r">{{ r.n }}</td><td>{{ t(r.rule[0], r.rule[1]) }}</td><td class="r"><b>{{ r.model_text }}</b><br><span class="dim small">{{ r.model_range }}</span></td><td class="r">{{ r.baseline_text }}<br><span class="dim small">{{ r.baseline_range }}</span></td><td class="r">{{ r.diff_text }}<br><span class="dim small">{{ r.diff_range }}</span></td><td class="r">{{ r.p_text }}</td></tr>{% endfor %}</table></div>{% endmacro %}
+<span class="side">{{ t('model wrong', '模型答错') }}</span><b class="l">{{ r.losses }}</b><b>{{ r.neither }}</b></div>
+{% endif %}{% endmacro %}
+{% macro rows(results) %}<div class="scroll"><table><tr><th>{{ t('Data', '数据') }}</th>
+<th class="r">{{ t('Rows', '行数') }}</th>
+<th>{{ t('Rule', '评分规则') }}</th>
+<th class="r">{{ t('Model', '模型') }}</th>
+<th class="r">{{ t('Baseline', '基线') }}</th>
+<th class="r">{{ t('Difference, 95 % interval', '差值（95 % 区间）') }}</th>
+<th class="r">p</th>
+</tr>
+{% for r in results %}<tr><td>{{ t(r.name[0], r.name[1]) }}<br><code class="dim">{{ r.data }}</code></td>
+<td class="r">{{ r.n }}</td>
+<td>{{ t(r.rule[0], r.rule[1]) }}</td>
+<td class="r"><b>{{ r.model_text }}</b><br><span class="dim small">{{ r.model_range }}</span></td>
+<td class="r">{{ r.baseline_text }}<br><span class="dim small">{{ r.baseline_range }}</span></td>
+<td class="r">{{ r.diff_text }}<br><span class="dim small">{{ r.diff_range }}</span></td>
+<td class="r">{{ r.p_text }}</td>
+</tr>
+{% endfor %}</table>
+</div>
+{% endmacro %}
 {% if p.main %}<section><h2>{{ t('Results', '结果') }}</h2><div class="scroll">{{ p.bars }}</div>
-{% if p.differences %}<div class="aside"><div><h3>{{ t('Difference to the baseline, percentage points', '与基线的差值（百分点）') }}</h3><div class="scroll">{{ p.differences }}</div></div>
-{% for r in p.main if r.both is defined %}{% if loop.first %}<div><h3>{{ t('Row by row', '逐行对比') }}</h3>{{ paired(r) }}</div>{% endif %}{% endfor %}</div>{% endif %}
+{% if p.differences %}<div class="aside"><div><h3>{{ t('Difference to the baseline, percentage points', '与基线的差值（百分点）') }}</h3>
+<div class="scroll">{{ p.differences }}</div>
+</div>
+{% for r in p.main if r.both is defined %}{% if loop.first %}<div><h3>{{ t('Row by row', '逐行对比') }}</h3>
+{{ paired(r) }}</div>
+{% endif %}{% endfor %}</div>
+{% endif %}
 {{ rows(p.main) }}</section>{% endif %}
-{% if p.beside %}<section><h2>{{ t('Reported beside: not part of the verdict', '附带报告：不计入结论') }}</h2><p class="dim">{{ t('Rows that are harder or different on purpose. They are shown whatever they give.', '有意设置的更难或不同的数据，无论结果如何都如实列出。') }}</p><div class="scroll">{{ p.beside_bars }}</div>{{ rows(p.beside) }}</section>{% endif %}
+{% if p.beside %}<section><h2>{{ t('Reported beside: not part of the verdict', '附带报告：不计入结论') }}</h2>
+<p class="dim">{{ t('Rows that are harder or different on purpose. They are shown whatever they give.', '有意设置的更难或不同的数据，无论结果如何都如实列出。') }}</p>
+<div class="scroll">{{ p.beside_bars }}</div>
+{{ rows(p.beside) }}</section>
+{% endif %}
 '''
 
 # %% ../../nbs/faces/page.ipynb #5173f99a
 _EXAMPLES = '''{% if p.examples %}<section><h2>{{ t('Rows to look at', '示例行') }}</h2>
 {% for g in p.examples %}<h3>{{ t(g.en, g.zh) }} <span class="chip">{{ g.shown }} / {{ g.total }}</span></h3>
 {% for c in g.rows %}<div class="case"><div class="q"><span class="chip">{{ c.data }} · {{ t('row', '行') }} {{ c.row }}</span><pre>{{ c.question }}</pre></div>
-<dl>{{ answer('Expected', '标准答案', c.expected, none) }}{{ answer('Model', '模型', c.answer, c.ok) }}{% for en, zh, said, same in c.forms %}{{ answer(en, zh, said, same) }}{% endfor %}{% if c.baseline is not none %}{{ answer('Baseline', '基线', c.baseline, c.baseline_ok) }}{% endif %}</dl></div>{% endfor %}{% endfor %}</section>{% endif %}
+<dl>{{ answer('Expected', '标准答案', c.expected, none) }}{{ answer('Model', '模型', c.answer, c.ok) }}{% for en, zh, said, same in c.forms %}{{ answer(en, zh, said, same) }}{% endfor %}{% if c.baseline is not none %}{{ answer('Baseline', '基线', c.baseline, c.baseline_ok) }}{% endif %}</dl>
+</div>
+{% endfor %}{% endfor %}</section>
+{% endif %}
 '''
 
 _REST = '''{% if p.parity %}<section><h2>{{ mark(p.parity.passed) }} {{ t('Parity: every form gives the same answers', '一致性：各形态给出相同回答') }}</h2>
-<div class="scroll"><table><tr>{% for h in p.parity.heads %}<th>{{ t(h[0], h[1]) }}</th>{% endfor %}</tr>{% for row in p.parity.rows %}<tr>{% for c in row %}<td>{{ c }}</td>{% endfor %}</tr>{% endfor %}</table></div>
+<div class="scroll"><table><tr>{% for h in p.parity.heads %}<th>{{ t(h[0], h[1]) }}</th>
+{% endfor %}</tr>
+{% for row in p.parity.rows %}<tr>{% for c in row %}<td>{{ c }}</td>
+{% endfor %}</tr>
+{% endfor %}</table>
+</div>
 {% if p.parity.note %}<p class="dim small">{{ p.parity.note }}</p>{% endif %}</section>{% endif %}
-{% for c in p.curves %}<section><h2>{{ t('Training', '训练过程') }} <code class="dim">{{ c.ref }}</code></h2><div class="scroll">{{ c.svg }}</div>{% if c.facts %}<p>{% for k, v in c.facts %}<span class="chip">{{ k }} {{ v }}</span>{% endfor %}</p>{% endif %}</section>{% endfor %}
-{% for f in p.facts %}<section><h2>{{ t(f.en, f.zh) }}</h2><div class="scroll"><table>{% for k, v in f.rows %}<tr><td class="dim nowrap">{{ k }}</td><td><pre class="mono" style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere">{{ v }}</pre></td></tr>{% endfor %}</table></div></section>{% endfor %}
-{% if p.cells %}<section><h2>{{ t('The notebook that ran', '执行过的笔记本') }}</h2>{% for c in p.cells %}<div class="cell">{% if c.html %}{{ c.html }}{% endif %}{% if c.code %}<details{{ ' open' if c.failed }}><summary>{{ t('code', '代码') }}</summary><pre class="code">{{ c.code }}</pre></details>{% endif %}{% for o in c.outputs %}{% if o.html %}{{ o.html }}{% elif o.png %}<img alt="" src="data:image/png;base64,{{ o.png }}">{% else %}<pre{{ ' class=wrong' if o.error }}>{{ o.text }}</pre>{% endif %}{% endfor %}</div>{% endfor %}</section>{% endif %}
-{% if p.graph %}<section><h2>{{ t('What came from what', '来源关系') }}</h2><div class="scroll">{{ p.graph }}</div></section>{% endif %}
-{% if p.inputs %}<section><h2>{{ t('Inputs', '输入') }}</h2><div class="scroll"><table><tr><th></th><th>{{ t('As written', '书写形式') }}</th><th>{{ t('Version', '版本') }}</th><th>{{ t('Digest', '摘要') }}</th></tr>{% for i in p.inputs %}<tr><td>{{ t(i.en, i.zh) }}</td><td><code>{{ i.as_written }}</code></td><td><code>{{ i.ref }}</code></td><td class="hash">{{ hash(i.digest) }}</td></tr>{% endfor %}</table></div></section>{% endif %}
-{% if p.settings or p.versions %}<section><div class="cols"><div><h2>{{ t('Settings', '设置') }}</h2><table>{% for k, v in p.settings %}<tr><td class="dim">{{ k }}</td><td class="r"><code>{{ v }}</code></td></tr>{% endfor %}</table></div>
-<div><h2>{{ t('Environment', '环境') }}</h2><table>{% for k, v in p.versions %}<tr><td class="dim">{{ k }}</td><td class="r"><code>{{ v }}</code></td></tr>{% endfor %}</table></div></div></section>{% endif %}
-{% if p.command %}<section><h2>{{ t('Run it again', '重新运行') }}</h2><p class="dim">{{ t('From this report alone. The outcome is reproduced, drifted (with the rows that differ) or not comparable (with the input that differs).', '仅凭本报告即可重新运行。结果为：可复现、已漂移（列出不同的行）或不可比（指出不同的输入）。') }}</p>{{ cmd(p.command) }}
-{% if p.reruns %}<div class="scroll"><table><tr><th>{{ t('When', '时间') }}</th><th>{{ t('Outcome', '结果') }}</th><th>{{ t('Why', '说明') }}</th></tr>{% for r in p.reruns %}<tr><td class="nowrap">{{ r.at }}</td><td class="nowrap {{ r.cls }}">{{ t(r.en, r.zh) }}</td><td>{{ r.why }}</td></tr>{% endfor %}</table></div>{% endif %}</section>{% endif %}
-{% if p.history %}<section><h2>{{ t('History', '历史') }}</h2><div class="scroll"><table><tr><th>{{ t('When', '时间') }}</th><th>{{ t('What', '事件') }}</th><th>{{ t('About', '对象') }}</th><th></th></tr>{% for h in p.history %}<tr><td class="nowrap">{{ h.at }}</td><td class="nowrap">{{ h.kind }}</td><td><code>{{ h.about }}</code></td><td>{{ h.text }}</td></tr>{% endfor %}</table></div></section>{% endif %}
+{% for c in p.curves %}<section><h2>{{ t('Training', '训练过程') }} <code class="dim">{{ c.ref }}</code></h2>
+<div class="scroll">{{ c.svg }}</div>
+{% if c.facts %}<p>{% for k, v in c.facts %}<span class="chip">{{ k }} {{ v }}</span>{% endfor %}</p>
+{% endif %}</section>
+{% endfor %}
+{% for f in p.facts %}<section><h2>{{ t(f.en, f.zh) }}</h2>
+<div class="scroll"><table>{% for k, v in f.rows %}<tr><td class="dim nowrap">{{ k }}</td>
+<td><pre class="mono" style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere">{{ v }}</pre></td>
+</tr>
+{% endfor %}</table>
+</div>
+</section>
+{% endfor %}
+{% if p.cells %}<section><h2>{{ t('The notebook that ran', '执行过的笔记本') }}</h2>
+{% for c in p.cells %}<div class="cell">{% if c.html %}{{ c.html }}{% endif %}{% if c.code %}<details{{ ' open' if c.failed }}><summary>{{ t('code', '代码') }}</summary><pre class="code">{{ c.code }}</pre></details>{% endif %}{% for o in c.outputs %}{% if o.html %}{{ o.html }}{% elif o.png %}<img alt="" src="data:image/png;base64,{{ o.png }}">{% else %}<pre{{ ' class=wrong' if o.error }}>{{ o.text }}</pre>{% endif %}{% endfor %}</div>
+{% endfor %}</section>
+{% endif %}
+{% if p.graph %}<section><h2>{{ t('What came from what', '来源关系') }}</h2>
+<div class="scroll">{{ p.graph }}</div>
+</section>
+{% endif %}
+{% if p.inputs %}<section><h2>{{ t('Inputs', '输入') }}</h2>
+<div class="scroll"><table><tr><th></th>
+<th>{{ t('As written', '书写形式') }}</th>
+<th>{{ t('Version', '版本') }}</th>
+<th>{{ t('Digest', '摘要') }}</th>
+</tr>
+{% for i in p.inputs %}<tr><td>{{ t(i.en, i.zh) }}</td>
+<td><code>{{ i.as_written }}</code></td>
+<td><code>{{ i.ref }}</code></td>
+<td class="hash">{{ hash(i.digest) }}</td>
+</tr>
+{% endfor %}</table>
+</div>
+</section>
+{% endif %}
+{% if p.settings or p.versions %}<section><div class="cols"><div><h2>{{ t('Settings', '设置') }}</h2>
+<table>{% for k, v in p.settings %}<tr><td class="dim">{{ k }}</td>
+<td class="r"><code>{{ v }}</code></td>
+</tr>
+{% endfor %}</table>
+</div>
+<div><h2>{{ t('Environment', '环境') }}</h2>
+<table>{% for k, v in p.versions %}<tr><td class="dim">{{ k }}</td>
+<td class="r"><code>{{ v }}</code></td>
+</tr>
+{% endfor %}</table>
+</div>
+</div>
+</section>
+{% endif %}
+{% if p.command %}<section><h2>{{ t('Run it again', '重新运行') }}</h2>
+<p class="dim">{{ t('From this report alone. The outcome is reproduced, drifted (with the rows that differ) or not comparable (with the input that differs).', '仅凭本报告即可重新运行。结果为：可复现、已漂移（列出不同的行）或不可比（指出不同的输入）。') }}</p>
+{{ cmd(p.command) }}
+{% if p.reruns %}<div class="scroll"><table><tr><th>{{ t('When', '时间') }}</th>
+<th>{{ t('Outcome', '结果') }}</th>
+<th>{{ t('Why', '说明') }}</th>
+</tr>
+{% for r in p.reruns %}<tr><td class="nowrap">{{ r.at }}</td>
+<td class="nowrap {{ r.cls }}">{{ t(r.en, r.zh) }}</td>
+<td>{{ r.why }}</td>
+</tr>
+{% endfor %}</table>
+</div>
+{% endif %}</section>
+{% endif %}
+{% if p.history %}<section><h2>{{ t('History', '历史') }}</h2>
+<div class="scroll"><table><tr><th>{{ t('When', '时间') }}</th>
+<th>{{ t('What', '事件') }}</th>
+<th>{{ t('About', '对象') }}</th>
+<th></th>
+</tr>
+{% for h in p.history %}<tr><td class="nowrap">{{ h.at }}</td>
+<td class="nowrap">{{ h.kind }}</td>
+<td><code>{{ h.about }}</code></td>
+<td>{{ h.text }}</td>
+</tr>
+{% endfor %}</table>
+</div>
+</section>
+{% endif %}
 </main><footer>{{ t('One file, no outside request. Made from', '单一文件，无任何外部请求。来源：') }} <code>{{ p.ref }}</code> {{ hash(p.digest) }}</footer></body></html>
 '''
 

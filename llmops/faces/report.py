@@ -58,6 +58,8 @@ def curves(
                    ([('seconds', f'{took:.0f}')] if took > 0 else [])}
 
 # %% ../../nbs/faces/report.ipynb #905cc201
+def _day(t)->str: return (stamp(t) or '')[:19].replace('T', ' ')
+
 def _parity(body:dict)->dict|None:
     "Results of a parity check as a table, whatever forms it compared"
     rows = [r for r in body.get('results') or [] if isinstance(r, dict)]
@@ -93,7 +95,7 @@ def reruns(
     out = []
     for e in reversed(store.events('rerun', about=v)):
         en, zh, cls = OUTCOMES.get(e.data.get('outcome', ''), (e.data.get('outcome', ''),)*2 + ('',))
-        out.append({'at': stamp(e.at)[:19].replace('T', ' '), 'en': en, 'zh': zh, 'cls': cls, 'why': e.data.get('why', '')})
+        out.append({'at': _day(e.at), 'en': en, 'zh': zh, 'cls': cls, 'why': e.data.get('why', '')})
     return out
 
 def _history(store, v:Version)->list[dict]:
@@ -103,7 +105,7 @@ def _history(store, v:Version)->list[dict]:
     if v.kind == 'report':
         mine += [e for kind in ('approve', 'waive') for e in store.events(kind) if e.data.get('digest') == v.digest]
     def words(e): return '; '.join(f'{k}: {x}' for k, x in e.data.items() if k in ('note', 'reason', 'by', 'status', 'outcome') and x)
-    return [{'at': stamp(e.at)[:19].replace('T', ' '), 'kind': e.kind, 'about': e.about, 'text': words(e)} for e in sorted(mine, key=lambda e: e.seq)]
+    return [{'at': _day(e.at), 'kind': e.kind, 'about': e.about, 'text': words(e)} for e in sorted(mine, key=lambda e: e.seq)]
 
 def _notices(store, v:Version)->list[dict]:
     "Waivers, of this version or of a release that rests on this report"
@@ -167,8 +169,8 @@ def render(
     v = ref if isinstance(ref, Version) else store.get(ref)
     ours = v.kind == 'report' and v.body.get('type') in ('evaluation', 'parity', 'proof')
     nodes, edges = family(store, v)
-    page = {'title': str(v.body.get('title') or v.name), 'ref': str(v), 'digest': v.digest, 'created': stamp(v.created)[:10],
-            'label': TYPES.get(v.body.get('type') if ours else v.kind, (v.kind, v.kind)), 'history': _history(store, v),
+    page = {'title': str(v.body.get('title') or v.name), 'ref': str(v), 'digest': v.digest, 'created': _day(v.created)[:10],
+            'label': TYPES.get(str(v.body.get('type')) if ours else v.kind, (v.kind, v.kind)), 'history': _history(store, v),
             'graph': Markup(graph(nodes, edges)) if len(nodes) > 1 else '',
             'curves': list(curves(store, [n for n in nodes if ours or n == str(v)])), **(_report(store, v) if ours else _card(store, v))}
     return write(page, lang)
@@ -184,7 +186,7 @@ def _run(store, about:str, lang:str)->str:
     took = f"{record['ended']-record['started']:.1f}" if record.get('ended') and record.get('started') else ''
     facts = [(k, v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in (record.get('args') or {}).items()]
     made = record.get('made') or record.get('writes') or []
-    return write({'title': name, 'ref': about, 'digest': '', 'created': stamp(record.get('started'))[:19].replace('T', ' '), 'label': ('Run', '运行'),
+    return write({'title': name, 'ref': about, 'digest': '', 'created': _day(record.get('started')), 'label': ('Run', '运行'),
                   'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': word, 'notices': [], 'curves': [],
                   'headline': (record.get('error') or name,)*2, 'tiles': [{'value': took, 'en': 'seconds', 'zh': '秒'}] if took else [],
                   'facts': [f for f in ({'en': 'Arguments', 'zh': '参数', 'rows': facts}, {'en': 'What it read', 'zh': '读取', 'rows': [(k, r['ref']) for k, r in (record.get('reads') or {}).items()]},
