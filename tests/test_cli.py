@@ -1,0 +1,127 @@
+"The command line as programs and people use it: real processes."
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+FIELDS = {'ref', 'kind', 'name', 'number', 'digest', 'created', 'made_by'}
+ENV = {**{k: v for k, v in os.environ.items() if k != 'LLMOPS_STORE'}, 'LLMOPS_USER': 'ana'}
+
+
+def llmops(*argv, cwd, env=None, rc=0):
+    r = subprocess.run([sys.executable, '-c', 'import sys; from llmops.faces.cli import main; sys.exit(main())', *argv],
+                       cwd=cwd, env={**ENV, **(env or {})}, capture_output=True, text=True, timeout=120)
+    assert r.returncode == rc, (argv, r.returncode, r.stdout[-2000:], r.stderr[-2000:])
+    assert 'Traceback' not in r.stdout+r.stderr, r.stderr
+    return r
+
+
+def rows(*argv, cwd, **kw):
+    got = json.loads(llmops(*argv, '--json', cwd=cwd, **kw).stdout)
+    assert isinstance(got, list) and all(FIELDS <= set(r) for r in got), got
+    return got
+
+
+@pytest.fixture(scope='module')
+def work(tmp_path_factory):
+    d = tmp_path_factory.mktemp('cli')
+    llmops('init', 'w', cwd=d)
+    (d/'p1.txt').write_text('Answer: {{ q }}')
+    (d/'p2.txt').write_text('In one word: {{ q }}')
+    w = d/'w'
+    assert [r['ref'] for r in rows('add', 'prompt:p', '../p1.txt', cwd=w)] == ['prompt:p@1']
+    llmops('add', 'prompt:p', '../p2.txt', cwd=w)
+    llmops('samples', '--rows', '120', cwd=w)
+    return w
+
+
+def test_ls_gives_the_latest_of_each_name_newest_last(work):
+    assert [r['ref'] for r in rows('ls', cwd=work)] == ['prompt:p@2', 'dataset:tickets@1']
+    assert [r['ref'] for r in rows('ls', '--all', cwd=work)] == ['prompt:p@1', 'prompt:p@2', 'dataset:tickets@1']
+    assert [r['ref'] for r in rows('ls', 'prompt', cwd=work)] == ['prompt:p@2']
+    r = rows('ls', 'dataset', cwd=work)[0]
+    assert (r['kind'], r['name'], r['number'], len(r['digest'])) == ('dataset', 'tickets', 1, 64) and r['made_by'] and r['created'].endswith('Z')
+
+
+def test_show_of_a_dataset_has_rows_format_and_columns(work):
+    r = rows('show', 'dataset:tickets', cwd=work)[0]
+    assert (r['rows'], r['format']) == (r['body']['rows'], 'messages') and set(r['columns']) >= {'messages', 'phrase', 'split'}
+
+
+def test_alias_history_state_and_compare(work):
+    from llmops.core import now, stamp
+    assert rows('alias', 'prompt:p@1', 'prod', cwd=work)[0]['aliases'] == ['prod']
+    t = stamp(now()+.001)
+    assert rows('alias', 'prompt:p@2', 'prod', cwd=work)[0]['ref'] == 'prompt:p@2'
+    assert [(e['kind'], e['by']) for e in rows('history', 'prompt:p', cwd=work)][-2:] == [('alias', 'ana'), ('alias', 'ana')]
+    assert [r['ref'] for r in rows('state', '--at', t, cwd=work) if r['about'] == 'prompt:p'] == ['prompt:p@1']
+    assert [r['ref'] for r in rows('state', cwd=work) if r['about'] == 'prompt:p'] == ['prompt:p@2']
+    assert [(r['field'], r['change']) for r in rows('compare', 'prompt:p@1', 'prompt:p@2', cwd=work)] == [('text', 'changed')]
+    assert rows('show', 'prompt:p@prod', cwd=work)[0]['ref'] == 'prompt:p@2'
+
+
+def test_lineage_and_runs(work):
+    llmops('clean', 'tickets', cwd=work)
+    assert [(r['ref'], r['direction']) for r in rows('lineage', 'dataset:tickets-clean', cwd=work)] == [('dataset:tickets@1', 'up')]
+    assert rows('lineage', 'prompt:p@1', cwd=work) == []
+    assert {'samples', 'clean'} <= {r['name'] for r in rows('runs', cwd=work)}
+
+
+def test_the_store_is_found_upward_and_by_environment(work, tmp_path):
+    (work/'a'/'b').mkdir(parents=True, exist_ok=True)
+    assert len(rows('ls', cwd=work/'a'/'b')) >= 2
+    assert len(rows('ls', cwd=tmp_path, env={'LLMOPS_STORE': str(work/'store')})) >= 2
+    assert 'llmops init' in llmops('ls', cwd=tmp_path, rc=1).stderr
+    assert rows('ls', cwd=work, env={'LLMOPS_STORE': str(tmp_path/'other')}) == []
+
+
+def test_verify_names_what_is_wrong_and_exits_with_1(work):
+    assert rows('verify', cwd=work) == []
+    import sqlite3
+    seq = next(e['seq'] for e in rows('history', 'prompt:p@1', cwd=work))
+    with sqlite3.connect(work/'store'/'store.db') as c: c.execute("update event set about='prompt:p@7' where seq=?", (seq,))
+    assert [r['what'] for r in rows('verify', cwd=work, rc=1)][0] == f'event {seq}'
+    with sqlite3.connect(work/'store'/'store.db') as c: c.execute("update event set about='prompt:p@1' where seq=?", (seq,))
+    assert 'All is well' in llmops('verify', cwd=work).stdout
+
+
+@pytest.mark.parametrize('argv', [
+    ['show', 'prompt:x'], ['show', 'nonsense'], ['show', 'prompt:p@9'], ['alias', 'prompt:p', '3'], ['add', 'prompt:../x', 'settings.ini'],
+    ['add', 'prompt:p', 'no-such-file'], ['state', '--at', 'yesterday'], ['compare', 'prompt:p', 'dataset:tickets'], ['approve', 'prompt:p', '--report', 'report:r', '--note', 'x'],
+    ['samples', '--rows', 'many'], ['deploy', 'release:none'], ['rerun', 'report:none'], ['report', 'report:none', '-o', 'x.html'], ['run', 'no-such-template'],
+    ['run', 'prepare', '-p', 'novalue'], ['ls', 'modle'], ['init', 'settings.ini/x'], ['report', 'prompt:p', '-o', 'no/such/folder/x.html'], ['stop', 'deployment:none']])
+def test_mistakes_are_one_clear_line_and_exit_code_1(work, argv):
+    before = rows('ls', '--all', cwd=work)
+    r = llmops(*argv, cwd=work, rc=1)
+    assert r.stdout == '' and r.stderr.startswith('llmops: ') and len(r.stderr.strip().splitlines()) == 1
+    assert rows('ls', '--all', cwd=work) == before
+
+
+@pytest.mark.parametrize('argv', [['shwo', 'x'], ['alias'], ['ls', '--no-such-option'], []])
+def test_a_misspelt_command_exits_with_2(work, argv):
+    llmops(*argv, cwd=work, rc=2)
+
+
+def test_every_command_has_help(work):
+    from llmops.faces.cli import commands, parser
+    p = parser()
+    sub = next(a for a in p._actions if hasattr(a, 'choices') and a.choices)
+    listed = {n for c in commands().values() for n, _ in c}
+    assert set(sub.choices) == listed
+    for n, c in sub.choices.items():
+        assert c.description.strip('. '), n
+        assert all(a.help for a in c._actions), (n, [a.dest for a in c._actions if not a.help])
+
+
+def test_a_closed_pipe_is_no_error(work):
+    r = subprocess.run(f'{sys.executable} -c "import sys; from llmops.faces.cli import main; sys.exit(main())" history --json | head -c 1', shell=True,
+                       cwd=work, env=ENV, capture_output=True, text=True)
+    assert (r.stdout, r.stderr) == ('[', '')
+
+
+@pytest.mark.parametrize('lang', ['C', 'C.UTF-8'])
+def test_any_locale_will_do(work, lang):
+    llmops('add', 'prompt:客服', '../p1.txt', cwd=work, env={'LANG': lang, 'LC_ALL': lang})
+    assert '客服' in llmops('ls', cwd=work, env={'LANG': lang, 'LC_ALL': lang}).stdout
