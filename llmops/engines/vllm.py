@@ -31,7 +31,7 @@ def installed()->str: # Its version, or nothing
     return _version(exe) if (exe := python()) else ''
 
 # %% ../../nbs/engines/vllm.ipynb #d18ee813
-OPTIONS = dict(dtype='--dtype', max_len='--max-model-len', width='--max-num-seqs', max_lora_rank='--max-lora-rank', memory='--gpu-memory-utilization',
+OPTIONS = dict(dtype='--dtype', max_len='--max-model-len', width='--max-num-seqs', memory='--gpu-memory-utilization',
                quantisation='--quantization', tensor_parallel='--tensor-parallel-size')
 
 def command(
@@ -39,25 +39,23 @@ def command(
     model:Path, # Model folder
     name:str, # What askers call the model
     port:int, # Port of 127.0.0.1
-    options:dict, # See `OPTIONS`; also lora (bool)
+    options:dict, # See `OPTIONS`
     cpu:bool, # There is no GPU
 )->list[str]: # Command line; holds no secret
     "How vLLM is started"
     options = (dict(dtype='float32') if cpu else {}) | options
-    lora = options.pop('lora', False)
     if more := options.keys() - OPTIONS.keys():
-        raise Invalid(f'The vllm server has no option {min(more)!r}. Options: {", ".join(OPTIONS)}, lora, threads, cache_gb, wait')
+        raise Invalid(f'The vllm server has no option {min(more)!r}. Options: {", ".join(OPTIONS)}, threads, cache_gb, wait')
     cmd = [str(exe), '-m', 'vllm.entrypoints.openai.api_server', '--model', str(model), '--served-model-name', name, '--host', '127.0.0.1',
            '--port', str(port), '--generation-config', 'vllm', '--uvicorn-log-level', 'warning']
     if cpu: cmd.append('--enforce-eager')
-    if lora: cmd.append('--enable-lora')
     for k, v in options.items(): cmd += [OPTIONS[k], str(v)]
     return cmd
 
 # %% ../../nbs/engines/vllm.ipynb #1b4c5377
 class VllmServer:
     "Serves a model folder through vLLM, in its own environment and process"
-    can = frozenset({'chat', 'stream', 'json_schema', 'token_ids', 'lora', 'logprobs'})
+    can = frozenset({'chat', 'stream', 'json_schema', 'token_ids', 'logprobs'})
     name = 'vllm'
 
     def installed(self)->str: # Its version, or nothing
@@ -69,7 +67,7 @@ class VllmServer:
         name:str, # What askers call the model
         port:int, # Port of 127.0.0.1; 0 takes a free one
         log:Path, # Where the process writes; its key file lies beside it
-        options:dict|None=None, # See `OPTIONS`; also lora (bool), threads, cache_gb (CPU), wait (seconds)
+        options:dict|None=None, # See `OPTIONS`; also threads, cache_gb (CPU), wait (seconds)
     )->dict: # Where it is: engine, name, pid, started, url, key_file, log
         "Start a server and wait until it answers"
         exe = python()
