@@ -162,9 +162,9 @@ def torch_options(opts: list[str]) -> list[str]:
     "No CUDA packages on a machine without a GPU. `LLMOPS_TORCH` (cpu, cu130, …) decides otherwise"
     want = os.environ.get('LLMOPS_TORCH', '')
     if not want and (shutil.which('nvidia-smi') or cpu_wheel(opts)): return []
-    if not want and any(o in opts for o in ('--default-index', '--no-index')): return []     # their index, their choice
+    if not want and '--no-index' in opts: return []
     want = want or 'cpu'
-    say(f'torch: the {want} build (set LLMOPS_TORCH to choose another)')
+    say(f'torch: the {want} build of the PyTorch index (set LLMOPS_TORCH to choose another)')
     return ['--torch-backend', want]
 
 
@@ -184,8 +184,11 @@ def make_env(name: str, uv: Path, python: Path, opts: list[str], env: dict) -> N
     n = sum(1 for line in lock.read_text().splitlines() if line and line[0] not in '#- ')
     say(f'{venv.name}: {n} packages of {lock.name}')
     more = torch_options(opts) if name in ('', 'vllm') else []
-    tried = [uv, 'pip', 'install', '--python', venv/'bin/python', '-r', lock, *overrides(name, venv/'overrides.txt'), *opts, *more]
-    sh(*tried, env=env, why=f'installing {lock.name}')
+    install = [uv, 'pip', 'install', '--python', venv/'bin/python', '-r', lock, *overrides(name, venv/'overrides.txt'), *opts]
+    if more and not os.environ.get('LLMOPS_TORCH') and subprocess.run([*install, *more], env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True).returncode:
+        say('torch: its CPU build cannot be reached; the build that your index has may bring some GB of CUDA packages', '!')
+        more = []
+    sh(*install, *more, env=env, why=f'installing {lock.name}')
     stamp.write_text(mark)
     say(f'{venv.name}: ready', '✓')
 
