@@ -6,8 +6,9 @@
 __all__ = ['CHECKS', 'sniff', 'bad_name', 'Folder', 'look', 'check', 'need_good', 'chat_template', 'describe']
 
 # %% ../nbs/02d_modelfolder.ipynb #7296660f
-import os, pickletools, re, unicodedata
+import os, pickletools, re, unicodedata, warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ _dotted = re.compile(r'[A-Za-z_][\w.]*( [A-Za-z_][\w.]*)?')
 def _pickled(b:bytes)->bool:
     "Would unpickling these bytes call something? They are only read, never unpickled"
     named = given = False
-    try:
+    with warnings.catch_warnings(), suppress(Exception): # It ends, or these bytes are no pickle
+        warnings.simplefilter('ignore')
         for n, (op, arg, _) in enumerate(pickletools.genops(b)):
             if op.name == 'PROTO' and n: return False
             if n > 2 and b[:1] == b'\x80': return True
@@ -39,7 +41,6 @@ def _pickled(b:bytes)->bool:
             if op.name in ('GLOBAL', 'INST') and not _dotted.fullmatch(str(arg)): return False
             if given and (op.name == 'INST' or op.name in _calls and named): return True
             named |= op.name in ('GLOBAL', 'STACK_GLOBAL', 'EXT1', 'EXT2', 'EXT4')
-    except Exception: pass
     return False
 
 def sniff(

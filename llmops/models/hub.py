@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
-from ..core import Denied, Failed, Invalid, NotFound
+from ..core import Denied, Failed, Invalid, LlmopsError, NotFound
 from ..modeljson import KEYS, NOTES, WORDS
 from ..ports import need
 
@@ -88,8 +88,11 @@ def fetch_hf(
         hub.snapshot_download(id, revision=info.sha, local_dir=dest, endpoint=endpoint('hf'), allow_patterns=TAKE, ignore_patterns=LEAVE, etag_timeout=seconds)
     except err.GatedRepoError: raise Denied(f'{id} is gated: accept its terms on its page, then set HF_TOKEN to your token') from None
     except err.RevisionNotFoundError: raise NotFound(f'{id} has no revision {revision!r} on Hugging Face') from None
-    except err.RepositoryNotFoundError: raise NotFound(f'There is no model {id} on Hugging Face, or it is private: then set HF_TOKEN') from None
-    except (err.HfHubHTTPError, err.LocalEntryNotFoundError, OSError) as e: raise _how('hf', id, str(e).splitlines()[0][:100]) from None
+    except err.HfHubHTTPError as e:
+        if getattr(e.response, 'status_code', 0) not in (401, 403, 404): raise _how('hf', id, str(e).splitlines()[0][:100]) from None
+        raise NotFound(f'There is no model {id} on Hugging Face, or it is private: then set HF_TOKEN') from None
+    except LlmopsError: raise
+    except Exception as e: raise _how('hf', id, (str(e).splitlines() or [type(e).__name__])[0][:100]) from None # Whatever breaks on the way
     return dict(hub='huggingface', id=id, revision=revision or 'main', commit=info.sha)
 
 def _commit(files:Any)->str:
