@@ -19,12 +19,12 @@ from ..verbs import look
 WORDS = dict(
     models=('Models', '模型'), datasets=('Datasets', '数据集'), releases=('Releases', '发布'), deployments=('Deployments', '部署'), serving=('Serving', '在线部署'), runs=('Runs', '运行'), calls=('Calls', '调用'),
     failed=('failed', '失败'), running=('running', '运行中'), starting=('starting', '启动中'), stopped=('stopped', '已停止'), up=('up', '运行中'), down=('down', '已停止'), gone=('gone', '已丢失'), elsewhere=('on another machine', '在另一台机器上'), done=('done', '完成'), p95=('p95 latency', 'p95 延迟'),
-    traces=('Calls to deployments', '对部署的调用'), latency=('Latency, ms', '延迟（毫秒）'), tokens=('Tokens a call', '每次调用的词元'), training=('Training curves', '训练曲线'),
+    traces=('Calls to deployments', '对部署的调用'), latency=('Latency, ms: failed calls red', '延迟（毫秒）：失败的调用为红色'), tokens=('Tokens', '词元'), token_bars=('Tokens a call: prompt grey, answer blue', '每次调用的词元：灰色为提示，蓝色为回答'), training=('Training curves', '训练曲线'),
     latest=('Latest runs', '最近的运行'), at=('When', '时间'), took=('Took', '用时'), status=('Status', '状态'), verb=('Verb', '动作'), made=('Made', '产出'), by=('Who', '谁'),
     asked=('Asked', '提问'), answered=('Answered', '回答'), deployment=('Deployment', '部署'), release=('Release', '发布'), model=('Model', '模型'), report=('Report', '报告'),
     adapter=('Adapter', '适配器'), leads=('What answered', '是谁回答的'), all=('All deployments', '全部部署'), what=('What', '内容'), first=('First token', '首个词元'),
     proven=('proven', '已证明'), unproven=('not passed', '未通过'), waived=('waived', '已豁免'), proof=('Proof', '证明'), none=('none', '无'), phoenix=('Open Phoenix', '打开 Phoenix'), prompt=('prompt', '提示'), completion=('answer', '回答'),
-    in_phoenix=('{n} of {m} calls are in Phoenix', '{m} 次调用中有 {n} 次已在 Phoenix'), no_phoenix=('Phoenix does not run. Calls are kept in the store. Start it with: llmops trace_server', 'Phoenix 未运行，调用保存在存储中。启动命令：llmops trace_server'),
+    trace=('See the trace in Phoenix', '在 Phoenix 中查看'), in_phoenix=('{n} of {m} calls are in Phoenix', '{m} 次调用中有 {n} 次已在 Phoenix'), no_phoenix=('Phoenix does not run. Calls are kept in the store. Start it with: llmops trace_server', 'Phoenix 未运行，调用保存在存储中。启动命令：llmops trace_server'),
     phoenix_starts=('Phoenix is coming up', 'Phoenix 正在启动'), sign_in=('Sign in as {user} with the password in {file} of the store', '以 {user} 登录，密码在存储的 {file}'),
     no_calls=('No calls yet. Deploy a release and ask it something.', '还没有调用。部署一个发布，然后向它提问。'), no_curves=('No training yet. Fine-tune a model and its curves appear here while it learns.', '还没有训练。微调一个模型，曲线会在学习过程中出现在这里。'),
     no_runs=('No runs yet.', '还没有运行。'), no_deployments=('Nothing is deployed.', '还没有部署。'), pick=('Click a call to see what answered it.', '点击一次调用，查看是谁回答的。'),
@@ -139,6 +139,7 @@ def call_page(
     store:Store, # The store
     call:dict, # A row of the view `spans`
     lang:str='en', # en or zh
+    phoenix:str='', # Address of Phoenix's page, if it runs
 )->str: # HTML; everything that was said is escaped
     "One call: what was asked and answered, and what is behind it"
     def item(k:str, v:str)->str: return f'<dt>{escape(k)}</dt><dd>{v}</dd>'
@@ -148,7 +149,8 @@ def call_page(
     said = item(say('asked', lang), f'<pre>{escape(call["input"])}</pre>') + item(say('answered', lang), f'<pre class="{"" if call["ok"] else "bad"}">{escape(call["output"] or call["why"])}</pre>')
     chain = ''.join(f'<li><span class=dim>{escape(x["what"])}</span> <b>{escape(x["ref"])}</b> <code title="{x["digest"]}">{x["digest"][:12]}</code>'
                     + (f' <span class="chip {x["tone"]}">{escape(x["note"])}</span>' if x['note'] else '') + '</li>' for x in leads(store, call, lang))
-    return f'<div class=call><dl>{said}{facts}</dl><div><h3>{say("leads", lang)}</h3><ol class=chain>{chain or "<li>–</li>"}</ol></div></div>'
+    link = f'<p class=note><a href="{escape(phoenix.rstrip("/"))}/redirects/traces/{escape(call["trace"])}" target=_blank rel=noopener>{say("trace", lang)}</a></p>' if phoenix else ''
+    return f'<div class=call><dl>{said}{facts}</dl><div><h3>{say("leads", lang)}</h3><ol class=chain>{chain or "<li>–</li>"}</ol>{link}</div></div>'
 
 # %% ../../nbs/faces/board.ipynb #2840110c
 def _counts(store:Store)->dict[str, int]:

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['CSS', 'CARD', 'TABLE', 'LINES', 'GREY', 'table_class', 'figure', 'hover', 'call_source', 'call_figures', 'legend',
-           'chosen', 'curve_figures', 'Page', 'board_empty', 'deployment_table', 'guard', 'language', 'serve', 'main',
-           'free_port']
+           'chosen', 'curve_figures', 'Page', 'board_empty', 'deployment_table', 'guard', 'Shared', 'language', 'serve',
+           'main', 'free_port']
 
 # %% ../../nbs/faces/dashboard.ipynb #749912f4
-import argparse, asyncio, hmac, os, secrets, sys, webbrowser
-from functools import cache
+import argparse, asyncio, hmac, os, secrets, sys, threading, time, webbrowser
+from collections.abc import Callable
+from functools import cache, partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ div,span,table,p,pre,button,select,label{font-family:system-ui,-apple-system,"Se
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(128px,1fr));gap:12px} .tile{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:12px 16px;color:var(--ink)}
 .tile .n{font-size:24px;font-weight:700;line-height:1.3;font-variant-numeric:tabular-nums} .tile .k{font-size:12.5px;color:var(--dim)} .tile b{color:var(--busy);font-weight:600}
 .call{display:grid;grid-template-columns:3fr 2fr;gap:28px;background:var(--soft);border-radius:10px;padding:16px 18px;color:var(--ink);font-size:13.5px} @media(max-width:800px){.call{grid-template-columns:1fr}}
-dl{display:grid;grid-template-columns:6.5em 1fr;gap:6px 12px;margin:0} dt{color:var(--dim)} dd{margin:0;min-width:0} pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;max-height:12em;overflow:auto;font-size:13.5px}
+dl{display:grid;grid-template-columns:6.5em 1fr;gap:8px 12px;margin:0;align-content:start} dt{color:var(--dim)} dd{margin:0;min-width:0} pre{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;max-height:12em;overflow:auto;font-size:13.5px}
 .chain{list-style:none;margin:0;padding:0} .chain li{padding:5px 0 5px 16px;border-left:2px solid var(--line);position:relative} .chain li:before{content:"";position:absolute;left:-5px;top:12px;width:8px;height:8px;border-radius:9px;background:var(--blue)}
 code{font:12px ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;color:var(--dim)} .chip{border:1px solid currentColor;border-radius:99px;padding:0 8px;font-size:12px} .note{color:var(--dim);font-size:13px} .note a{color:var(--blue)}
 .bk-input{background:var(--card)!important;color:var(--ink)!important;border:1px solid var(--line)!important;border-radius:8px!important;font-size:13px!important;height:32px!important}
@@ -43,7 +44,7 @@ LINES = ('#4c7ee8', '#e0883a', '#2fa36b', '#b863d6', '#d2506a', '#1aa3b8')
 GREY = '#7f8b99'
 
 _page = '''{% extends base %}
-{% block postamble %}<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark"><style>{{ css }}
+{% block postamble %}<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark"><link rel="icon" href="data:,"><style>{{ css }}
 :root{color-scheme:light dark} :root[data-look=light]{color-scheme:light} :root[data-look=dark]{color-scheme:dark}
 body{background:var(--bg);color:var(--ink);margin:0} .top{max-width:1240px;margin:0 auto;padding:18px 20px 16px;display:flex;gap:14px;align-items:center;font-size:14px} .top b{font-size:17px;margin-right:auto}
 .switch{display:inline-flex;border:1px solid var(--line);border-radius:8px;overflow:hidden;background:var(--card)} .switch a,.switch button{padding:3px 11px;color:var(--dim);background:none;border:0;font-size:13px;cursor:pointer;text-decoration:none}
@@ -91,13 +92,13 @@ def table_class()->type:
 # %% ../../nbs/faces/dashboard.ipynb #37a8e906
 def figure(
     title:str, # Above it
-    time:bool=False, # Is x a time?
+    dates:bool=False, # Is x a time?
     high:int=210, # px
 )->Any: # A bokeh figure
     "A drawing in the dashboard's look"
     from bokeh.models import DatetimeTickFormatter
     from bokeh.plotting import figure as make
-    f = make(title=title, height=high, sizing_mode='stretch_width', x_axis_type='datetime' if time else 'linear', tools='', toolbar_location=None, min_border_left=46, min_border_top=44,
+    f = make(title=title, height=high, sizing_mode='stretch_width', x_axis_type='datetime' if dates else 'linear', tools='', toolbar_location=None, min_border_left=46, 
              background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None)
     f.title.text_color, f.title.text_font_size, f.title.text_font, f.title.text_font_style = GREY, '13px', 'system-ui', 'bold'
     f.grid.grid_line_color, f.grid.grid_line_alpha, f.xgrid.grid_line_color = GREY, .22, None
@@ -106,7 +107,7 @@ def figure(
         a.major_tick_line_color, a.major_label_text_color, a.major_label_text_font_size, a.major_label_text_font = GREY, GREY, '11px', 'system-ui'
         a.major_tick_out, a.ticker.desired_num_ticks = 3, 5
     f.yaxis.formatter.power_limit_low = -6
-    if time: f.xaxis.formatter = DatetimeTickFormatter(**{k: '%H:%M:%S' for k in ('microseconds', 'milliseconds', 'seconds', 'minsec')}, **{k: '%H:%M' for k in ('minutes', 'hourmin', 'hours')}, days='%m-%d')
+    if dates: f.xaxis.formatter = DatetimeTickFormatter(**{k: '%H:%M:%S' for k in ('microseconds', 'milliseconds', 'seconds', 'minsec')}, **{k: '%H:%M' for k in ('minutes', 'hourmin', 'hours')}, days='%m-%d')
     return f
 
 def hover(
@@ -133,14 +134,13 @@ def call_figures(
     lang:str, # en or zh
 )->list: # Two figures
     "Latency over time, tokens call by call"
-    a, b = figure(say('latency', lang), time=True), figure(say('tokens', lang))
+    a, b = figure(say('latency', lang), dates=True), figure(say('token_bars', lang))
     dots = a.scatter('x', 'ms', source=source, size=8, color='colour', alpha=.75, line_color=None)
     a.y_range.start = 0
     hover(a, [dots], [(say('asked', lang), '@asked'), (say('took', lang), '@ms{0.0} ms'), (say('release', lang), '@release')])
-    bars = b.vbar_stack(['prompt', 'completion'], x='n', width=.8, source=source, color=[GREY, LINES[0]], alpha=[.55, .85], line_color=None, legend_label=[say('prompt', lang), say('completion', lang)])
+    bars = b.vbar_stack(['prompt', 'completion'], x='n', width=.8, source=source, color=[GREY, LINES[0]], alpha=[.55, .85], line_color=None)
     b.y_range.start = 0
     b.xaxis.visible = False
-    legend(b)
     hover(b, bars, [(say('asked', lang), '@asked'), (say('prompt', lang), '@prompt'), (say('completion', lang), '@completion')])
     return [a, b]
 
@@ -192,11 +192,13 @@ class Page:
         store:Store, # The store
         lang:str='en', # en or zh
         phoenix:str='', # Address of Phoenix's page, if it is not its own
+        look:Callable[[], dict]|None=None, # Gives a snapshot; default: a fresh one
     ):
         import panel as pn
         from bokeh.models import ColumnDataSource
         self.pn, self.store, self.lang, self.phoenix, self.key, self.curve_key = pn, store, lang, phoenix, None, None
         self.now:dict = {}
+        self.look = look or partial(board.snapshot, store)
         T, html = table_class(), lambda text='', **k: pn.pane.HTML(text, sizing_mode='stretch_width', stylesheets=[CSS], margin=0, **k)
         self.tiles, self.note, self.detail, self.curve_note, self.none, self.foot = (html() for _ in range(6))
         self.pick = pn.widgets.Select(options={say('all', lang): ''}, width=240, margin=0, stylesheets=[CSS])
@@ -225,7 +227,7 @@ class Page:
     async def tick(self)->None:
         "Look, and draw what changed"
         document = self.pn.state.curdoc
-        try: s = await asyncio.to_thread(board.snapshot, self.store)
+        try: s = await asyncio.to_thread(self.look)
         except Exception as e: s = dict(error=str(e) or type(e).__name__)
         document.add_next_tick_callback(lambda: self.update(s)) # Drawings may change only while the document is held
 
@@ -237,12 +239,12 @@ class Page:
             self.foot.object = f'<p class="note bad">{say("error", self.lang)}{escape(s["error"])}</p>'
             return
         key = ([c['span'] for c in s['calls']], s['in_phoenix'], s['server'], [(r['id'], r['status'], r['progress']) for r in s['runs']], s['counts'], str(s['deployments']))
-        s['fresh'] = key != self.key
+        same = key == self.key
         self.now, self.key = s, key
         self.foot.object = f'<p class="note">{say("updated", self.lang, at=board.stamp(s["at"])[11:19])} UTC</p>'
         self.runs.param.update(**board.runs_table(s['runs'][:60], self.lang)) # How long ago changes by itself
         self.show_calls()
-        if not s['fresh']: return
+        if same: return
         self.tiles.object = board.tiles(s, self.lang)
         self.deployments.param.update(**deployment_table(s, self.lang))
         self.none.object = '' if s['deployments'] else f'<p class=note>{say("no_deployments", self.lang)}</p>'
@@ -277,7 +279,7 @@ class Page:
     def show_call(self)->None:
         "The call that was clicked"
         one = next((c for c in self.now.get('calls', []) if c['span'] in self.calls.picked), None)
-        self.detail.object = board.call_page(self.store, one, self.lang) if one else ''
+        self.detail.object = board.call_page(self.store, one, self.lang, (self.phoenix or self.now['server']['url']) if self.now['server']['state'] == 'running' else '') if one else ''
 
     def show_curves(self)->None:
         "The curves of the runs that were clicked"
@@ -336,6 +338,14 @@ def guard(
         login_handler = property(lambda self: Closed)
     return Guard()
 
+class Shared:
+    "One look at the store for all readers, at most every two seconds"
+    def __init__(self, store:Store): self.store, self.lock, self.at, self.last = store, threading.Lock(), 0., {}
+    def __call__(self)->dict:
+        with self.lock:
+            if time.monotonic()-self.at > 2 or not self.last: self.last, self.at = board.snapshot(self.store), time.monotonic()
+            return self.last
+
 def language(
     asked:str, # From the address
     accept:str, # What the browser prefers
@@ -355,9 +365,10 @@ def serve(
     "Serve the dashboard until stopped"
     import panel as pn
     pn.extension()
+    shared = Shared(store)
     def page():
         args = {k: v[0].decode() for k, v in pn.state.session_args.items() if v}
-        p = Page(store, language(args.get('lang', ''), pn.state.headers.get('Accept-Language', '')), phoenix)
+        p = Page(store, language(args.get('lang', ''), pn.state.headers.get('Accept-Language', '')), phoenix, shared)
         pn.state.onload(p.tick)
         pn.state.add_periodic_callback(p.tick, 3000)
         return p.template()

@@ -36,7 +36,7 @@ def records(
         body, end = data[p+7:p+7+size], p+7+size
         if part == 0 and size == 0 or len(body) < size: return
         if zlib.crc32(body, zlib.crc32(bytes([part]))) != crc:
-            if end >= len(data): return
+            if not data[end:].strip(b'\0'): return # Nothing but a file system's zeros follows
             raise Failed(f'{Path(path).name} is damaged at byte {at+p}')
         if part in (1, 2): parts = []
         parts.append(body)
