@@ -42,8 +42,8 @@ export class Api {
   versions(query: Query): Promise<VersionList> {
     return this.request('versions', query);
   }
-  version(ref: string): Promise<VersionPage> {
-    return this.request(`version/${encodeURIComponent(ref)}`);
+  version(ref: string, lang: string): Promise<VersionPage> {
+    return this.request(`version/${encodeURIComponent(ref)}`, { lang });
   }
   runs(query: Query): Promise<RunList> {
     return this.request('runs', query);
@@ -67,12 +67,12 @@ export class Api {
     return this.request(`run/${encodeURIComponent(id)}/stop`, {}, {});
   }
   /** Address of a report, for a frame; the server sends it with a policy that allows no script and no request. */
-  reportUrl(ref: string): string {
-    return URLExt.join(this.settings.baseUrl, BASE, 'report', encodeURIComponent(ref));
+  reportUrl(ref: string, lang: string): string {
+    return URLExt.join(this.settings.baseUrl, BASE, 'report', encodeURIComponent(ref)) + `?lang=${lang}`;
   }
   /** Address of a program that runs beside Lab, such as the dashboards. */
-  serviceUrl(name: string): string {
-    return URLExt.join(this.settings.baseUrl, name) + '/';
+  serviceUrl(name: string, lang: string): string {
+    return URLExt.join(this.settings.baseUrl, name) + `/?lang=${lang}`;
   }
 
   private async request<T>(path: string, query: Query = {}, body?: { [key: string]: Json }): Promise<T> {

@@ -4,6 +4,9 @@ import { Values } from './convert';
 import { Param } from './schema';
 import { Workbench } from './tokens';
 
+/** Types whose fields stand side by side. */
+const NARROW = ['int', 'float', 'bool', 'choice'];
+
 interface FieldProps {
   bench: Workbench;
   param: Param;
@@ -87,7 +90,7 @@ function Field(props: FieldProps): JSX.Element {
   const id = useId();
   const check = typeof props.value === 'boolean';
   return (
-    <div className={`llm-field ${check ? 'llm-check' : ''}`} data-param={param.name}>
+    <div className={`llm-field ${check ? 'llm-check' : ''} ${NARROW.includes(param.type) ? '' : 'llm-wide'}`} data-param={param.name}>
       <label htmlFor={id}>
         {param.name}
         {param.required ? <span className="llm-must" title={bench.t('Needed')}> *</span> : null}

@@ -18,6 +18,12 @@ export function choose(own: string, lab: string, browser: string): Language {
   return languageOf(lab && lab !== 'default' ? lab : browser);
 }
 
+/** The half of a text that is written in both languages, as templates introduce themselves: `English. 中文`. */
+export function half(language: Language, text: string): string {
+  const at = text.search(/[\u3400-\u9fff]/);
+  return at > 0 ? (language === 'zh' ? text.slice(at) : text.slice(0, at)).trim() : text;
+}
+
 /** A sentence in a language, its `{name}`s filled in. */
 export function translate(language: Language, text: string, words: Words = {}): string {
   const own = language === 'zh' ? zh[text] ?? text : text;
@@ -37,6 +43,14 @@ export class Translator {
   get changed(): ISignal<this, Language> {
     return this._changed;
   }
+  /** The name and the purpose of a template; its Chinese half begins with the Chinese name. */
+  about = (title: string, doc: string): { title: string; doc: string } => {
+    const own = half(this._language, this.t(doc));
+    const colon = own.indexOf('：');
+    return this._language === 'zh' && colon > 0 && colon < 16
+      ? { title: own.slice(0, colon), doc: own.slice(colon + 1) }
+      : { title: this.t(title), doc: own };
+  };
   t = (text: string, words?: Words): string => translate(this._language, text, words);
 
   private _language: Language = 'en';

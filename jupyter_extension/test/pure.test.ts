@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { convert, initial } from '../src/convert';
 import { duration, number, size } from '../src/format';
-import { choose, languageOf, translate } from '../src/i18n';
+import { choose, half, languageOf, translate } from '../src/i18n';
 import { columns, layout, NODE } from '../src/layout';
 import { Param } from '../src/schema';
 import { zh } from '../src/zh';
@@ -64,6 +64,13 @@ test('the language follows our setting, then Lab, then the browser', () => {
   assert.equal(languageOf('zha'), 'en');
   assert.equal(translate('zh', 'No name here has "{q}" in it', { q: '<b>' }), '没有名称包含“<b>”');
   assert.equal(translate('zh', 'never seen {q}', {}), 'never seen {q}');
+});
+
+test('a text in both languages shows one of them', () => {
+  assert.equal(half('en', 'Hold some out. 准备：留出一些。'), 'Hold some out.');
+  assert.equal(half('zh', 'Hold some out. 准备：留出一些。'), '准备：留出一些。');
+  assert.equal(half('zh', 'Hold some out.'), 'Hold some out.');
+  assert.equal(half('en', '留出一些'), '留出一些');
 });
 
 test('a form gives typed arguments and leaves out what is as by default', () => {

@@ -129,7 +129,7 @@ class Page(Base):
     @authorized
     async def get(self, what:str)->None:
         "Send it with a policy that allows no script and no request"
-        html = await self.ask(self.desk.page, what)
+        html = await self.ask(self.desk.page, what, **self.query('lang'))
         self.set_header('Content-Security-Policy', POLICY)
         self.set_header('X-Frame-Options', 'SAMEORIGIN')
         self.finish(html, set_content_type='text/html; charset=utf-8')
@@ -145,7 +145,7 @@ class Nothing(Base):
 
 ROUTES:list[tuple[str, type[Base]]] = [
     ('schema', question('schema')), ('head', question('head')), ('templates', question('templates')),
-    ('versions', question('versions', 'kind', 'name', 'q', 'all', 'limit', 'until')), ('version/([^/]+)', question('version')),
+    ('versions', question('versions', 'kind', 'name', 'q', 'all', 'limit', 'until')), ('version/([^/]+)', question('version', 'lang')),
     ('runs', question('runs', 'q', 'status', 'limit', 'before', 'all')), ('run/([^/]+)', question('run')),
     ('view/([^/]+)', question('view', '*')), ('report/([^/]+)', Page),
     ('call/([^/]+)', command('call')), ('templates/([^/]+)/run', command('run_template')), ('run/([^/]+)/stop', command('stop', False)),

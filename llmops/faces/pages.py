@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['thin', 'curves', 'run_status', 'run_title', 'run_row', 'list_runs', 'cell_rows', 'run_record', 'children', 'run_page',
-           'graph', 'list_versions', 'subjects', 'reports_about', 'actions', 'page_of', 'version_page']
+           'graph', 'list_versions', 'subjects', 'reports_about', 'actions', 'page_of', 'states_to_go_back_to',
+           'version_page']
 
 # %% ../../nbs/faces/pages.ipynb #69ee8d1d
 import socket
@@ -141,7 +142,7 @@ def run_page(
     else: steps_below = []
     going = row['status'] in ('running', 'waiting')
     writes = list(dict.fromkeys([*record.get('writes', []), *record.get('made', []), *(w for r in below for w in r.get('writes', []))]))
-    page = next((w for w in reversed(writes) if w.startswith('report:') and page_of(store, w)), f'run:{id}' if page_of(store, f'run:{id}') else '')
+    page = next((w for w in reversed(writes) if w.startswith('report:')), '' if going else f'run:{id}')
     return RunPage(run=row, args={k: v for k, v in (record.get('args') or {}).items() if v not in (None, '')},
                    reads=[r['ref'] for r in (record.get('reads') or {}).values()], writes=writes,
                    children=[run_row(r, store.state(f"run:{r['id']}", 'progress') if r['status'] == 'running' else None) for r in below],
@@ -251,11 +252,24 @@ def actions(
 def page_of(
     store:'Store', # Where versions are
     what:str, # A ref, or run:<id>
-)->str|None: # Digest of a blob with HTML
-    "The page that a report or a run left"
+    lang:str='en', # Language shown first
+)->bytes: # HTML
+    "A version or a run as one page: the one that it brought, or one made from what the store knows"
     body = run_record(store, what[4:]) if what.startswith('run:') else store.get(what).body
     html = body.get('html')
-    return html.get('blob') if isinstance(html, dict) else None
+    if isinstance(html, dict) and isinstance(html.get('blob'), str): return store.blobs.get(html['blob'])
+    from llmops.faces.report import render
+    return render(store, what, lang).encode()
+
+def states_to_go_back_to(
+    store:'Store', # Where versions are
+    v:Version, # A version
+)->list[str]: # Refs, the newest last
+    "Proven states, for a deployment releases, else versions of the name"
+    name = 'proven' if v.kind == 'deployment' else 'proven_versions'
+    if name not in VIEWS: return []
+    rows = look(store, name, {next(iter(VIEWS[name].params)): v})
+    return [r['ref'] for r in rows if r['ref'] != str(v.ref) and not r.get('now')]
 
 # %% ../../nbs/faces/pages.ipynb #0e66db8e
 def _event(e:dict)->EventRow: return EventRow(seq=e['seq'], at=e['at'], kind=e['kind'], about=e['about'], data=e['data'])
@@ -264,16 +278,15 @@ def _series(store:'Store', v:Version)->list[Series]:
     if not v.made_by or not store.state(f'run:{v.made_by}', 'run'): return []
     return curves(e.data for e in store.events('step', f'run:{v.made_by}'))
 
-def _card(store:'Store', v:Version)->str:
-    if 'card' in VIEWS and v.kind == VIEWS['card'].params['ref' if 'ref' in VIEWS['card'].params else next(iter(VIEWS['card'].params))].kind:
-        got = look(store, 'card', {next(iter(VIEWS['card'].params)): v})
-        return got if isinstance(got, str) else str(got[0].get('text', '')) if got and isinstance(got[0], dict) else ''
+def _card(store:'Store', v:Version, lang:str)->str:
+    if v.kind == 'model' and 'card' in VIEWS: return look(store, 'card', dict(ref=v, lang=lang))
     card = v.body.get('card') or v.body.get('text') or ''
     return card if isinstance(card, str) else ''
 
 def version_page(
     store:'Store', # Where versions are
     ref:str, # A version
+    lang:str='en', # Language of the card
 )->VersionPage:
     "Everything on the page of a version"
     from llmops.registry import ROLLBACKS, row
@@ -281,14 +294,14 @@ def version_page(
     v = store.get(ref)
     r = row(store, v)
     files = v.body.get('files')
-    proven = [x['ref'] for x in look(store, 'proven_versions', {'ref': v}) if x['ref'] != r['ref']] if 'proven_versions' in VIEWS else []
+    proven = states_to_go_back_to(store, v)
     back = [r['ref']] if v.kind in ROLLBACKS else [f'{v.ref.base}@{a}' for a in r['aliases']]
     others = [row(store, x) for x in store.find(v.kind, v.name, limit=50)]
     keep = VersionRow.__annotations__
     short = {k: x for k, x in v.body.items() if len(str(x)) <= 4000 and k not in ('files', 'card')}
     return VersionPage(version=VersionRow(**{k: r[k] for k in keep}), body=short, # type: ignore[typeddict-item]
         files=[dict(path=f['path'], blob=f['blob'], size=f['size']) for f in files[:500]] if isinstance(files, list) else [], # type: ignore[typeddict-item]
-        card=_card(store, v), history=[_event(e) for e in look(store, 'history', {'ref': str(v.ref), 'limit': 200})][::-1],
+        card=_card(store, v, lang), history=[_event(e) for e in look(store, 'history', {'ref': str(v.ref), 'limit': 200})][::-1],
         lineage=graph(store, v.ref), series=_series(store, v), versions=[VersionRow(**{k: x[k] for k in keep}) for x in others], # type: ignore[typeddict-item]
-        actions=actions(v), page=page_of(store, str(v.ref)) is not None, reports=reports_about(store, v), subjects=subjects(v.body),
+        actions=actions(v), page='html' in v.body or v.kind in ('report', 'release'), reports=reports_about(store, v), subjects=subjects(v.body),
         rollback=back if proven else [], proven=proven[::-1])

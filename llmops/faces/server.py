@@ -62,6 +62,8 @@ def plain(
 def _params(spec:Spec)->list:
     return [{k: v for k, v in plain(p.row()).items()} for p in spec.params.values()]
 
+def _lang(lang:str)->str: return 'zh' if lang == 'zh' else 'en'
+
 class Desk:
     "Answers what panels ask, over the workspace of a folder"
     def __init__(self,
@@ -103,9 +105,9 @@ class Desk:
         if at != at: raise Invalid('until: not a number')
         return pages.list_versions(self.store, kind, name, q[:200], all == 'true', read_limit(limit), at)
 
-    def version(self, ref:str)->VersionPage:
+    def version(self, ref:str, lang:str='')->VersionPage:
         "The page of a version"
-        return pages.version_page(self.store, ref)
+        return pages.version_page(self.store, ref, _lang(lang))
 
     def runs(self, q:str='', status:str='', limit:str='', before:str='', all:str='')->RunList:
         "One page of runs"
@@ -156,11 +158,9 @@ class Desk:
         stop(self.ws, id)
         return Started(run=id, versions=[], value=None)
 
-    def page(self, what:str)->bytes: # HTML
-        "The page of a report, or of a run"
-        blob = pages.page_of(self.store, what)
-        if not blob: raise NotFound(f'{what} has no page. See what it is: llmops show {what}')
-        return self.store.blobs.get(blob)
+    def page(self, what:str, lang:str='')->bytes: # HTML
+        "A report, or any version or run, as one page"
+        return pages.page_of(self.store, what.strip(), _lang(lang))
 
 # %% ../../nbs/faces/server.ipynb #ffc42045
 EVENT_SCHEMA = {

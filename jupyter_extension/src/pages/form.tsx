@@ -88,13 +88,13 @@ export function FormPage(props: {
     <div className="llm-page llm-form-page" data-form={name}>
       <header className="llm-title">
         <formIcon.react tag="span" className="llm-title-icon" />
-        <h1>{it ? t(it.title) : t('New run')}</h1>
+        <h1>{it ? bench.translator.about(it.title, it.doc).title : t('New run')}</h1>
         {it ? <span className="llm-kind-name">{t(what)}</span> : null}
       </header>
       {loaded.error ? <ProblemBox bench={bench} problem={loaded.error} onRetry={loaded.reload} /> : null}
       {it ? (
         <>
-          <p>{t(it.doc)}</p>
+          <p>{bench.translator.about(it.title, it.doc).doc}</p>
           <Filled key={it.name} bench={bench} what={what} it={it} preset={props.preset} />
         </>
       ) : loaded.loading ? (
@@ -108,9 +108,9 @@ export function FormPage(props: {
           row={i => (
             <>
               <span className="llm-row-top">
-                <span className="llm-name">{t(i.title)}</span>
+                <span className="llm-name">{bench.translator.about(i.title, i.doc).title}</span>
               </span>
-              <span className="llm-row-under">{t(i.doc)}</span>
+              <span className="llm-row-under">{bench.translator.about(i.title, i.doc).doc}</span>
             </>
           )}
         />

@@ -56,7 +56,7 @@ export class Pages {
     const service = SERVICES[name];
     this.show({ page: 'service', name }, this.bench().t(service.title), service.icon, () => {
       const frame = new IFrame({ sandbox: ['allow-scripts', 'allow-same-origin', 'allow-forms', 'allow-popups', 'allow-downloads'] });
-      frame.url = this.bench().api.serviceUrl(service.path);
+      frame.url = this.bench().api.serviceUrl(service.path, this.bench().translator.language);
       return frame;
     });
   }

@@ -7,9 +7,9 @@ import { useLanguage, useLoaded } from '../use';
 
 export function ReportPage(props: { bench: Workbench; name: string }): JSX.Element {
   const { bench, name } = props;
-  useLanguage(bench);
+  const lang = useLanguage(bench);
   const run = name.startsWith('run:');
-  const loaded = useLoaded(bench, async () => (run ? null : bench.api.version(name)), name, c => c.about.some(a => a === name));
+  const loaded = useLoaded(bench, async () => (run ? null : bench.api.version(name, lang)), `${name} ${lang}`, c => c.about.some(a => a === name));
   return (
     <div className="llm-report" data-report={name}>
       <header>
@@ -22,7 +22,7 @@ export function ReportPage(props: { bench: Workbench; name: string }): JSX.Eleme
         {loaded.data ? <Actions bench={bench} data={loaded.data} on="report" /> : null}
       </header>
       {loaded.error ? <ProblemBox bench={bench} problem={loaded.error} onRetry={loaded.reload} /> : null}
-      <iframe sandbox="" referrerPolicy="no-referrer" title={name} src={bench.api.reportUrl(name)} />
+      <iframe sandbox="" referrerPolicy="no-referrer" title={name} src={bench.api.reportUrl(name, lang)} />
     </div>
   );
 }

@@ -55,10 +55,10 @@ function History(props: { bench: Workbench; data: Data }): JSX.Element {
           title: t('How'),
           cell: e =>
             Object.entries(e.data)
-              .filter(([, v]) => v !== null && v !== '' && JSON.stringify(v).length < 200)
+              .filter(([k, v]) => v !== null && v !== '' && k !== 'digest' && JSON.stringify(v).length < 200)
               .map(([k, v]) => (
                 <span key={k} className="llm-pair">
-                  {t(k)}: <Linked bench={bench} text={show(v)} />{' '}
+                  <span className="llm-key">{t(k)}</span> <Linked bench={bench} text={k === 'made_by' ? `run:${show(v)}` : show(v)} />
                 </span>
               ))
         }
@@ -70,9 +70,9 @@ function History(props: { bench: Workbench; data: Data }): JSX.Element {
 export function VersionPage(props: { bench: Workbench; refText: string }): JSX.Element {
   const { bench, refText } = props;
   const { t } = bench;
-  useLanguage(bench);
+  const lang = useLanguage(bench);
   const base = refText.split('@')[0];
-  const loaded = useLoaded(bench, () => bench.api.version(refText), refText, c => !c.about.length || c.about.some(a => a.split('@')[0] === base));
+  const loaded = useLoaded(bench, () => bench.api.version(refText, lang), `${refText} ${lang}`, c => !c.about.length || c.about.some(a => a.split('@')[0] === base));
   const data = loaded.data;
   if (!data) {
     return <div className="llm-page">{loaded.error ? <ProblemBox bench={bench} problem={loaded.error} onRetry={loaded.reload} /> : <p>{t('Loading…')}</p>}</div>;

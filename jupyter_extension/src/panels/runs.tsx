@@ -49,9 +49,9 @@ function Templates(props: { bench: Workbench }): JSX.Element | null {
           <>
             <span className="llm-row-top">
               <formIcon.react tag="span" className="llm-row-icon" />
-              <span className="llm-name">{bench.t(r.title)}</span>
+              <span className="llm-name">{bench.translator.about(r.title, r.doc).title}</span>
             </span>
-            <span className="llm-row-under">{bench.t(r.doc)}</span>
+            <span className="llm-row-under">{bench.translator.about(r.title, r.doc).doc}</span>
           </>
         )}
       />

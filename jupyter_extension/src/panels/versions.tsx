@@ -1,7 +1,7 @@
 /** The versions of a kind: filter, page, open. */
 import { refreshIcon, addIcon } from '@jupyterlab/ui-components';
 import React, { useEffect, useState } from 'react';
-import { ago } from '../format';
+import { ago, show } from '../format';
 import { kindIcon } from '../icons';
 import { Empty, ProblemBox, Status } from '../parts';
 import { Json, VersionRow } from '../schema';
@@ -23,7 +23,7 @@ const FIRST: { [kind: string]: string } = {
 
 function facts(row: VersionRow): string {
   const said = (v: Json): v is string | number => (typeof v === 'string' && v !== '') || typeof v === 'number';
-  return Object.values(row.summary).filter(said).slice(0, 3).join(' · ');
+  return Object.values(row.summary).filter(said).slice(0, 3).map(show).join(' · ');
 }
 
 export function VersionLine(props: { bench: Workbench; row: VersionRow; withKind?: boolean }): JSX.Element {
