@@ -67,8 +67,9 @@ def chat(
     if bool(message) == bool(messages): raise Invalid('Give a message, or messages, and not both')
     talk = [*([dict(role='system', content=system)] if system else []), *(messages or [dict(role='user', content=message)])]
     now = running(run.store, deployment.name)
+    ai = client(run.store, deployment)
     try:
-        r = client(run.store, deployment).chat.completions.create(model=now['where']['name'], messages=talk, max_tokens=max_tokens, temperature=temperature) # type: ignore[arg-type]
+        r = ai.chat.completions.create(model=now['where']['name'], messages=talk, max_tokens=max_tokens, temperature=temperature) # type: ignore[arg-type]
     except openai.APIStatusError as e:
         said = ((e.body or {}) if isinstance(e.body, dict) else {}).get('message') or str(e)
         raise (Invalid if e.status_code < 500 else Failed)(f'{now["version"]} says: {said}') from None

@@ -89,7 +89,7 @@ def proof_rows(
     say('type', 'proof', kind, kind == 'proof', f'{report} is of type {kind}; a proof binds an evaluation and a parity report')
     bad = [g['name'] for g in report.body.get('gates') or [] if g.get('passed') is False]
     say('verdict', 'passed', 'passed' if report.body.get('passed') else 'failed', report.body.get('passed') is True,
-        f'{report} did not pass: {", ".join(bad) or "no gate held"}', f'llmops report {report} -o report.html')
+        f'{report} did not pass: {", ".join(bad) or "no gate held"}', f'llmops report {report} -o report.html; {_how(release)}')
     subject = report.body.get('subject') or {}
     for part in ('model', 'adapter', 'chat_template', 'tokenizer', 'prompts', 'knowledge', 'guardrails'):
         mine, theirs = body.get(part), subject.get(part, [] if isinstance(body.get(part), list) else None)
