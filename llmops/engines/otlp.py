@@ -60,7 +60,7 @@ def endpoint(
     url:str='', # If it is known
 )->tuple[str, dict]: # URL or empty, and headers
     "Where spans go to"
-    if url := url or os.environ.get('LLMOPS_OTLP_ENDPOINT'):
+    if url := url or os.environ.get('LLMOPS_OTLP_ENDPOINT', ''):
         pairs = [p.split('=', 1) for p in os.environ.get('LLMOPS_OTLP_HEADERS', '').split(',') if '=' in p]
         return url, {k.strip(): v.strip() for k, v in pairs}
     try:

@@ -9,6 +9,7 @@ __all__ = ['LAUNCH', 'python', 'keys', 'settings', 'alone', 'Phoenix']
 import fcntl, json, os, secrets, shutil
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 
@@ -146,7 +147,7 @@ class Phoenix(Otlp):
         cursor = ''
         while len(rows) < limit:
             q = dict(limit=min(1000, limit-len(rows)), sort='start_time') | (dict(cursor=cursor) if cursor else {}) | (dict(trace_id=trace) if trace else {})
-            try: page = ask(where, f"/v1/projects/{quote(project, safe='')}/spans?{urlencode(q)}")
+            try: page:Any = ask(where, f"/v1/projects/{quote(project, safe='')}/spans?{urlencode(q)}")
             except HTTPError as e:
                 if e.code == 404: return rows # No span was sent yet
                 raise Failed(f'Phoenix answered {e.code} when asked for spans. Its log: {where["log"]}') from None

@@ -196,7 +196,9 @@ class Page:
     ):
         import panel as pn
         from bokeh.models import ColumnDataSource
-        self.pn, self.store, self.lang, self.phoenix, self.key, self.curve_key = pn, store, lang, phoenix, None, None
+        self.pn, self.store, self.lang, self.phoenix = pn, store, lang, phoenix
+        self.key:Any = None
+        self.curve_key:Any = None
         self.now:dict = {}
         self.look = look or partial(board.snapshot, store)
         T, html = table_class(), lambda text='', **k: pn.pane.HTML(text, sizing_mode='stretch_width', stylesheets=[CSS], margin=0, **k)
@@ -241,7 +243,7 @@ class Page:
         key = ([c['span'] for c in s['calls']], s['in_phoenix'], s['server'], [(r['id'], r['status'], r['progress']) for r in s['runs']], s['counts'], str(s['deployments']))
         same = key == self.key
         self.now, self.key = s, key
-        self.foot.object = f'<p class="note">{say("updated", self.lang, at=board.stamp(s["at"])[11:19])} UTC</p>'
+        self.foot.object = f'<p class="note">{say("updated", self.lang, at=str(board.stamp(s["at"]))[11:19])} UTC</p>'
         self.runs.param.update(**board.runs_table(s['runs'][:60], self.lang)) # How long ago changes by itself
         self.show_calls()
         if same: return

@@ -9,6 +9,7 @@ __all__ = ['records', 'varint', 'message', 'history', 'offline', 'run_of', 'wand
 import json, struct, zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..core import Failed, NotFound, finite, stamp
 from ..store import Store
@@ -59,19 +60,20 @@ def varint(
 
 def message(
     b:bytes, # A protobuf message
-)->Iterator[tuple[int, int|bytes]]: # Field number and value
+)->Iterator[tuple[int, Any]]: # Field number and value
     "Take a protobuf message apart"
     p = 0
     while p < len(b):
         tag, p = varint(b, p)
         wire = tag & 7
-        if wire == 0: v, p = varint(b, p)
-        else:
-            if wire == 2: n, p = varint(b, p)
-            else: n = 8 if wire == 1 else 4
-            v = b[p:p+n]
-            p += n
-        yield tag >> 3, v
+        if wire == 0:
+            number, p = varint(b, p)
+            yield tag >> 3, number
+            continue
+        if wire == 2: n, p = varint(b, p)
+        else: n = 8 if wire == 1 else 4
+        yield tag >> 3, b[p:p+n]
+        p += n
 
 def history(
     record:bytes, # One record of the file
@@ -95,14 +97,14 @@ def offline(
     at:int=7, # Byte to go on from
 )->tuple[list[dict], int]: # Rows with `step`, `at` and the metrics; the byte to go on from
     "Rows of a W&B file, and where to go on when it has grown"
-    rows = []
-    for record, at in records(path, at):
-        row = history(record)
+    rows, end = [], at
+    for record, after in records(path, at):
+        row, end = history(record), after
         if not row: continue
         step, when = row.pop('_step', None), row.pop('_timestamp', None)
         row.pop('_runtime', None)
         rows.append(dict(step=row.pop('step', step), at=stamp(when)) | dict(sorted(row.items())))
-    return rows, at
+    return rows, end
 
 # %% ../../nbs/observability/metrics.ipynb #aa98eaec
 def run_of(
