@@ -28,13 +28,14 @@ def moved(
     "Inputs that mean something else now, or whose content is gone or damaged"
     out = []
     for name, i in inputs.items():
-        def differs(why, now='', name=name, i=i): out.append({'input': name, 'was': f"{i['ref']} ({i['digest'][:12]})", 'now': now, 'why': f'{name}: {why}'})
+        def differs(why, now='', name=name, i=i):
+            out.append({'input': name, 'was': f"{i['ref']} ({i['digest'][:12]})", 'now': now, 'why': f'{name}: {why}'})
         try: was = store.get(i['ref'])
         except NotFound:
             differs(f"{i['ref']} is gone")
             continue
         if was.digest != i['digest'] or digest(was.body) != i['digest']:
-            differs(f"{i['ref']} no longer has the content that the report names. Look with: llmops verify", f'{was.digest[:12]}')
+            differs(f"{i['ref']} no longer has the content that the report names. Look with: llmops verify", was.digest[:12])
             continue
         if not pinned:
             try: now = store.get(i['as_written'])
@@ -42,7 +43,9 @@ def moved(
                 differs(f"{i['as_written']} means nothing now ({e}). Take what the report used with: --pinned")
                 continue
             if now.digest != i['digest']:
-                differs(f"{i['as_written']} meant {i['ref']} ({i['digest'][:12]}) and means {now.ref} ({now.digest[:12]}) now. Take what the report used with: --pinned", f'{now.ref} ({now.digest[:12]})')
+                is_now = f'{now.ref} ({now.digest[:12]})'
+                differs(f"{i['as_written']} meant {i['ref']} ({i['digest'][:12]}) and means {is_now} now. "
+                        'Take what the report used with: --pinned', is_now)
                 continue
         for f in was.body.get('files') or []:
             try: store.blobs.open(f['blob']).close()
@@ -62,7 +65,8 @@ def changed(
            for k, v in given.items() if v is not None and v != settings.get(k)]
     for k in sorted(was.keys() | now.keys()):
         if was.get(k) != now.get(k):
-            out.append({'input': k, 'was': was.get(k), 'now': now.get(k), 'why': f"{k}: the report used {was.get(k) or 'none'}, here is {now.get(k) or 'none'}"})
+            why = f"{k}: the report used {was.get(k) or 'none'}, here is {now.get(k) or 'none'}"
+            out.append({'input': k, 'was': was.get(k), 'now': now.get(k), 'why': why})
     return out
 
 # %% ../../nbs/evaluation/rerun.ipynb #faf8147b
@@ -74,8 +78,12 @@ def drift(
     out = []
     for a, b in zip(was, now, strict=True):
         for who, key in (('model', 'answer'), ('baseline', 'baseline')):
-            if a.get(key) != b.get(key): out.append({'data': a['data'], 'row': a['row'], 'who': who, 'prompt': a['prompt'], 'was': a.get(key), 'now': b.get(key)})
+            if a.get(key) != b.get(key): out.append(_differing(a, who, a.get(key), b.get(key)))
     return out
+
+# %% ../../nbs/evaluation/rerun.ipynb #43802ccd
+def _differing(r:dict, who:str, was:str|None, now:str|None)->dict:
+    return {'data': r['data'], 'row': r['row'], 'who': who, 'prompt': r['prompt'], 'was': was, 'now': now}
 
 # %% ../../nbs/evaluation/rerun.ipynb #3bd621ed
 def _first(rows:list[dict], n:int)->list[dict]:
@@ -101,7 +109,7 @@ def _served(run, name:str, where:dict, rows:list[dict], max_tokens:int)->Generat
     "Ask a deployment the report's questions; rows that differ"
     out = []
     for i, (r, said) in enumerate(zip(rows, ask_all(where, [r['prompt'] for r in rows], max_tokens), strict=True)):
-        if (said or '') != r['answer']: out.append({'data': r['data'], 'row': r['row'], 'who': name, 'prompt': r['prompt'], 'was': r['answer'], 'now': said})
+        if (said or '') != r['answer']: out.append(_differing(r, name, r['answer'], said))
         yield {'step': i+1, 'total': len(rows), 'message': f'asking {name}'}
     return out
 
@@ -122,16 +130,19 @@ def rerun(run,
 )->Generator[dict, None, dict]: # Progress; then outcome, why, differs, rows
     "Run a report again from what it names: reproduced, drifted or not comparable"
     kind = report.body.get('type')
-    if kind not in ('evaluation', 'proof'): raise Invalid(f'{report} is of type {kind!r}: only evaluations and proofs can be run again. See what it is: llmops show {report}')
+    if kind not in ('evaluation', 'proof'):
+        raise Invalid(f'{report} is of type {kind!r}: only evaluations and proofs can be run again. See what it is: llmops show {report}')
     if first < 0: raise Invalid('first: 0 for all rows, or how many of each data set')
     differs = moved(run.store, report.body.get('inputs') or {}, pinned)
     judged = report
     if kind == 'proof' and not differs: judged = run.read(report.body['evaluation']['ref'])
     said:list[dict] = []
     try: said = answers_of(run.store, report)
-    except LlmopsError as e: differs.append({'input': 'answers', 'was': report.body['answers']['blob'][:12], 'now': '', 'why': f'answers: {e}'})
+    except LlmopsError as e:
+        differs.append({'input': 'answers', 'was': report.body['answers']['blob'][:12], 'now': '', 'why': f'answers: {e}'})
     s, made = report.body['settings'], report.body['engine']
-    given = {'scorer': scorer or None, 'rows': rows if rows >= 0 else None, 'max_new_tokens': max_new_tokens or None, 'engine': engine or None}
+    given = {'scorer': scorer or None, 'rows': rows if rows >= 0 else None, 'max_new_tokens': max_new_tokens or None,
+             'engine': engine or None}
     differs += _others(report, model, baseline, data) + changed(s, given, made['versions'], versions(made['name']))
     if differs: return _outcome(run, report, 'not comparable', differs, [], '; '.join(d['why'] for d in differs), first)
     wrong, figures = yield from _again(run, judged, said, first)
@@ -141,8 +152,11 @@ def rerun(run,
     places = ' and '.join(['here', *where])
     if wrong:
         who = ', '.join(dict.fromkeys(w['who'] for w in wrong))
-        return _outcome(run, report, 'drifted', [], wrong, f"{len({(w['data'], w['row']) for w in wrong})} of {len(asked)} rows have other answers ({who}), asked {places}", first)
-    if figures: return _outcome(run, report, 'drifted', [{'input': k, 'was': report.body[k], 'now': '', 'why': k} for k in figures], [], f'the answers are the same, but not {", ".join(figures)}', first)
+        n = len({(w['data'], w['row']) for w in wrong})
+        return _outcome(run, report, 'drifted', [], wrong, f'{n} of {len(asked)} rows have other answers ({who}), asked {places}', first)
+    if figures:
+        other = [{'input': k, 'was': report.body[k], 'now': '', 'why': k} for k in figures]
+        return _outcome(run, report, 'drifted', other, [], f'the answers are the same, but not {", ".join(figures)}', first)
     part = f', only the first {first} of each data set' if first else ''
     return _outcome(run, report, 'reproduced', [], [], f'{len(asked)} rows have the same answers, asked {places}{part}', first)
 
@@ -156,7 +170,8 @@ def _others(report, model, baseline, data)->list[dict]:
     for k, v in given.items():
         was = inputs.get(prefix + k) or {}
         if v.digest != was.get('digest') and (k != 'model' or v.digest != inputs['model']['digest']):
-            out.append({'input': k, 'was': was.get('ref', 'none'), 'now': str(v.ref), 'why': f"{k}: the report used {was.get('ref', 'none')}, asked for is {v.ref}"})
+            why = f"{k}: the report used {was.get('ref', 'none')}, asked for is {v.ref}"
+            out.append({'input': k, 'was': was.get('ref', 'none'), 'now': str(v.ref), 'why': why})
     if data is not None and len(data) < sum(k.startswith(f'{prefix}data.') for k in inputs):
         out.append({'input': 'data', 'was': '', 'now': '', 'why': f'data: the report used more than {len(data)} data sets'})
     return out

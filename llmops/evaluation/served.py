@@ -36,9 +36,12 @@ def ask_server(
 )->str|None: # The answer; None where the prompt leaves no room for one
     "One greedy answer over the OpenAI protocol"
     try: key = Path(where['key_file']).read_text().strip() if where.get('key_file') else ''
-    except OSError as e: raise Failed(f"The key of {where['name']} cannot be read ({e.strerror}), so it cannot be asked. Start it again with: llmops deploy") from None
+    except OSError as e:
+        raise Failed(f"The key of {where['name']} cannot be read ({e.strerror}), so it cannot be asked. "
+                     'Start it again with: llmops deploy') from None
     body = json.dumps({'model': where['name'], 'messages': messages, 'max_tokens': max_tokens, 'temperature': 0}).encode()
-    request = urllib.request.Request(where['url'] + '/v1/chat/completions', body, {'Content-Type': 'application/json', 'Authorization': f'Bearer {key}'})
+    head = {'Content-Type': 'application/json', 'Authorization': f'Bearer {key}'}
+    request = urllib.request.Request(where['url'] + '/v1/chat/completions', body, head)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({})) # Loopback is never asked through a proxy
     try:
         with direct.open(request, timeout=timeout) as r: return json.load(r)['choices'][0]['message']['content'] or ''

@@ -39,7 +39,8 @@ def why_zh(
         if gate['name'] == 'reaches target':
             return f"{v['data']} 的 {v['n']} 行中得分 {100*v['model']:.1f} %，要求 {100*v['target']:g} %"
         if gate['name'] == 'no leak':
-            known = f"{v['of']} 个问题中有 {v['overlap']} 个出现在训练数据 {'、'.join(v['checked'])} 中" if v['checked'] else '该模型没有训练数据记录，无法比较'
+            known = '该模型没有训练数据记录，无法比较'
+            if v['checked']: known = f"{v['of']} 个问题中有 {v['overlap']} 个出现在训练数据 {'、'.join(v['checked'])} 中"
             return known + (f"；{'、'.join(v['unknown'])} 之前见过的数据没有记录" if v.get('unknown') else '')
     except (KeyError, TypeError, ValueError): pass
     return ''
@@ -86,7 +87,9 @@ def headline(kind:str, body:dict, r:dict|None)->tuple[str, str]:
     if failed and failed[0]['name'] == 'wins clearly' and r and r.get('ci'):
         return (f"Not shown to be better: {r['model_text']} right on {r['role']} rows, the baseline {r['baseline_text']}",
                 f"未能证明更好：{r['name'][1]}得分 {r['model_text']}，基线 {r['baseline_text']}")
-    if failed: return f"Not proven: {failed[0].get('why') or failed[0]['name']}", f"未通过：{why_zh(failed[0]) or failed[0].get('why', '')}"
+    if failed:
+        why = failed[0].get('why') or failed[0]['name']
+        return f'Not proven: {why}', f'未通过：{why_zh(failed[0]) or why}'
     if kind == 'parity': return 'Every form of the model gives the same answers', '模型的各种形态给出相同的回答'
     if r is None: return str(body.get('title') or ''), str(body.get('title') or '')
     against = (f" against {r['baseline_text']} for the baseline", f",基线 {r['baseline_text']}") if r.get('ci') else ('', '')
@@ -102,11 +105,14 @@ def examples(
     "Rows won, lost and missed"
     def right(r, k): return (r.get(k) or 0) >= 1
     paired = [r for r in rows]
-    sorts = [('Lost: the baseline was right, the model was not', '失分：基线答对而模型答错', lambda r: right(r, 'baseline_ok') and not right(r, 'ok')),
+    sorts = [('Lost: the baseline was right, the model was not', '失分：基线答对而模型答错',
+              lambda r: right(r, 'baseline_ok') and not right(r, 'ok')),
              ('Missed: the model was not right', '答错：模型未答对', lambda r: not right(r, 'ok') and not right(r, 'baseline_ok')),
-             ('Won: the model was right, the baseline was not', '得分：模型答对而基线答错', lambda r: 'baseline_ok' in r and right(r, 'ok') and not right(r, 'baseline_ok')),
+             ('Won: the model was right, the baseline was not', '得分：模型答对而基线答错',
+              lambda r: 'baseline_ok' in r and right(r, 'ok') and not right(r, 'baseline_ok')),
              ('Right', '答对', lambda r: 'baseline_ok' not in r and right(r, 'ok'))]
-    if forms: sorts = [('Different in some form', '各形态回答不同', lambda r: not right(r, 'ok')), ('The same in all forms', '各形态回答相同', lambda r: right(r, 'ok'))]
+    if forms: sorts = [('Different in some form', '各形态回答不同', lambda r: not right(r, 'ok')),
+                       ('The same in all forms', '各形态回答相同', lambda r: right(r, 'ok'))]
     out = []
     for en, zh, keep in sorts:
         if some := [r for r in paired if keep(r)]:
@@ -115,7 +121,8 @@ def examples(
 
 def _case(r:dict)->dict:
     ask = r.get('prompt') or []
-    said = ask if isinstance(ask, str) else '\n'.join(str(m.get('content', '')) if len(ask) == 1 else f"{m.get('role')}: {m.get('content', '')}" for m in ask)
+    def one(m): return str(m.get('content', '')) if len(ask) == 1 else f"{m.get('role')}: {m.get('content', '')}"
+    said = ask if isinstance(ask, str) else '\n'.join(map(one, ask))
     return {'data': r.get('data', ''), 'row': r.get('row', ''), 'question': said[:4000], 'expected': str(r.get('expected', ''))[:4000],
             'answer': str(r.get('answer', ''))[:4000], 'ok': (r.get('ok') or 0) >= 1,
             'baseline': None if 'baseline' not in r else str(r['baseline'])[:4000], 'baseline_ok': (r.get('baseline_ok') or 0) >= 1,

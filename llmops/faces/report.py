@@ -65,8 +65,7 @@ def _parity(body:dict)->dict|None:
     rows = [r for r in body.get('results') or [] if isinstance(r, dict)]
     if not rows: return None
     keys = [k for k in dict.fromkeys(k for r in rows for k in r) if all(not isinstance(r.get(k), (dict, list)) for r in rows)]
-    words = {'form': '形态', 'forms': '形态', 'too_long': '超长', 'share': '词元一致率', 'rows': '行数', 'n': '行数', 'probes': '探测数', 'agree': '一致', 'same': '一致', 'tokens': '词元', 'text': '文本',
-             'template': '模板', 'tokenizer': '分词器', 'passed': '通过', 'pair': '对比', 'a': '甲', 'b': '乙'}
+    words = {'forms': '形态', 'n': '行数', 'same': '一致', 'share': '词元一致率', 'too_long': '超长'}
     def cell(x): return '✓' if x is True else '✗' if x is False else f'{x:.4g}' if isinstance(x, float) else '' if x is None else str(x)
     return {'passed': body.get('passed'), 'heads': [(k.replace('_', ' '), words.get(k, k.replace('_', ' '))) for k in keys],
             'rows': [[cell(r.get(k)) for k in keys] for r in rows]}
@@ -109,10 +108,11 @@ def _history(store, v:Version)->list[dict]:
 
 def _notices(store, v:Version)->list[dict]:
     "Waivers, of this version or of a release that rests on this report"
-    about = [v, *(r for r in store.find('release', all=True) if v.kind == 'report' and (r.body.get('report') or {}).get('digest') == v.digest)]
+    mine = [r for r in store.find('release', all=True) if (r.body.get('report') or {}).get('digest') == v.digest] if v.kind == 'report' else []
     out = []
-    for x in about:
-        if w := store.state(x.ref, 'waive'): out.append({'tone': 'warn', 'en': f'{x}: a gate was waived', 'zh': f'{x}：有要求被豁免', 'text': f"{w.get('reason', '')} · {w.get('by', '')}"})
+    for x in (v, *mine):
+        if w := store.state(x.ref, 'waive'):
+            out.append({'tone': 'warn', 'en': f'{x}: a gate was waived', 'zh': f'{x}：有要求被豁免', 'text': f"{w.get('reason', '')} · {w.get('by', '')}"})
     return out
 
 # %% ../../nbs/faces/report.ipynb #b3f0b677
@@ -121,9 +121,9 @@ def _report(store, v:Version)->dict:
     body, kind = v.body, v.body.get('type', '')
     got = result_parts(body) if kind != 'parity' else {}
     top = (got.get('main') or [None])[0]
-    ok = body.get('passed')
+    ok:Any = body.get('passed')
     words = ('Proven', '已证明') if kind == 'proof' else ('Passed', '通过')
-    badge = (*words, '✓') if ok else ('Not proven', '未证明', '✗') if ok is False and kind == 'proof' else ('Failed', '未通过', '✗') if ok is False else ('Report', '报告', 'i')
+    badge = {True: (*words, '✓'), False: ('Not proven', '未证明', '✗') if kind == 'proof' else ('Failed', '未通过', '✗')}.get(ok, ('Report', '报告', 'i'))
     rows, problem = _answers(store, body)
     page = {'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': badge, 'headline': headline(kind, body, top), **got,
             'tiles': tiles(top) if top else [], 'gates': _gates(body), 'examples': examples(rows, forms=kind == 'parity'), 'inputs': _inputs(body),
@@ -152,7 +152,9 @@ def _card(store, v:Version)->dict:
     badge = ('Approved', '已批准', '✓') if ok else ('Rejected', '已拒绝', '✗') if ok is False else (*TYPES.get(v.kind, (v.kind, v.kind)), 'i')
     out = {'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': badge, 'headline': (str(v.body.get('title') or v.name),)*2,
            'notices': _notices(store, v), 'facts': [{'en': 'What it is', 'zh': '说明', 'rows': facts}] if facts else []}
-    if files: out['facts'].append({'en': f'Files ({len(files)})', 'zh': f'文件({len(files)})', 'rows': [(f.get('path', ''), f"{f.get('size', 0):,} bytes  {f.get('blob', '')[:16]}") for f in files[:60]]})
+    if files:
+        listed = [(f.get('path', ''), f"{f.get('size', 0):,} bytes  {f.get('blob', '')[:16]}") for f in files[:60]]
+        out['facts'].append({'en': f'Files ({len(files)})', 'zh': f'文件（{len(files)}）', 'rows': listed})
     if metrics := [(k, x) for k, x in sorted((v.body.get('metrics') or {}).items()) if isinstance(x, (int, float)) and not isinstance(x, bool)]:
         out['tiles'] = [{'value': f'{x:.4g}', 'en': k, 'zh': k} for k, x in metrics[:4]]
     return out
@@ -186,9 +188,10 @@ def _run(store, about:str, lang:str)->str:
     took = f"{record['ended']-record['started']:.1f}" if record.get('ended') and record.get('started') else ''
     facts = [(k, v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in (record.get('args') or {}).items()]
     made = record.get('made') or record.get('writes') or []
+    parts = (('Arguments', '参数', facts), ('What it read', '读取', [(k, r['ref']) for k, r in (record.get('reads') or {}).items()]),
+             ('What it wrote', '写入', [('', r) for r in made]))
     return write({'title': name, 'ref': about, 'digest': '', 'created': _day(record.get('started')), 'label': ('Run', '运行'),
                   'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': word, 'notices': [], 'curves': [],
                   'headline': (record.get('error') or name,)*2, 'tiles': [{'value': took, 'en': 'seconds', 'zh': '秒'}] if took else [],
-                  'facts': [f for f in ({'en': 'Arguments', 'zh': '参数', 'rows': facts}, {'en': 'What it read', 'zh': '读取', 'rows': [(k, r['ref']) for k, r in (record.get('reads') or {}).items()]},
-                                        {'en': 'What it wrote', 'zh': '写入', 'rows': [('', r) for r in made]}) if f['rows']],
+                  'facts': [{'en': en, 'zh': zh, 'rows': rows} for en, zh, rows in parts if rows],
                   'cells': cells(json.loads(store.blobs.get(nb['blob']))) if nb.get('blob') else []}, lang)
