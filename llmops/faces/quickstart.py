@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STEPS', 'QUESTIONS', 'Lines', 'words', 'step', 'named', 'journey', 'serving', 'phoenix', 'made', 'about', 'main',
-           'closing']
+           'answer', 'closing']
 
 # %% ../../nbs/faces/quickstart.ipynb #37a633be
 import os, re, sys, time
@@ -35,7 +35,7 @@ class Lines:
     n:int = 0 # Steps so far
     began:float = 0.
     now:str = '' # Cell that runs
-    ran:set = field(default_factory=set) # Cells that called something
+    ran:dict = field(default_factory=dict) # Cell that called something → what it made
     last:float = 0.
 
     @property
@@ -64,11 +64,11 @@ class Lines:
     def __call__(self, e:dict)->None:
         "Hear an event of a template's run"
         cell = e.get('cell') if e['event'] == 'step' else (e.get('notebook') or {}).get('cell')
-        if e['event'] == 'run.start' and e.get('verb') != 'run_template': self.ran.add(cell)
+        if e['event'] in ('run.start', 'run.done') and e.get('verb') != 'run_template': self.ran[cell] = ', '.join(e.get('writes') or [])
         if e['event'] == 'step' and 'cell' not in e and self.now: self.say(words(e))
         if e['event'] != 'step' or cell not in STEPS: return
         if e['state'] == 'started': self.now, self.n, self.began, self.last = cell, self.n+1, time.monotonic(), time.monotonic()-8
-        elif self.now == cell: self.say('' if cell in self.ran or cell in ('approve', 'ask') else '沿用' if self.zh else 'kept', end=True)
+        elif self.now == cell: self.say(self.ran.get(cell, '' if cell in ('approve', 'ask') else '沿用' if self.zh else 'kept'), end=True)
 
 def words(
     e:dict, # Progress of a verb
@@ -105,7 +105,7 @@ def named(
     return stem or default
 
 # %% ../../nbs/faces/quickstart.ipynb #400b05f7
-QUESTIONS = ['Hello, I am Mira. Order 40721 has not arrived.', 'Hi, this is Jonas. I want my money back for 9135.']
+QUESTIONS = ['Order 40721 is still not here. Mira', 'I am Jonas and I want my money back. My order is 9135.']
 
 def journey(
     ws:Workspace, # Where
@@ -130,9 +130,9 @@ def journey(
     step(ws, 'evaluate', dict(tuned=f'model:{name}-sft', merged=f'model:{name}', baseline=f'model:{base}', data=tests, name=name, rows=120), lines)
     proof = ws.store.get(f'report:{name}')
     if proof.body['passed'] and (up := serving(ws, name, str(proof))):
-        for cell in ('release', 'approve', 'deploy'): lines.kept(cell)
+        for cell in ('release', 'approve', 'deploy', 'ask'): lines.kept(cell)
         return dict(name=name, base=base, passed=True, deployment=up)
-    note = 'Quickstart: the built-in gates passed' if proof.body['passed'] else ''
+    note = 'Quickstart: every gate of the proof passed' if proof.body['passed'] else ''
     step(ws, 'release', dict(model=f'model:{name}', report=f'report:{name}', name=name, note=note, questions=[] if data else QUESTIONS), lines)
     return dict(name=name, base=base, passed=proof.body['passed'], deployment=serving(ws, name, str(proof)),
                 why='; '.join(g['why'] for g in proof.body.get('gates', []) if not g['passed']))
@@ -148,7 +148,7 @@ def phoenix(ws:Workspace)->str: # A sentence
     "Start Phoenix beside everything else, if it is there"
     try: got = ws.call('trace_server', dict(action='start'), progress=None)
     except (LlmopsError, AttributeError) as e: return f'Traces stay in the store: {e}'
-    return f"Traces go to Phoenix, which is coming up at {got.get('url')}" if got.get('url') else 'Traces stay in the store'
+    return f"Traces go to Phoenix, {'at' if got.get('state') == 'running' else 'which is coming up at'} {got.get('url')}" if got.get('url') else 'Traces stay in the store'
 
 def made(ws:Workspace, name:str, base:str)->list[dict]: # Rows
     "What the journey left in the store"
@@ -167,6 +167,7 @@ def about(body:dict)->str: # A few words
     if 'parameters' in body: return f"{body['parameters']:,} weights"+(' (adapter)' if body.get('adapter') else '')
     if body.get('results'):
         r = body['results'][0]
+        if 'forms' in r: return '; '.join(f"{x['forms']} {x['share']:.0%}" for x in body['results'])
         return f"{r['model']:.0%} right, base {r['baseline']:.0%}, on {r['n']} held-out rows" if r.get('baseline') is not None else f"{r['model']:.0%} right on {r['n']} rows"
     return 'passed' if body.get('passed') else 'not passed' if 'passed' in body else str((body.get('engine') or {}).get('name', '')) if isinstance(body.get('engine'), dict) else str(body.get('engine') or '')
 
@@ -188,13 +189,19 @@ def main(
         rows, page = made(ws, end['name'], end['base']), folder/f"{end['name']}-report.html"
         if end['passed'] is not None: page.write_text(render(ws.store, f"report:{end['name']}"), encoding='utf-8')
         if a.json: emit(ws, rows, True)
-        else: print('\n'.join(closing(rows, end, page, Path(a.dir), time.monotonic()-began, table)))
+        else: print('\n'.join(closing(rows, end, page, Path(a.dir), time.monotonic()-began, table, '' if a.data else answer(ws, end))))
     return 0
 
-def closing(rows:list[dict], end:dict, page:Path, folder:Path, took:float, table:Callable)->list[str]:
+def answer(ws:Workspace, end:dict)->str: # A line
+    "What the deployment makes of a ticket that nobody trained it on"
+    if not end.get('deployment'): return ''
+    try: return f"Asked       {QUESTIONS[0]}\nAnswered    {ws.call('chat', dict(deployment='deployment:'+end['name'], message=QUESTIONS[0], max_tokens=64), progress=None)['answer']}"
+    except LlmopsError as e: return f'Asked       {QUESTIONS[0]}\nNo answer   {e}'
+
+def closing(rows:list[dict], end:dict, page:Path, folder:Path, took:float, table:Callable, asked:str)->list[str]:
     "What is said at the end"
     up = end.get('deployment')
-    out = ['', table(rows, ('ref', 'what', 'digest')), '', f'{took:.0f} s']
+    out = ['', table([{**r, 'digest': r['digest'][:12]} for r in rows], ('ref', 'what', 'digest')), '', f'Took        {took:.0f} s', *([asked] if asked else [])]
     if end['passed'] is not None: out.append(f'Report      {folder/page.name}')
     if up: out.append(f"Deployment  {up['url']}  (OpenAI protocol; ask it: llmops chat {up['ref'].split('@')[0]} --message TEXT)")
     if not end['passed']: out.append(f"Not deployed: {end.get('why') or 'the proof did not pass'}")
