@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-import llmops
 from llmops.core import Denied, Failed, Invalid
 from llmops.ports import engine, engines
 

@@ -132,7 +132,7 @@ def deploy(
     engine:str='auto', # Server engine; default: the one that the release was proven with
     port:int=0, # Port of 127.0.0.1; 0 takes a free one
     options:dict|None=None, # Of the server engine
-)->Iterator[dict]: # Progress; the deployment at the end
+)->Generator[dict, None, Version]: # Progress; the deployment at the end
     "Start a server for a proven release and let it take over the name without a gap"
     if not 0 <= port < 65536: raise Invalid('port: a port is a number from 1 to 65535, or 0 for any')
     return (yield from bring_up(run, release, out or release.name, engine, port, options or {}))

@@ -7,7 +7,7 @@ __all__ = ['probes', 'as_trained', 'base_of', 'in_process', 'served', 'gates', '
 
 # %% ../../nbs/serving/parity.ipynb #e883eed4
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from ..core import Dataset, Failed, Invalid, Model, Version
@@ -135,7 +135,7 @@ def parity(
     max_tokens:int=64, # Most tokens of an answer
     need:float=0.98, # Share of probes whose tokens must agree
     options:dict|None=None, # Of the server engine
-)->Iterator[dict]: # Progress; the report at the end
+)->Generator[dict, None, Version]: # Progress; the report at the end
     "Show that the tuned, the merged and the served model are the same"
     if merged.body.get('adapter'): raise Invalid(f'{merged} is an adapter, which cannot ship. Make whole weights of it with: llmops merge {merged}')
     if not 1 <= n <= 10_000: raise Invalid('n: probes are counted from 1 to 10,000')

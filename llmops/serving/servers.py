@@ -56,10 +56,10 @@ def openai_client(
     timeout:float=120, # Seconds
 )->Any: # openai.OpenAI
     "A client for a server on this machine"
-    import httpx, openai
+    import openai
     try: key = Path(where['key_file']).read_text().strip()
     except OSError: raise Failed(f"The key of {where['name']} is gone, so it has been stopped. Start it again with: llmops deploy") from None
-    return openai.OpenAI(base_url=where['url']+'/v1', api_key=key, max_retries=0, http_client=httpx.Client(trust_env=False, timeout=timeout))
+    return openai.OpenAI(base_url=where['url']+'/v1', api_key=key, max_retries=0, http_client=openai.DefaultHttpxClient(trust_env=False, timeout=timeout))
 
 def ask(
     client:Any, # From `openai_client`
