@@ -36,6 +36,7 @@ section{background:var(--card);border:1px solid var(--line);border-radius:14px;p
 h1{font-size:27px;line-height:1.3;margin:0;letter-spacing:-.01em;text-wrap:balance}
 h2{font-size:17px;margin:0 0 12px}
 h3{font-size:14px;margin:20px 0 8px;color:var(--dim);font-weight:600}
+h2,h3{break-after:avoid} svg,.tile,.two,tr{break-inside:avoid}
 p{margin:.5em 0}
 .dim{color:var(--dim)}
 .small{font-size:13px}
@@ -64,7 +65,7 @@ table{border-collapse:collapse;width:100%;font-size:14px}
 th{font-weight:600;color:var(--dim);text-align:left;font-size:13px}
 th,td{padding:7px 12px 7px 0;border-bottom:1px solid var(--line);vertical-align:top}
 tr:last-child td{border-bottom:0}
-td.r,th.r{text-align:right;font-variant-numeric:tabular-nums}
+td.r,th.r{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
 td.hash{color:var(--dim)}
 td.nowrap{white-space:nowrap}
 .mark{display:inline-block;min-width:1.5em;font-weight:700;color:var(--tone)}
