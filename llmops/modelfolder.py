@@ -178,7 +178,9 @@ def look(
     for name in f.files:
         key = unicodedata.normalize('NFC', name).casefold()
         if by.setdefault(key, name) != name: f.bad['names'].append(f'{name} and {by[key]} are one file on some systems')
-    for name, path in f.files.items(): _read(f, name, path)
+    for name, path in f.files.items():
+        try: _read(f, name, path)
+        except OSError as e: f.bad['formats'].append(f'{name} cannot be read: {e.strerror}')
     return f
 
 # %% ../nbs/02d_modelfolder.ipynb #edf313a5

@@ -153,7 +153,7 @@ def _values(name:str, o:dict, files:Iterable[str])->list[str]:
     out = []
     for k in ('tokenizer_class', 'processor_class', 'image_processor_type', 'feature_extractor_type', 'video_processor_type', 'model_type', 'peft_type'):
         v = o.get(k)
-        if v is not None and not (isinstance(v, str) and re.fullmatch(r'[A-Za-z][A-Za-z0-9_.\-]{0,127}', v)): out.append(f'{k} is not a plain name: {ascii(v)[:60]}')
+        if v is not None and not (isinstance(v, str) and re.fullmatch(r'[A-Za-z][A-Za-z0-9_\-]{0,127}(\.\d+)?', v)): out.append(f'{k} is not a plain name: {ascii(v)[:60]}')
     a = o.get('architectures') or []
     if not isinstance(a, list) or not all(isinstance(x, str) and _plain.fullmatch(x) for x in a): out.append('architectures is not a list of plain names')
     for k in ('vocab_file', 'merges_file', 'tokenizer_file'):
@@ -199,7 +199,7 @@ def check_json(
 @cache
 def _adapter_keys(peft_type:str)->frozenset[str]:
     "Fields of another adapter's configuration class"
-    if peft_type == 'LORA': return frozenset()
+    if peft_type in ('LORA', 'None'): return frozenset()
     try: from peft import PEFT_TYPE_TO_CONFIG_MAPPING as known
     except ImportError: return frozenset()
     cls = next((c for t, c in known.items() if getattr(t, 'value', t) == peft_type), None)

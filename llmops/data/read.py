@@ -28,7 +28,9 @@ def file_type(
     except (OSError, ValueError): plain = there = False
     if not there: raise NotFound(f'{str(path)[:200]!r} is not there')
     if not plain: raise Invalid(f'{path.name!r} is not a plain file. Name the file with the rows')
-    with open(path, 'rb') as f: head = f.read(65536)
+    try:
+        with open(path, 'rb') as f: head = f.read(65536)
+    except OSError as e: raise Invalid(f'{path.name!r} cannot be read: {e.strerror}') from None
     if not head.strip(): raise Invalid(f'{path.name!r} is empty')
     for start, what in _not_rows:
         if head.startswith(start): raise Invalid(f'{path.name!r} {what}')
