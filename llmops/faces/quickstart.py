@@ -68,7 +68,7 @@ class Lines:
         if e['event'] == 'step' and 'cell' not in e and self.now: self.say(words(e))
         if e['event'] != 'step' or cell not in STEPS: return
         if e['state'] == 'started': self.now, self.n, self.began, self.last = cell, self.n+1, time.monotonic(), time.monotonic()-8
-        elif self.now == cell: self.say(self.ran.get(cell, '' if cell in ('approve', 'ask') else '沿用' if self.zh else 'kept'), end=True)
+        elif self.now == cell: self.say(self.ran.get(cell, '' if cell in ('approve', 'deploy', 'ask') else '沿用' if self.zh else 'kept'), end=True)
 
 def words(
     e:dict, # Progress of a verb
@@ -135,7 +135,7 @@ def journey(
     note = 'Quickstart: every gate of the proof passed' if proof.body['passed'] else ''
     step(ws, 'release', dict(model=f'model:{name}', report=f'report:{name}', name=name, note=note, questions=[] if data else QUESTIONS), lines)
     return dict(name=name, base=base, passed=proof.body['passed'], deployment=serving(ws, name, str(proof)),
-                why='; '.join(g['why'] for g in proof.body.get('gates', []) if not g['passed']))
+                why='; '.join(dict.fromkeys(g['why'] for g in proof.body.get('gates', []) if not g['passed'])))
 
 def serving(ws:Workspace, name:str, proof:str)->dict|None:
     "The deployment that serves what this report proves, if it is up"
