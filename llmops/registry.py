@@ -8,13 +8,13 @@ __all__ = ['ADDERS', 'ROLLBACKS', 'row', 'summary', 'adder', 'add', 'alias', 'po
            'compare']
 
 # %% ../nbs/04_registry.ipynb #3d020a15
-import json
+import errno, json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .core import (AnyVersion, Denied, Invalid, NotFound, Ref, Report, Version, check_name, event_kind, stamp, when)
-from .verbs import Run, user, verb, view
+from .core import (AnyVersion, Denied, Invalid, LlmopsError, NotFound, Ref, Report, Version, check_name, event_kind, stamp, when)
+from .verbs import Run, local_path, verb, view
 
 if TYPE_CHECKING: from llmops.store import Store
 
@@ -71,9 +71,14 @@ def add(run:Run,
     r = Ref.parse(ref)
     if r.tag != 'latest': raise Invalid(f'{ref}: a new version gets its number by itself. Write {r.base}')
     fn = ADDERS.get(r.kind, _plain)
-    if fn is _plain and not Path(path).exists(): raise NotFound(f'There is no file or folder {path!r}')
-    body = fn(run, r.name, Path(path) if Path(path).exists() or '://' not in path and not path.startswith(('hf:', 'ms:')) else path, options or {})
-    return run.write(r.kind, r.name, body)
+    hub = '://' in path or path.startswith(('hf:', 'ms:'))
+    at = path if hub else local_path(path)
+    try:
+        if fn is _plain and (hub or not Path(at).exists()): raise NotFound(f'There is no file or folder {ascii(path)[:100]}')
+        return run.write(r.kind, r.name, fn(run, r.name, at, options or {})) # type: ignore[arg-type]
+    except OSError as e:
+        if isinstance(e, LlmopsError) or e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
+        raise Invalid(f'{ascii(path)[:100]} cannot be read: {e.strerror or e}') from None
 
 def _plain(run:Run, name:str, path:Path, options:dict)->dict:
     if path.is_dir(): return dict(files=run.blobs.put_folder(path), **options)

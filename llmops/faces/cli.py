@@ -156,7 +156,7 @@ def _init(a:argparse.Namespace)->int:
         except OSError as e: raise Failed(f'{a.dir} cannot be made: {e.strerror}. Choose another folder') from None
     ws = open_workspace(d)
     if a.json: emit(None, [dict(ref=None, folder=str(d), store=str(ws.store.folder), new=not old)], True)
-    else: print(f'{"This is a workspace already" if old else "Made a workspace in"} {a.dir}. Next:\n  cd {a.dir}\n  llmops add dataset:chat FILE.jsonl\n  llmops quickstart      the whole journey on a built-in task')
+    else: print(f'{"There is a workspace already" if old else "Made a workspace"} in {"this folder" if d == Path.cwd() else a.dir}. Next:\n{"" if d == Path.cwd() else f"  cd {a.dir}{chr(10)}"}  llmops add dataset:chat FILE.jsonl\n  llmops quickstart      the whole journey on a built-in task')
     return 0
 
 def _verify(a:argparse.Namespace)->int:
@@ -248,7 +248,7 @@ def _dashboard(a:argparse.Namespace)->int:
     "Serve the dashboard of traces and curves on this machine"
     from llmops.faces.dashboard import main as dash
     ws = open_workspace()
-    return dash(ws.store.folder, a.port) or 0
+    return dash(ws.store, a.port) or 0
 
 def _quickstart(a:argparse.Namespace)->int:
     "Run the whole journey: dataset, tuned model, proof, release, deployment"
