@@ -129,7 +129,7 @@ def test_an_adapter_needs_its_base(ws, folders, tmp_path):
     base = ws.import_model(str(folders/'llama'))
     with pytest.raises(Invalid, match='base=model:NAME'): ws.import_model(str(tmp_path/'lora'))
     a = ws.import_model(str(tmp_path/'lora'), base='llama')
-    assert (a.body['adapter'], a.body['base'], a.body['rank'], a.body['method']) == (True, str(base), 4, 'lora')
+    assert (a.body['adapter'], a.body['base'], a.body['rank'], a.body['method']) == (True, dict(ref=str(base), digest=base.digest), 4, 'lora')
     assert [r['ref'] for r in ws.lineage(a) if r['direction'] == 'up'] == ['model:llama@1']
     c = json.loads((tmp_path/'lora'/'adapter_config.json').read_text())
     (tmp_path/'lora'/'adapter_config.json').write_text(json.dumps(c | {'r': 8}))

@@ -42,7 +42,8 @@ def _results(reports:list[Version])->list[tuple[Version, dict]]:
 
 def _bases(v:Version, above:list[dict])->list[str]:
     "Models that this one was made from, nearest first"
-    return list(dict.fromkeys(x for x in [v.body.get('base') or '', *(r['ref'] for r in above if r['kind'] == 'model'), v.body.get('base_name') or ''] if x))
+    base = v.body.get('base') or ''
+    return list(dict.fromkeys(x for x in [base['ref'] if isinstance(base, dict) else base, *(r['ref'] for r in above if r['kind'] == 'model'), v.body.get('base_name') or ''] if x))
 
 def front_matter(
     v:Version, # A model
@@ -67,7 +68,7 @@ def front_matter(
     return out
 
 # %% ../../nbs/models/card.ipynb #7cb95fbb
-ZH = {'What it is': '基本信息', 'Made from': '来源', 'How good it is': '评测结果', 'Limits': '限制', 'Files': '文件', 'Use': '使用', 'version': '版本', 'digest': '摘要',
+ZH = {'How it was trained': '训练方式', 'loss': '损失', 'What it is': '基本信息', 'Made from': '来源', 'How good it is': '评测结果', 'Limits': '限制', 'Files': '文件', 'Use': '使用', 'version': '版本', 'digest': '摘要',
       'architecture': '结构', 'parameters': '参数量', 'number type': '数值类型', 'context': '上下文长度', 'vocabulary': '词表', 'licence': '许可证', 'chat template': '对话模板',
       'tokenizer': '分词器', 'adapter of': '适配器所属', 'unknown': '未知', 'step': '步骤', 'read': '读取', 'data': '数据', 'part': '用途', 'rows': '条数', 'right': '正确率',
       'baseline': '基线', 'difference': '差值', '95 % interval': '95 % 置信区间', 'report': '报告', 'file': '文件', 'size': '大小', 'none yet': '暂无', 'approval': '审批',
@@ -85,7 +86,7 @@ def _facts(v:Version, approval:dict)->list[tuple[str, Any]]:
     n = b.get('parameters')
     return [('version', f'`{v.ref}`'), ('digest', f'`{v.digest}`'), ('architecture', b.get('architecture')), ('parameters', f'{n:,}' if n else None), ('number type', b.get('dtype')),
             ('context', b.get('context')), ('vocabulary', b.get('vocab')), ('licence', b.get('licence')), ('chat template', f'`{b["chat_template"][:16]}`' if b.get('chat_template') else None),
-            ('tokenizer', f'`{b["tokenizer"][:16]}`' if b.get('tokenizer') else None), *([('adapter of', f'`{b.get("base")}`')] if b.get('adapter') else []),
+            ('tokenizer', f'`{b["tokenizer"][:16]}`' if b.get('tokenizer') else None), *([('adapter of', f'`{b["base"]["ref"] if isinstance(b.get("base"), dict) else b.get("base")}`')] if b.get('adapter') else []),
             *([('approval', ' '.join(str(approval.get(k) or '') for k in ('status', 'by', 'report', 'note')))] if approval else [])]
 
 def _made(store:'Store', v:Version, above:list[dict])->list[list]:
@@ -113,6 +114,8 @@ def card(store:'Store',
     parts = [f'# {v.name}', f'## {t("What it is")}', _table(['', ''], facts), f'## {t("Made from")}']
     if v.body.get('source') or not above: parts.append(f'{t("It was brought in from outside:")} `{v.body.get("source") or t("unknown")}`')
     if above: parts.append(_table([t('read'), t('step'), t('digest'), t('rows')], _made(store, v, above)))
+    recipe = {**(v.body.get('recipe') or {}), **({'loss': v.body['loss']} if v.body.get('loss') is not None else {})}
+    if recipe: parts += [f'## {t("How it was trained")}', _table(['', ''], [[ZH.get(k, k) if lang == 'zh' else k.replace('_', ' '), x] for k, x in recipe.items() if not isinstance(x, (dict, list))])]
     scores = _scores(reports)
     parts += [f'## {t("How good it is")}', _table([t(k) for k in ('data', 'part', 'rows', 'right', 'baseline', 'difference', '95 % interval', 'report')], scores) if scores
               else f'{t("Nothing was measured yet. Measure it with:")} `llmops evaluate {v.ref} --data DATASET`']

@@ -50,7 +50,7 @@ def body_of(
     files = _keep(run, f, Path(top).resolve(), own)
     if _stats(look(top)) != before: raise Invalid(f'{Path(top).name!r} changed while it was imported. Try again when nothing writes to it')
     return dict(files=files, **facts|dict(licence=licence or facts['licence']), checks=[c['check'] for c in checks],
-                **(dict(base=str(base.ref)) if base else {}), **(dict(allowed=sorted(allow)) if allow else {}), **(dict(left_out=sorted(f.left)) if f.left else {}))
+                **(dict(base=dict(ref=str(base.ref), digest=base.digest)) if base else {}), **(dict(allowed=sorted(allow)) if allow else {}), **(dict(left_out=sorted(f.left)) if f.left else {}))
 
 # %% ../../nbs/models/load.ipynb #ad3475b7
 def _source(run:Run, source:str, revision:str)->tuple[Path, dict]:
