@@ -8,6 +8,7 @@ __all__ = ['body', 'rows_file', 'sft', 'merged', 'merge']
 # %% ../../nbs/training/sft.ipynb #0087c271
 import json
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -55,7 +56,7 @@ def sft(
     out:str='',           # Name of the result; default: the dataset's name and `-sft`
     method:Literal['full', 'lora']='full', # All weights, or an adapter
     steps:int=200,        # Optimiser steps
-    lr:float=3e-3,        # Top learning rate; for billions of weights take 1e-5 (full) or 1e-4 (lora)
+    lr:float=0.,          # Top learning rate; 0: what suits the model's size and the method
     batch:int=32,         # Rows in a step
     max_length:int=0,     # Tokens of a row at most; 0: what the model can take
     rank:int=32,          # Rank of the adapter
@@ -95,6 +96,7 @@ def merged(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
     logging.disable_progress_bar()
+    warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning)  # PEFT asks Transformers by the old name
     net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, local_files_only=True)
     net = peft.PeftModel.from_pretrained(net, adapter).merge_and_unload(safe_merge=True)
     net.save_pretrained(out)
