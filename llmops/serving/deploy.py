@@ -147,11 +147,11 @@ def stop(
     name = deployment.name
     with _alone(run.store, name):
         now = serving(run.store, name)
-        if not now: return dict(ref=str(deployment), stopped=False, why='nothing was running')
+        if not now: return dict(deployment.row(), stopped=False, why='nothing was running')
         if now['host'] != socket.gethostname(): raise Invalid(f"{now['version']} runs on {now['host']}, so stop it there")
         stop_server(now['where'])
         run.event('undeploy', now['version'], release=now['release'])
-    return dict(ref=now['version'], stopped=True, release=now['release'])
+    return dict(run.store.get(now['version']).row(), stopped=True, release=now['release'])
 
 def actual(
     now:dict, # From `serving`

@@ -60,7 +60,7 @@ STEADY = {'threads', 'wait', 'width', 'cache_gb', 'memory'} # Options that chang
 def _short(o:Any)->str:
     if isinstance(o, dict) and 'ref' in o: return f"{o['ref']} ({o['digest'][:12]})"
     if isinstance(o, list): return ', '.join(map(_short, o)) or 'none'
-    return o[:12] if isinstance(o, str) and o else str(o or 'none')
+    return o[:12] if isinstance(o, str) and len(o) == 64 else str(o or 'none')
 
 def _same(a:Any, b:Any)->bool:
     if isinstance(a, dict) and isinstance(b, dict) and 'digest' in a: return a['digest'] == b.get('digest')
