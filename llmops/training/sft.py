@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from ..core import Dataset, Failed, Invalid, Model, Version
 from ..modelfolder import describe
-from ..ports import engine, engines, need
+from ..ports import engine, need
 from ..verbs import verb
 
 # %% ../../nbs/training/sft.ipynb #3e60c5a1
@@ -71,14 +71,14 @@ def sft(
     recipe = dict(method=method, steps=steps, lr=lr, batch=batch, max_length=max_length, rank=rank, alpha=alpha, seed=seed, log_every=log_every)
     rows, folder, last = rows_file(run, data), run.folder()/'model', {}
     sink = engine('sink', track) if track else None
-    if sink: sink.open(run.id, dict(recipe, model=str(model), data=str(data)), run.store.folder/track)
+    handle = sink.open(run.id, dict(recipe, model=str(model), data=str(data)), run.store.folder/track) if sink else None
     try:
         for row in engine('trainer', trainer).train(recipe, run.files(model), rows, folder):
-            if sink and 'loss' in row: sink.log([row])
+            if sink and 'loss' in row: sink.log(handle, row)
             if 'loss' in row: last = row
             yield row
     finally:
-        tracked = sink.close() if sink else {}
+        tracked = sink.close(handle) if sink else {}
     made = json.loads((folder/'recipe.json').read_text())
     (folder/'recipe.json').unlink()
     name = out or f"{data.name.removesuffix('-train')}-sft"
