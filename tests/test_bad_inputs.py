@@ -299,3 +299,37 @@ def test_the_command_line_answers_with_a_sentence(tmp_path, model):
 
 def test_every_error_has_a_status_for_the_server():
     for e, s in ((Invalid, 400), (NotFound, 404), (Denied, 403), (Failed, 502)): assert issubclass(e, LlmopsError) and e.status == s
+
+
+def test_random_damage_is_always_a_sentence(model, tmp_path):
+    "Thousand mutants of a good folder: each is accepted and readable, or refused; nothing else is ever raised"
+    import random
+    import shutil
+
+    from safetensors import SafetensorError, safe_open
+
+    from llmops.modelfolder import check
+    r = random.Random(7)
+    names = sorted(p.name for p in model.iterdir())
+    good = taken = 0
+    for _ in range(1000):
+        name = r.choice([*names, 'model.safetensors', 'model.safetensors'])
+        p, how = model/name, r.randrange(4)
+        old = p.read_bytes()
+        b, at = bytearray(old), r.randrange(len(old))
+        if how == 0: b[at] ^= 1 << r.randrange(8)
+        elif how == 1: del b[at:at+r.randrange(1, 9)]
+        elif how == 2: b[at:at] = r.randbytes(r.randrange(1, 9))
+        else: b[at:at+4] = r.choice([b'\0'*4, b'\xff'*4, b'[[[[', b'{"a"', b'1e99'])
+        p.write_bytes(b)
+        rows = check(model)
+        assert all(x['passed'] or (x['why'] and len(x['why']) < 2000) for x in rows)
+        if all(x['passed'] for x in rows):
+            good += 1
+            if name == 'model.safetensors':
+                try:
+                    with safe_open(p, 'pt') as f: taken += bool([f.get_tensor(k) for k in f.keys()])
+                except SafetensorError as e: pytest.fail(f'we took what the reference reader refuses: {e}')
+        p.write_bytes(old)
+    assert 50 < good < 600 and taken > 20, (good, taken)
+    shutil.rmtree(model)
