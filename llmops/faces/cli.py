@@ -220,11 +220,11 @@ def _run_row(r:dict)->dict:
 def _steps()->Callable:
     "Lines of progress: one a cell, and what a long cell says of itself"
     live = sys.stderr.isatty()
-    last = [0., '']
+    last:dict[str, Any] = dict(at=0., text='')
     def f(d:dict)->None:
         text = ' '.join(str(x) for x in (f'{d.get("step")}/{d.get("total")}' if d.get('total') else '', d.get('message', ''), f'loss {d["loss"]:.3f}' if isinstance(d.get('loss'), float) else '') if x)
-        if text == last[1] or (time.monotonic()-last[0] < .3): return
-        last[:] = [time.monotonic(), text]
+        if text == last['text'] or (time.monotonic()-last['at'] < .3): return
+        last.update(at=time.monotonic(), text=text)
         print(('\r'+text[:100].ljust(100)) if live else text, end='' if live else '\n', file=sys.stderr, flush=True)
     return f
 
@@ -248,7 +248,8 @@ def _dashboard(a:argparse.Namespace)->int:
     "Serve the dashboard of traces and curves on this machine"
     from llmops.faces.dashboard import main as dash
     ws = open_workspace()
-    return dash(ws.store, a.port) or 0
+    dash(ws.store, a.port)
+    return 0
 
 def _quickstart(a:argparse.Namespace)->int:
     "Run the whole journey: dataset, tuned model, proof, release, deployment"
