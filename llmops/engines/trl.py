@@ -23,7 +23,7 @@ from ..core import Failed, Invalid, nearest
 # %% ../../nbs/engines/trl.ipynb #8e2b2d53
 RECIPE = dict(
     method='full',    # `full`: all weights; `lora`: an adapter
-    steps=200,        # Optimiser steps
+    steps=120,        # Optimiser steps
     lr=0.,            # Top learning rate; 0: `good_lr` of the model
     batch=32,         # Rows in a step
     warmup=0.05,      # Part of the steps in which the rate rises; it falls to zero in a line after

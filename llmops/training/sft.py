@@ -55,7 +55,7 @@ def sft(
     data:Dataset,         # Conversations to learn from
     out:str='',           # Name of the result; default: the dataset's name and `-sft`
     method:Literal['full', 'lora']='full', # All weights, or an adapter
-    steps:int=200,        # Optimiser steps
+    steps:int=120,        # Optimiser steps
     lr:float=0.,          # Top learning rate; 0: what suits the model's size and the method
     batch:int=32,         # Rows in a step
     max_length:int=0,     # Tokens of a row at most; 0: what the model can take
