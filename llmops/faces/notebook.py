@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import verbs
 from ..core import EVENTS, AnyVersion, Failed, Invalid, NotFound, event_kind, now, stamp
 from . import provenance
-from .templates import TemplateFile, all_templates, check_parameters, choose_kernel, has_kernel, kernels, read_template
+from .templates import TemplateFile, all_templates, check_parameters, choose_kernel, kernel_folder, kernels, read_template
 from ..ports import engine
 from ..verbs import Workspace, proc_started, view
 
@@ -39,7 +39,7 @@ def keep_template(
 def _kernel(t:TemplateFile, kernel:str, needs:dict)->str:
     "Name of the kernel that a run goes to"
     want = {**t.needs, **{k: v for k,v in needs.items() if v}, **({'kernel': kernel} if kernel else {})}
-    if not (want.get('gpu') or want.get('memory')) and has_kernel(str(want['kernel'])): return want['kernel']
+    if not (want.get('gpu') or want.get('memory')) and kernel_folder(str(want['kernel'])): return want['kernel']
     known = kernels()
     return choose_kernel(want, [k for k in known if k['name'] == kernel] if any(k['name'] == kernel for k in known) else known)
 
@@ -88,7 +88,7 @@ def _job(ws:Workspace, t:TemplateFile, given:dict, record:dict, folder:Path, ker
                LLMOPS_REUSE='1' if reuse else '', LLMOPS_USER=record['by'], **({'LLMOPS_BLOBS': place['blobs']} if place['blobs'] else {}))
     code = sum(c['cell_type'] == 'code' and bool(''.join(c['source']).strip()) for c in t.nb['cells'])+bool(given)
     return dict(run=record['id'], record=record, command=[sys.executable, '-c', 'from llmops.faces.worker import exit_now; exit_now()', str(folder/'job.json')],
-                folder=str(folder), cwd=home, env=env, store=place, runner=record['runner'], notebook=str(t.path), parameters=given, kernel=kernel, cells=code,
+                folder=str(folder), cwd=home, env=env, store=place, runner=record['runner'], notebook=str(t.path), parameters=given, kernel=kernel, spec=kernel_folder(kernel), cells=code,
                 timeout=timeout, cell_timeout=cell_timeout, needs=t.needs)
 
 # %% ../../nbs/faces/notebook.ipynb #e27964f8

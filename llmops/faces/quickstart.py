@@ -122,9 +122,8 @@ def journey(
     step(ws, 'prepare', dict(data=file, rows=rows or (0 if data else 3000), name=name), lines)
     train = ws.store.get(f'dataset:{name}-train')
     if train.body.get('format') != 'messages': return dict(name=name, base=base, passed=None, why=f'{train} holds {train.body.get("format")} rows. Fine-tuning here learns from conversations; the dataset is ready for what comes later')
-    steps, small = steps or dict(full=200, lora=400)[method], not model
-    step(ws, 'finetune', dict(source=model or str(shipped()), model=f'model:{base}', data=f'dataset:{name}-train', name=name, method=method, steps=steps,
-                              lr=3e-3 if small else 1e-4 if method == 'lora' else 1e-5, batch=32 if small else 4), lines)
+    steps, small = steps or 150, not model
+    step(ws, 'finetune', dict(source=model or str(shipped()), model=f'model:{base}', data=f'dataset:{name}-train', name=name, method=method, steps=steps, batch=32 if small else 4), lines)
     if not ws.store.state(f'model:{base}', 'alias:base'): ws.alias(ref=f'model:{base}', name='base')
     tests = [f'dataset:{name}-{part}' for part in ('test', 'phrasings') if any(n == f'{name}-{part}' for k, n, _ in ws.store.names() if k == 'dataset')]
     step(ws, 'evaluate', dict(tuned=f'model:{name}-sft', merged=f'model:{name}', baseline=f'model:{base}', data=tests, name=name, rows=120), lines)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['template_folders', 'find_template', 'shipped', 'Parameter', 'plain', 'read_parameters', 'check_parameters', 'text',
            'cells_of', 'notebook_digest', 'read_notebook', 'TemplateFile', 'read_template', 'all_templates', 'size',
-           'this_machine', 'kernels', 'has_kernel', 'choose_kernel', 'check_template', 'check_templates']
+           'this_machine', 'kernels', 'kernel_folder', 'choose_kernel', 'check_template', 'check_templates']
 
 # %% ../../nbs/faces/templates.ipynb #30ff5cbc
 import ast, io, json, keyword, os, re, tokenize
@@ -259,12 +259,13 @@ def kernels(
         out.append(dict(name=name, title=k['spec'].get('display_name', name), language=k['spec'].get('language', ''), gpu=has['gpu'], memory=size(has['memory'])))
     return out
 
-def has_kernel(
+def kernel_folder(
     name:str, # Of a kernelspec
-)->bool: # Is it installed here
+)->str: # Its folder, or nothing where it is not installed
     "Look for a kernel without importing Jupyter's machinery"
     from jupyter_core.paths import jupyter_path
-    return bool(re.fullmatch(r'[A-Za-z0-9._-]+', name)) and any((Path(d)/name/'kernel.json').is_file() for d in jupyter_path('kernels'))
+    if not re.fullmatch(r'[A-Za-z0-9._-]+', name): return ''
+    return next((str(Path(d)/name) for d in jupyter_path('kernels') if (Path(d)/name/'kernel.json').is_file()), '')
 
 def choose_kernel(
     needs:dict, # kernel, gpu, memory

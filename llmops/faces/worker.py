@@ -58,7 +58,7 @@ def work(
 )->str: # How it ended
     "Run a notebook and keep its record"
     runner, folder, id = engine('runner', job['runner']), Path(job['folder']), job['run']
-    kernel = runner.kernel(job['kernel'], job['cwd'], job['env'])
+    kernel = runner.kernel(job['kernel'], job['cwd'], job['env'], job['spec'])
     signal.signal(signal.SIGTERM, lambda *_: kernel.halt('stopped'))
     signal.signal(signal.SIGINT, lambda *_: kernel.halt('stopped'))
     try:
