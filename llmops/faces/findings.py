@@ -116,7 +116,8 @@ def examples(
     out = []
     for en, zh, keep in sorts:
         if some := [r for r in paired if keep(r)]:
-            out.append({'en': en, 'zh': zh, 'total': len(some), 'shown': min(each, len(some)), 'rows': [_case(r) for r in some[:each]]})
+            n = min(each, len(some))
+            out.append({'en': en, 'zh': zh, 'total': len(some), 'shown': n, 'rows': [_case(some[i*len(some)//n]) for i in range(n)]})
     return out
 
 def _case(r:dict)->dict:
