@@ -239,7 +239,9 @@ def test_file_names(ws, model, name):
 
 def test_bytes_that_are_no_name(ws, model):
     with open(os.fsencode(model)+b'/\xff.md', 'w') as f: f.write('x')
-    refused(ws, model, '[names]')
+    with pytest.raises(Invalid, match=r'\[names\]'): body_of(None, model)
+    with pytest.raises(Invalid): ws.import_model(str(model))
+    assert ws.ls() == []
 
 
 HEADERS = {'duplicate tensor': b'{"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}', 'not JSON': b'{"w":', 'NaN': b'{"w":NaN}', 'a list': b'[]',

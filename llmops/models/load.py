@@ -67,7 +67,7 @@ def _allow(keys:str)->tuple[str, ...]: return tuple(k.strip() for k in keys.spli
 
 @verb(writes='model')
 def import_model(run:Run,
-    source:str, # Folder, hf:org/name (Hugging Face) or ms:org/name (ModelScope)
+    source:Path, # Folder, hf:org/name (Hugging Face) or ms:org/name (ModelScope)
     out:str='', # Name of the model; empty: that of the source
     revision:str='', # Branch, tag or commit on the hub; empty: its default
     licence:str='', # Licence, if the files do not say
@@ -75,12 +75,12 @@ def import_model(run:Run,
     allow:str='', # Unknown keys of settings that you looked at, separated by commas
 )->Generator[dict, None, Version]: # The model
     "Bring a model in from a folder or a hub, after every check"
-    stem = parse_source(source)[1].rstrip('/').rsplit('/', 1)[-1]
+    stem = Path(parse_source(str(source))[1]).absolute().name
     name = out or stem
     try: check_name(name)
     except Invalid as e: raise Invalid(f'{e}. Give the model a name with: out=NAME') from None
     yield dict(step=0, total=2, message=f'getting {stem}')
-    top, origin = _source(run, source, revision)
+    top, origin = _source(run, str(source), revision)
     yield dict(step=1, total=2, message='checking')
     body = body_of(run, top, licence, base, _allow(allow), 'hub' in origin)
     yield dict(step=2, total=2, message=f'{body["architecture"]}, {body["parameters"]:,} parameters, {body["licence"] or "licence unknown"}')
