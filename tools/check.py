@@ -238,42 +238,22 @@ def schema() -> list[str]:
 def templates() -> list[str]:
     from llmops import verbs
     from llmops.faces import templates as t
-    verbs.load_all()
-    known, bad, found = {**verbs.VERBS, **verbs.VIEWS}, [], sorted((ROOT/'templates').glob('*.ipynb'))
+    found = sorted((ROOT/'templates').glob('*.ipynb'))
+    bad = t.check_templates(ROOT/'templates') if found else ['there are no templates']
+    known = {**verbs.VERBS, **verbs.VIEWS}
     for path in found:
-        name = path.name
-        try: tpl = t.read_template(str(path))
-        except Exception as e:
-            bad.append(f'{name}: {e}')
-            continue
+        tpl = t.read_template(str(path))
         cells = [c for c in tpl.nb['cells'] if c['cell_type'] == 'code']
-        if len(cells) > 12: bad.append(f'{name} has {len(cells)} code cells, a dozen is enough')
-        if not tpl.about: bad.append(f'{name}: the first cell lacks a line "> what it does"')
-        bad += [f'{name}: parameter {p.name} has no comment' for p in tpl.parameters if not p.help]
-        if any(c.get('outputs') or c.get('execution_count') for c in cells): bad.append(f'{name} holds outputs')
-        used, types = set(), {p.name: p for p in tpl.parameters}
-        for c in cells:
-            if 'parameters' in c.get('metadata', {}).get('tags', []): continue
-            try: tree = ast.parse(''.join(c['source']))
-            except SyntaxError as e:
-                bad.append(f'{name}: {e}')
-                continue
-            for n in ast.walk(tree):
-                if isinstance(n, ast.Name): used.add(n.id)
-                if isinstance(n, ast.FunctionDef | ast.ClassDef): bad.append(f'{name} defines {n.name}: templates call verbs')
-                if not (isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name) and n.func.value.id == 'ws'): continue
-                spec = known.get(n.func.attr)
-                if spec is None:
-                    if not hasattr(verbs.Workspace, n.func.attr): bad.append(f'{name} calls ws.{n.func.attr}, which is neither verb nor view')
-                    continue
-                for k in n.keywords:
-                    if k.arg is None: continue
-                    want = spec.params.get(k.arg)
-                    if want is None: bad.append(f'{name}: ws.{n.func.attr} has no parameter {k.arg}')
-                    elif isinstance(k.value, ast.Name) and (have := types.get(k.value.id)) and not fits(have, want):
-                        bad.append(f'{name}: parameter {have.name} is {have.type}, ws.{n.func.attr} wants {want.type} for {k.arg}')
-        bad += [f'{name}: parameter {p} is not used' for p in types if p not in used]
-    return bad if found else ['there are no templates']
+        if any(c.get('outputs') or c.get('execution_count') for c in cells): bad.append(f'{path.name} holds outputs')
+        types = {p.name: p for p in tpl.parameters}
+        for n in (n for c in cells for n in ast.walk(ast.parse(''.join(c['source'])))):
+            if not (isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name) and n.func.value.id == 'ws'): continue
+            spec = known.get(n.func.attr)
+            for k in n.keywords if spec else []:
+                want, have = spec.params.get(k.arg), types.get(k.value.id) if isinstance(k.value, ast.Name) else None
+                if want and have and not fits(have, want):
+                    bad.append(f'{path.name}: parameter {have.name} is {have.type}, ws.{n.func.attr} wants {want.type} for {k.arg}')
+    return bad
 
 
 def fits(have, want) -> bool:
