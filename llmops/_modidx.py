@@ -973,6 +973,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'llmops.models.load._stats': ('models/load.html#_stats', 'llmops/models/load.py'),
                                     'llmops.models.load.add_model': ('models/load.html#add_model', 'llmops/models/load.py'),
                                     'llmops.models.load.body_of': ('models/load.html#body_of', 'llmops/models/load.py'),
+                                    'llmops.models.load.check_model': ('models/load.html#check_model', 'llmops/models/load.py'),
                                     'llmops.models.load.import_model': ('models/load.html#import_model', 'llmops/models/load.py')},
             'llmops.observability.metrics': { 'llmops.observability.metrics.curves': ( 'observability/metrics.html#curves',
                                                                                        'llmops/observability/metrics.py'),
