@@ -91,7 +91,9 @@ def note(
     where:dict, # A process just started
 )->dict: # The same
     "Keep where a process is, beside its log"
-    Path(where['log']).with_suffix('.json').write_text(json.dumps(where))
+    part = Path(where['log']).with_suffix('.part')
+    part.write_text(json.dumps(where))
+    part.replace(part.with_suffix('.json'))
     return where
 
 def forget(
