@@ -2,6 +2,7 @@
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +12,10 @@ import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
+FLAGS = ('--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync')
 
 
 @dataclass
@@ -57,6 +62,12 @@ def lab(folder: Path, app: str = 'jupyter_server', *options: str):
     env = {k: v for k, v in os.environ.items() if not k.startswith(('JUPYTER', 'LLMOPS'))}
     env |= dict(JUPYTER_CONFIG_DIR=str(home/'config'), JUPYTER_DATA_DIR=str(home/'data'), JUPYTER_RUNTIME_DIR=str(home/'runtime'),
                 JUPYTERLAB_SETTINGS_DIR=str(home/'settings'), JUPYTERLAB_WORKSPACES_DIR=str(home/'workspaces'), OMP_NUM_THREADS='1')
+    extensions, news = home/'share/labextensions/llmops-lab', home/'settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings'
+    extensions.parent.mkdir(parents=True, exist_ok=True)
+    if not extensions.exists(): extensions.symlink_to(ROOT/'llmops/labextension')
+    news.parent.mkdir(parents=True, exist_ok=True)
+    news.write_text('{"fetchNews": "false"}')
+    env['JUPYTER_PATH'] = str(home/'share')
     log = home/'server.log'
     with open(log, 'wb') as out:
         p = subprocess.Popen([sys.executable, '-m', app, '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0',

@@ -63,12 +63,12 @@ export function Section(props: { title: string; count?: number; children: React.
   );
 }
 
-const REF = new RegExp(`^(${KINDS.join('|')}):[^\s]+$`);
+const isRef = (text: string): boolean => /^[a-z]+:\S+$/.test(text) && (KINDS as readonly string[]).includes(text.split(':')[0]);
 
 /** Text, as a link where it is a ref or a run. */
 export function Linked(props: { bench: Workbench; text: string }): JSX.Element {
   const { bench, text } = props;
-  if (REF.test(text)) {
+  if (isRef(text)) {
     return (
       <button className="llm-link" onClick={() => bench.go.version(text)}>
         {text}

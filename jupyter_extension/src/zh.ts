@@ -119,6 +119,9 @@ export const zh: { [text: string]: string } = {
   // Facts
   name: '名称',
   note: '备注',
+  to: '指向',
+  was: '原为',
+  made_by: '由谁产生',
   reason: '原因',
   digest: '摘要',
   rows: '行数',

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import EVENTS, KINDS, Invalid, LlmopsError, NotFound, Version
 from . import pages
-from .wire import Problem, RunList, RunPage, Schema, Started, VersionList, VersionPage, schema_ts
+from .wire import Param, Problem, RunList, RunPage, Schema, Started, VersionList, VersionPage, schema_ts
 from ..verbs import VERBS, VIEWS, Spec, Workspace, call, load_all, look, open_workspace, user
 
 if TYPE_CHECKING: from llmops.store import Store
@@ -61,6 +61,13 @@ def plain(
 # %% ../../nbs/faces/server.ipynb #a43cbc3c
 def _params(spec:Spec)->list:
     return [{k: v for k, v in plain(p.row()).items()} for p in spec.params.values()]
+
+def _template_param(p:Any)->Param:
+    "A parameter of a notebook; one whose default is a ref takes a ref"
+    kind = p.default.partition(':')[0] if isinstance(p.default, str) else ''
+    ref = kind in KINDS and ':' in p.default
+    t = 'choice' if p.choices else 'ref' if ref else {'list': 'json', 'dict': 'json'}.get(p.type, p.type)
+    return Param(name=p.name, type=t, doc=p.help, default=plain(p.default), required=False, choices=list(p.choices), kind=kind if ref else '', many=False)
 
 def _lang(lang:str)->str: return 'zh' if lang == 'zh' else 'en'
 
@@ -133,9 +140,7 @@ class Desk:
         from llmops.faces.templates import all_templates
         items = []
         for t in all_templates(self.ws.folder):
-            params = [dict(name=p.name, type='choice' if p.choices else {'list': 'json', 'dict': 'json'}.get(p.type, p.type), doc=p.help, default=plain(p.default),
-                           required=False, choices=list(p.choices), kind='', many=False) for p in t.parameters]
-            items.append(dict(name=t.name, title=t.title, doc=t.about, params=params))
+            items.append(dict(name=t.name, title=t.title, doc=t.about, params=[_template_param(p) for p in t.parameters]))
         return dict(items=items)
 
     def call(self, name:str, args:dict, by:str='')->Started:

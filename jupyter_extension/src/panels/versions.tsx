@@ -104,7 +104,7 @@ export function VersionsPanel(props: { bench: Workbench; kinds: string[]; title:
       ) : loaded.loading || loaded.error ? null : q ? (
         <Empty icon={icon} text={t('No name here has "{q}" in it', { q })} />
       ) : (
-        <Empty icon={icon} text={t('Nothing here yet. Bring something in, or run a template:')} command={FIRST[kind]}>
+        <Empty icon={icon} text={t('Nothing here yet. Bring something in, or run a template:')} command={FIRST[kind] ?? `llmops add ${kind}:NAME FILE.json`}>
           <button className="llm-button" onClick={() => bench.go.form('template', '')}>
             {t('New run')}
           </button>

@@ -1,0 +1,172 @@
+"JupyterLab in a real browser: start a run from the panel, watch it, open its report, approve."
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from lab_server import CHROMIUM, FLAGS, ROOT, lab
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason='no Chromium: apt-get install chromium')]
+XSS = '<img src=x onerror=alert(1)><script>alert(2)</script>'
+
+
+@pytest.fixture(scope='module')
+def here(tmp_path_factory):
+    "A workspace with real tickets and the shipped base model, and Lab over it"
+    from llmops.settings import write_settings
+    from llmops.verbs import call, open_workspace
+    if not (ROOT/'llmops/labextension/package.json').exists(): pytest.fail('llmops/labextension is not built: make setup')
+    folder = tmp_path_factory.mktemp('lab')
+    write_settings(folder, sinks='', phoenix='off')
+    ws = open_workspace(folder)
+    raw = call(ws.store, 'samples', dict(out='tickets', rows=600))
+    call(ws.store, 'split', dict(data=call(ws.store, 'clean', dict(data=raw, out='tickets-clean')), out='tickets'))
+    call(ws.store, 'import_model', dict(source=str(ROOT/'assets/tiny-qwen'), out='tiny-qwen'))
+    with lab(folder, 'jupyterlab') as it:
+        it.ws = ws
+        yield it
+    ws.store.close()
+
+
+@pytest.fixture(scope='module')
+def chromium():
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        b = p.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield b
+        b.close()
+
+
+@pytest.fixture
+def page(here, chromium, request):
+    "Lab in a browser; afterwards: no dialog, no error, no request to anybody else"
+    seen = dict(dialogs=[], errors=[], outside=[])
+    context = chromium.new_context(viewport=dict(width=1280, height=860), locale=getattr(request, 'param', 'en-US'))
+    p = context.new_page()
+    p.set_default_timeout(60_000)
+    p.on('dialog', lambda d: (seen['dialogs'].append(d.message), d.dismiss()))
+    p.on('pageerror', lambda e: seen['errors'].append(str(e)))
+    p.on('request', lambda r: None if r.url.startswith((here.url, here.url.replace('http', 'ws', 1), 'data:', 'blob:')) else seen['outside'].append(r.url))
+    p.goto(f'{here.url}lab?reset&token={here.token}')
+    p.wait_for_selector('li[data-id="llmops-models"]')
+    yield p
+    p.screenshot(path=here.folder/'last.png') # What the test left, to look at when it failed
+    context.close()
+    assert seen == dict(dialogs=[], errors=[], outside=[])
+
+
+def panel(page, name: str):
+    "Open a panel of the sidebar"
+    box = page.locator(f'#llmops-{name}')
+    if not box.is_visible(): page.click(f'li[data-id="llmops-{name}"]')
+    box.wait_for(state='visible')
+    return box
+
+
+def fill(page, **values):
+    for k, v in values.items(): page.locator(f'[data-param="{k}"] :is(input,textarea,select)').last.fill(v)
+
+
+def ended(page, status: str = 'done', seconds: int = 240) -> str:
+    "Wait for the run on screen to end; its id"
+    page.wait_for_selector('.llm-page[data-run]:visible')
+    it = page.locator('.llm-page[data-run]:visible')
+    page.wait_for_function("() => [...document.querySelectorAll('.llm-page[data-run]')].some(e => e.offsetParent && !['waiting', 'running'].includes(e.dataset.status))", timeout=seconds*1000)
+    assert it.get_attribute('data-status') == status, it.inner_text()
+    return it.get_attribute('data-run')
+
+
+def test_run_from_the_panel_watch_report_approve(page, here):
+    panel(page, 'runs').locator('.llm-row[data-id="finetune"]').click()
+    page.wait_for_selector('[data-form="finetune"] [data-param="steps"]')
+    fill(page, steps='twelve')
+    page.click('[data-form="finetune"] [data-action="run"]')
+    assert page.locator('[data-param="steps"] .llm-wrong').inner_text() == 'Write a whole number, like 300'
+    fill(page, steps='60', batch='16', lr='0.006', track='')
+    page.click('[data-form="finetune"] [data-action="run"]')
+    page.wait_for_selector('.llm-page[data-run] .llm-progress [role="progressbar"]')
+    page.wait_for_selector('.llm-page[data-run] .llm-curve', timeout=120_000) # Drawn while it runs: the page is live
+    assert page.locator('.llm-page[data-run]:visible').get_attribute('data-status') == 'running'
+    ended(page)
+    assert 'model:tickets-sft@1' in page.locator('.llm-wrote').inner_text()
+
+    page.locator('.llm-wrote .llm-link', has_text='model:tickets-sft@1').click()
+    at = page.locator('.llm-page[data-ref="model:tickets-sft@1"]')
+    at.locator('.llm-lineage .llm-here').wait_for()
+    assert at.locator('.llm-curve figcaption', has_text='loss').count() == 1
+    at.locator('.llm-use').select_option('evaluate')
+    page.wait_for_selector('[data-form="evaluate"] [data-param="model"]')
+    assert page.locator('[data-form="evaluate"] [data-param="model"] input').input_value() == 'model:tickets-sft@1'
+    fill(page, data='dataset:tickets-test', baseline='model:tiny-qwen', rows='24', out='tickets-evaluation')
+    page.click('[data-form="evaluate"] [data-action="run"]')
+    page.wait_for_selector('.llm-page[data-run]:visible h1:has-text("evaluate")')
+    ended(page)
+
+    page.click('.llm-page[data-run]:visible [data-action="report"]')
+    report = page.locator('[data-report="report:tickets-evaluation@1"]')
+    assert report.locator('iframe').get_attribute('sandbox') == ''
+    inside = report.frame_locator('iframe')
+    inside.locator('h1').wait_for()
+    assert 'model:tickets-sft@1' in inside.locator('body').inner_text()
+
+    report.locator('[data-action="approve"]').click()
+    dialog = page.locator('dialog.llm-dialog')
+    assert dialog.locator('[data-param="ref"] select').input_value() == 'model:tickets-sft@1'
+    dialog.locator('button[type="submit"]').click()
+    assert dialog.locator('[data-param="note"] .llm-wrong').inner_text() == 'Fill this in'
+    fill(page, note='Right where the base is not')
+    dialog.locator('button[type="submit"]').click()
+    dialog.wait_for(state='detached')
+    approval = here.ws.store.state('model:tickets-sft@1', 'approval')
+    assert (approval['status'], approval['report'], approval['note']) == ('approved', 'report:tickets-evaluation@1', 'Right where the base is not')
+    row = panel(page, 'models').locator('.llm-row[data-id="model:tickets-sft@1"] .llm-status')
+    row.wait_for()
+    assert row.get_attribute('data-status') == 'approved'
+
+
+def test_what_happens_elsewhere_shows_without_a_reload(page, here):
+    box = panel(page, 'prompts')
+    box.locator('.llm-empty code', has_text='llmops add prompt:NAME FILE.txt').wait_for()
+    here.ws.store.put('prompt', 'fresh', dict(text=XSS, title=XSS))
+    box.locator('.llm-row[data-id="prompt:fresh@1"]').wait_for(timeout=8_000)
+    box.locator('.llm-row').click()
+    page.wait_for_selector('.llm-page[data-ref="prompt:fresh@1"]')
+    assert page.locator('.llm-card').inner_text() == XSS
+    assert page.locator('.llm-page img, .llm-page script').count() == 0
+
+
+def test_a_mistake_in_a_dialog_is_a_sentence_and_the_next_command(page, here):
+    panel(page, 'models').locator('.llm-row', has_text='tiny-qwen').click()
+    page.click('[data-ref^="model:tiny-qwen"] [data-action="alias"]')
+    fill(page, name='3')
+    page.click('dialog.llm-dialog button[type="submit"]')
+    told = page.locator('dialog.llm-dialog .llm-problem')
+    told.wait_for()
+    assert told.inner_text() == "'3' cannot be an alias: it reads as a version. Choose a word like prod"
+    fill(page, name='base')
+    page.keyboard.press('Enter')
+    page.locator('dialog.llm-dialog').wait_for(state='detached')
+    page.locator('#llmops-models .llm-alias', has_text='base').wait_for()
+    assert here.ws.store.state('model:tiny-qwen', 'alias:base') == 1
+
+
+def test_a_long_run_is_stopped_from_its_page(page, here):
+    panel(page, 'runs').locator('.llm-row[data-id="finetune"]').click()
+    fill(page, steps='5000', track='', name='never')
+    page.click('[data-form="finetune"] [data-action="run"]')
+    page.wait_for_selector('.llm-page[data-status="running"]:visible')
+    page.click('.llm-page[data-run]:visible [data-action="stop"]')
+    run = ended(page, 'stopped', 60)
+    assert here.ws.store.state(f'run:{run}', 'run')['status'] == 'stopped'
+
+
+@pytest.mark.parametrize('page', ['zh-CN'], indirect=True)
+def test_a_chinese_browser_gets_chinese_panels_and_the_keyboard_reaches_them(page):
+    box = panel(page, 'datasets')
+    assert box.locator('h2').inner_text() == '数据集'
+    box.locator('.llm-row').first.focus()
+    page.keyboard.press('ArrowDown')
+    page.keyboard.press('Enter')
+    page.wait_for_selector('.llm-page[data-ref^="dataset:"]')
+    assert page.locator('.llm-section h2').first.inner_text() == '基本信息'
