@@ -142,7 +142,8 @@ class Kernel:
     ):
         self.name, self.cwd, self.env = name, cwd, env or {}
         self.reason, self.ready, self.folder = '', False, Path(tempfile.mkdtemp(prefix='llmops-'))
-        self.file, self.manager = self.folder/'kernel.json', None
+        self.file = self.folder/'kernel.json'
+        self.manager:Any = None
         self.process = launch(Path(spec), self.file, cwd, self.env) if spec else None
         self.group = self.process.pid if self.process else self.km.provisioner.pid # Kernels lead a process group of their own
 
@@ -321,11 +322,11 @@ class Engine:
 
 def _saver(book:Any, path:str|None, every:float)->Callable:
     "A `save` that writes at most every so often"
+    last = [time.monotonic()]
     def save(**_):
-        if path and time.monotonic() - save.last > every:
+        if path and time.monotonic() - last[0] > every:
             write_notebook(book.nb, Path(path))
-            save.last = time.monotonic()
-    save.last = time.monotonic()
+            last[0] = time.monotonic()
     return save
 
 # %% ../../nbs/engines/papermill.ipynb #951e6490

@@ -18,7 +18,7 @@ from ..core import EVENTS, AnyVersion, Failed, Invalid, NotFound, event_kind, no
 from . import provenance
 from .templates import TemplateFile, all_templates, check_parameters, choose_kernel, kernel_folder, kernels, read_template
 from ..ports import engine
-from ..verbs import Workspace, proc_started, view
+from ..verbs import Workspace, proc_started, verb, view
 
 if TYPE_CHECKING: from llmops.store import Store
 
@@ -181,7 +181,7 @@ def wait_for(
 
 # %% ../../nbs/faces/notebook.ipynb #bc18eaaf
 def stop_run(
-    ws:Workspace, # Where
+    ws:Any, # Workspace, or anything with a store
     id:str, # Run
     grace:float=10, # Seconds until it is killed
 )->dict: # Its record
@@ -191,12 +191,20 @@ def stop_run(
     where = ws.store.folder/'runs'/r['id']/'where.json'
     if r['verb'] != 'run_template' or not where.exists(): raise Invalid(f"Run {r['id']} is a call of {r['verb']} inside another process. Stop it there, or stop run {r.get('parent') or '(none)'}")
     runner, at = engine('runner', r['runner']), json.loads(where.read_bytes())
-    if runner.status(at) == 'elsewhere': raise Failed(f"Run {r['id']} is on {r['host']}. Stop it there with: llmops stop {r['id']}")
+    if runner.status(at) == 'elsewhere': raise Failed(f"Run {r['id']} is on {r['host']}. Stop it there with: llmops stop-run {r['id']}")
     runner.stop(at)
     if not runner.wait(at, grace):
         runner.stop(at, force=True)
         runner.wait(at, 5)
     return record_of(ws.store, r['id'])
+
+@verb(name='stop_run', instant=True)
+def _stop_run(run,
+    id:str, # Run
+    grace:float=10, # Seconds until it is killed
+)->dict:
+    "Stop a notebook run: interrupt its cell, and kill it if it does not listen"
+    return _row(run.store, stop_run(run, id, grace))
 
 # %% ../../nbs/faces/notebook.ipynb #73acee47
 def _row(store:'Store', r:dict)->dict:
@@ -277,7 +285,7 @@ def stale(
         r = (store.state(f'run:{v.made_by}', 'run') or {}) if v.made_by else {}
         nb = r.get('notebook') or {}
         state, why = provenance.compare(nb, provenance.now_at(nb, _home(store))) if nb else ('no notebook', 'It was not made in a notebook')
-        out.append(dict(ref=str(v), state=state, why=why, template=nb.get('template', ''), notebook=Path(nb.get('path', '')).name, digest=nb.get('digest', ''),
+        out.append(dict(ref=str(v), state=state, why=why, template=nb.get('template', ''), notebook=Path(nb.get('path', '')).name, notebook_digest=nb.get('digest', ''),
                         cell=nb.get('cell', ''), source=nb.get('source', '')))
         if upstream: todo += [store.get(x['ref']) for x in r.get('reads', {}).values()]
     return out

@@ -154,7 +154,10 @@ def check_parameters(
     return out
 
 # %% ../../nbs/faces/templates.ipynb #d7b6ba8c
-def text(source:Any)->str: # A cell's source, which JSON may hold as a list of lines
+def text(
+    source:Any, # Of a cell: JSON may hold it as a list of lines
+)->str: # One text
+    "The source of a cell"
     return ''.join(source) if isinstance(source, list) else source
 
 def cells_of(
