@@ -119,7 +119,7 @@ def _given(a:argparse.Namespace, spec:Spec)->dict: return {k: v for k, v in vars
 
 _columns = dict(history=('seq', 'at', 'kind', 'about', 'by', 'data'), lineage=('direction', 'depth', 'ref', 'verb', 'from_ref', 'notebook', 'cell'),
                 state=('about', 'key', 'value'), deployments=('ref', 'release', 'wanted', 'actual', 'url', 'engine', 'proof', 'next'),
-                proof=('part', 'ok', 'release', 'report', 'why', 'next'), proven=('ref', 'served', 'approved', 'now', 'report'), runs=('ref', 'verb', 'status', 'cell', 'created', 'seconds', 'made', 'error'))
+                proof=('part', 'ok', 'release', 'report', 'why', 'next'), proven=('ref', 'served', 'approved', 'now', 'report'), runs=('ref', 'name', 'status', 'cell', 'created', 'seconds', 'made', 'error'))
 
 def _call_view(a:argparse.Namespace)->int:
     ws = open_workspace()
