@@ -376,7 +376,7 @@ def _same(spec:Spec, args:dict, got:dict)->str:
                 if v.is_file(): return ['file', v.name, hash_file(v)]
                 if v.is_dir():
                     inside = list(itertools.islice(v.rglob('*'), 20_000))
-                    if len(inside) < 20_000: return ['folder', *sorted((p.relative_to(v).as_posix(), p.stat().st_size, p.stat().st_mtime_ns) for p in inside if p.is_file())]
+                    if len(inside) < 20_000: return ['folder', *sorted((ascii(p.relative_to(v).as_posix()), p.stat().st_size, p.stat().st_mtime_ns) for p in inside if p.is_file())]
             return [str(v), secrets.token_hex(8)] # Not to be known: never the same again
         return v
     return digest([spec.name, __version__, {k: of(v) for k, v in got.items()}])
