@@ -198,3 +198,21 @@ def test_long_rows_of_real_data_are_cut_and_counted(ws, data):
     m = ws.sft(base, v, steps=2, batch=2, max_length=200)
     n = m.body['recipe']['rows']
     assert n['cut'] > 0 and n['used'] + n['left_out'] == 60
+
+
+@pytest.mark.parametrize('family', ['Llama', 'Glm4'])
+@pytest.mark.parametrize('method', ['full', 'lora'])
+def test_other_families_and_unmarked_templates_train(family, method, tickets, tmp_path):
+    import torch
+    import transformers
+    tok = transformers.AutoTokenizer.from_pretrained(BASE)
+    tok.chat_template = tok.chat_template.replace('{%- generation %}', '').replace('{%- endgeneration %}', '')
+    torch.manual_seed(0)
+    config = getattr(transformers, f'{family}Config')(
+        vocab_size=len(tok), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16, intermediate_size=64,
+        max_position_embeddings=256, pad_token_id=tok.pad_token_id, eos_token_id=tok.eos_token_id, bos_token_id=None)
+    getattr(transformers, f'{family}ForCausalLM')(config).save_pretrained(tmp_path/'base')
+    tok.save_pretrained(tmp_path/'base')
+    rows = list(Trl().train(dict(method=method, steps=8, batch=8, rank=4, alpha=8, log_every=1, lr=1e-2), tmp_path/'base', tickets['few'], tmp_path/'m'))
+    assert [r['step'] for r in rows] == list(range(9)) and rows[-1]['loss'] < rows[1]['loss']
+    assert describe(tmp_path/'m')['adapter'] == (method == 'lora')
