@@ -211,7 +211,7 @@ def deployment_table(
         t = traffic.get(str(d.get('ref')), {})
         state, proof = d['actual'], d['proof']
         out.append(dict(key=str(d.get('ref')), cells=[board.cell(d['ref'], 'ref'), board.cell(say(state, lang), dict(up='good', gone='bad').get(state, 'dim'), d.get('next') or ''), board.cell(d['release'], 'ref'),
-                                                     board.cell(say(proof, lang) if proof in board.WORDS else proof, 'good' if proof == 'proven' else 'bad'), board.cell(d['url'], 'dim'), board.cell(t.get('calls', 0), 'num'), board.cell(t.get('failed', 0), 'num'), board.cell(board.took(t['p95_ms']/1000) if t else '–', 'num')]))
+                                                     board.cell(say(proof, lang) if proof in board.WORDS else proof.replace('waived', say('waived', lang), 1), 'good' if proof == 'proven' else 'bad'), board.cell(d['url'], 'dim'), board.cell(t.get('calls', 0), 'num'), board.cell(t.get('failed', 0), 'num'), board.cell(board.took(t['p95_ms']/1000) if t else '–', 'num')]))
     heads = [(say('deployment', lang), ''), (say('status', lang), ''), (say('release', lang), ''), (say('proof', lang), ''), ('URL', ''), (say('calls', lang), 'num'), (say('failed', lang), 'num'), ('p95', 'num')]
     return dict(columns=[dict(t=t, c=c) for t, c in heads], rows=out)
 
