@@ -22,7 +22,7 @@ export class Live implements IDisposable {
     private stream: Event.Stream
   ) {
     stream.connect(this.onEvent, this);
-    this.later(CALM);
+    this.later(500);
   }
   get changed(): ISignal<this, Change> {
     return this._changed;

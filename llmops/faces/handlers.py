@@ -166,8 +166,7 @@ def load(
     tail = Tail(desk)
     async def look()->None:
         try: news = await asyncio.get_running_loop().run_in_executor(pool, tail.look)
-        except RuntimeError: return follow.stop() # The server is ending
-        except LlmopsError as e: return app.log.debug(f'llmops: {e}')
+        except Exception as e: return app.log.debug(f'llmops: {e}') # The next look may do better
         if news: app.event_logger.emit(schema_id=EVENT_SCHEMA['$id'], data=news)
     follow = PeriodicCallback(look, every)
     app.io_loop.add_callback(follow.start)

@@ -31,8 +31,8 @@ def thin(
     out = [points[0]]
     for i in range(0, len(points), size):
         part = points[i:i+size]
-        out += sorted({tuple(min(part, key=lambda p: p[1])), tuple(max(part, key=lambda p: p[1]))})
-    return [list(p) for p in dict.fromkeys(map(tuple, [*out, points[-1]]))]
+        out += sorted([min(part, key=lambda p: p[1]), max(part, key=lambda p: p[1])])
+    return [p for i, p in enumerate([*out, points[-1]]) if not i or p != out[i-1]]
 
 def curves(
     steps:Iterable[dict], # Data of the steps of one run
@@ -40,7 +40,8 @@ def curves(
     "The metrics of a run, over its steps"
     found:dict[str, list[list[float]]] = {}
     for i, d in enumerate(steps):
-        at = d.get('step') if isinstance(d.get('step'), (int, float)) else i
+        step = d.get('step')
+        at = float(step) if isinstance(step, (int, float)) else float(i)
         for k, v in d.items():
             if k not in _not_metrics and isinstance(v, (int, float)) and not isinstance(v, bool): found.setdefault(k, []).append([at, v])
     return [Series(name=k, points=thin(p)) for k, p in found.items() if len(p) > 1]

@@ -6,7 +6,7 @@
 __all__ = ['EVENT_SCHEMA', 'problem', 'read_body', 'read_limit', 'plain', 'Desk', 'Tail', 'main']
 
 # %% ../../nbs/faces/server.ipynb #dafb6bd2
-import json, re
+import json, re, threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,16 +76,19 @@ class Desk:
     def __init__(self,
         root:Path, # Where Lab was started
     ):
-        self.root, self._ws = root, None
+        self.root = root
+        self._ws:Workspace|None = None
+        self._lock = threading.Lock()
 
     @property
     def ws(self)->Workspace:
         "The workspace here or in a folder above"
-        if self._ws is None:
-            from llmops.settings import find_settings
-            s = find_settings(self.root)
-            self._ws = open_workspace(s.parent if s else None)
-        return self._ws
+        with self._lock: # Questions come in several threads; areas are imported once
+            if self._ws is None:
+                from llmops.settings import find_settings
+                s = find_settings(self.root)
+                self._ws = open_workspace(s.parent if s else None)
+            return self._ws
 
     @property
     def store(self)->'Store':
