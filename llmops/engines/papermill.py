@@ -355,18 +355,21 @@ def execute(
     import_lightly()
     import papermill
     papermill.engines.papermill_engines.register('llmops', Engine) # Also where the entry point is not installed
-    run = SimpleNamespace(event=event, kernel=kernel, limit=limit, book=None)
+    ids:list = []
+    def tell(e:dict)->None: event({**e, 'index': ids.index(e['id']) if e['id'] in ids else e['index']})
+    run = SimpleNamespace(event=tell, kernel=kernel, limit=limit, book=None)
     if timeout:
         alarm = threading.Timer(timeout, kernel.halt, (f'the run took longer than {timeout:g} s',))
         alarm.daemon = True
         alarm.start()
     try:
         nb = papermill.iorw.load_notebook_node(str(notebook))
+        ids += [c.get('id') for c in nb.cells] # Of the notebook that was given, without the injected cell
         papermill.execute_notebook(nb, str(out).replace('{', '{{').replace('}', '}}'), parameters, engine_name='llmops',
                                    kernel_name=kernel.name, progress_bar=False, execution_timeout=cell_timeout, run=run)
         return dict(status='done')
     except BaseException as e:
-        end = _ending(e, run, [c.get('id') for c in nb.cells])
+        end = _ending(e, run, ids)
         if type(e).__name__ == 'CellTimeoutError':
             end['error'] = f'it took longer than {cell_timeout:g} s'
             kernel.halt(end['error'], grace=1)
@@ -380,5 +383,5 @@ def _ending(e:BaseException, run:Any, ids:list)->dict:
     if not cell: return dict(status='stopped' if run.kernel.reason == 'stopped' else 'failed', cell=None,
                              error=run.kernel.reason or f'Before the first cell: {explain(e)}')
     error = cell.pop('error')
-    if cell['id'] in ids: cell['index'] = ids.index(cell['id']) # In the notebook that was given, without the injected cell
+    if cell['id'] in ids: cell['index'] = ids.index(cell['id'])
     return dict(status='stopped' if error == 'stopped' else 'failed', cell=cell, error=error)

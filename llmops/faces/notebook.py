@@ -69,8 +69,8 @@ def run_template(
     given = check_parameters(t.parameters, params or {}, text)
     name, v = _kernel(t, kernel, needs or {}), keep_template(ws.store, t)
     id = f'{time.time_ns()//1_000_000:011x}{secrets.token_hex(3)}'
-    record = dict(id=id, verb='run_template', status='waiting', args=dict(template=t.name, **given), reads=dict(template=dict(ref=str(v.ref), digest=v.digest)),
-                  writes=[], made=[], by=verbs.user(), parent=os.environ.get('LLMOPS_RUN', ''), started=now(), ended=None, runner=runner,
+    record = dict(id=id, verb='run_template', status='waiting', args=dict(template=t.name, **given),
+                  reads=dict(template=dict(ref=str(v.ref), digest=v.digest)), writes=[], made=[], by=verbs.user(), parent=os.environ.get('LLMOPS_RUN', ''), started=now(), ended=None, runner=runner,
                   pid=os.getpid(), pid_started=proc_started(os.getpid()), host=os.uname().nodename)
     folder = ws.store.folder/'runs'/id
     folder.mkdir(parents=True)
@@ -82,14 +82,15 @@ def run_template(
     if wait: return wait_for(ws.store, id, progress)
     return record
 
-def _job(ws:Workspace, t:TemplateFile, given:dict, record:dict, folder:Path, kernel:str, reuse:bool, timeout:float|None, cell_timeout:float|None)->dict:
+def _job(ws:Workspace, t:TemplateFile, given:dict, record:dict, folder:Path, kernel:str, reuse:bool, timeout:float|None,
+         cell_timeout:float|None)->dict:
     place, home = _place(ws.store), str(ws.folder if Path(ws.folder).is_dir() else ws.store.folder)
-    env = dict(LLMOPS_STORE=place['url'], LLMOPS_RUN=record['id'], LLMOPS_TEMPLATE=t.name, LLMOPS_NOTEBOOK=str(t.path), LLMOPS_NOTEBOOK_DIGEST=t.digest,
-               LLMOPS_REUSE='1' if reuse else '', LLMOPS_USER=record['by'], **({'LLMOPS_BLOBS': place['blobs']} if place['blobs'] else {}))
+    env = dict(LLMOPS_STORE=place['url'], LLMOPS_RUN=record['id'], LLMOPS_TEMPLATE=t.name, LLMOPS_NOTEBOOK=str(t.path),
+               LLMOPS_NOTEBOOK_DIGEST=t.digest, LLMOPS_REUSE='1' if reuse else '', LLMOPS_USER=record['by'], **({'LLMOPS_BLOBS': place['blobs']} if place['blobs'] else {}))
     code = sum(c['cell_type'] == 'code' and bool(''.join(c['source']).strip()) for c in t.nb['cells'])+bool(given)
-    return dict(run=record['id'], record=record, command=[sys.executable, '-c', 'from llmops.faces.worker import exit_now; exit_now()', str(folder/'job.json')],
-                folder=str(folder), cwd=home, env=env, store=place, runner=record['runner'], notebook=str(t.path), parameters=given, kernel=kernel, spec=kernel_folder(kernel), cells=code,
-                timeout=timeout, cell_timeout=cell_timeout, needs=t.needs)
+    command = [sys.executable, '-c', 'from llmops.faces.worker import exit_now; exit_now()', str(folder/'job.json')]
+    return dict(run=record['id'], record=record, command=command, folder=str(folder), cwd=home, env=env, store=place, runner=record['runner'],
+                notebook=str(t.path), parameters=given, kernel=kernel, spec=kernel_folder(kernel), cells=code, timeout=timeout, cell_timeout=cell_timeout, needs=t.needs)
 
 # %% ../../nbs/faces/notebook.ipynb #e27964f8
 def _gone(store:'Store', r:dict)->bool:
@@ -140,7 +141,8 @@ def record_of(
     id:str, # Run, or the beginning of its id
 )->dict: # Its record
     "What is true of a run"
-    if not isinstance(id, str) or not re.fullmatch(r'(run:)?[0-9a-f]{4,32}', id): raise Invalid(f'{ascii(id)[:60]} is not the id of a run. See them: llmops runs')
+    if not isinstance(id, str) or not re.fullmatch(r'(run:)?[0-9a-f]{4,32}', id):
+        raise Invalid(f'{ascii(id)[:60]} is not the id of a run. See them: llmops runs')
     id = id.removeprefix('run:')
     if not store.state(f'run:{id}', 'run'):
         like = [about for about,_ in store.states('run', limit=2000) if about.startswith(f'run:{id}')]
@@ -189,7 +191,8 @@ def stop_run(
     r = record_of(ws.store, id)
     if r['status'] not in ('waiting', 'running'): raise Invalid(f"Run {r['id']} has ended already ({r['status']}). See it: llmops runs")
     where = ws.store.folder/'runs'/r['id']/'where.json'
-    if r['verb'] != 'run_template' or not where.exists(): raise Invalid(f"Run {r['id']} is a call of {r['verb']} inside another process. Stop it there, or stop run {r.get('parent') or '(none)'}")
+    if r['verb'] != 'run_template' or not where.exists():
+        raise Invalid(f"Run {r['id']} is a call of {r['verb']} inside another process. Stop it there, or stop run {r.get('parent') or '(none)'}")
     runner, at = engine('runner', r['runner']), json.loads(where.read_bytes())
     if runner.status(at) == 'elsewhere': raise Failed(f"Run {r['id']} is on {r['host']}. Stop it there with: llmops stop-run {r['id']}")
     runner.stop(at)
@@ -213,7 +216,8 @@ def _row(store:'Store', r:dict)->dict:
     done = p.get('step')/p['total'] if p.get('total') and isinstance(p.get('step'), (int, float)) else None
     title = r['args']['template'] if r['verb'] == 'run_template' else r['verb']
     return dict(ref=f"run:{r['id']}", kind='run', name=title, number=None, digest=None, created=stamp(r['started']), made_by=r['by'],
-                id=r['id'], title=title, verb=r['verb'], status=r['status'], started=stamp(r['started']), ended=stamp(r.get('ended')), seconds=round((r.get('ended') or now())-r['started'], 1), by=r['by'],
+                id=r['id'], title=title, verb=r['verb'], status=r['status'], started=stamp(r['started']), ended=stamp(r.get('ended')),
+                seconds=round((r.get('ended') or now())-r['started'], 1), by=r['by'],
                 parent=r.get('parent', ''), cell=(r.get('cell') or {}).get('id') or (p.get('cell', '') if r['status'] == 'running' else ''),
                 progress=1. if r['status'] == 'done' else done, message=str(p.get('message', '')) if r['status'] == 'running' else '',
                 writes=r.get('made') or r.get('writes', []), made=r.get('made') or r.get('writes', []), error=r.get('error') or '')
@@ -230,7 +234,8 @@ def runs(
     reap(store)
     out = []
     for _, r in store.states('run', limit=2000):
-        if (status and r['status'] != status) or (parent and r.get('parent') != parent) or (r.get('parent') and not (every or parent)): continue
+        if (status and r['status'] != status) or (parent and r.get('parent') != parent): continue
+        if r.get('parent') and not (every or parent): continue
         out.append(_row(store, r))
         if len(out) == limit: break
     return out[::-1]
@@ -246,10 +251,11 @@ def run_of(
     steps = [e.data for e in store.events(kind='step', about=f"run:{r['id']}")]
     cells = {}
     for s in steps:
-        if 'cell' in s: cells[s['index']] = dict(index=s['index'], id=s['cell'], source=s['message'], status=s['state'], seconds=s.get('seconds'))
-    if c := r.get('cell'): cells[c['index']] = dict(index=c['index'], id=c['id'], source=c['line'], status=r['status'], seconds=None)
-    return dict(_row(store, r), args=r['args'], reads=r['reads'], cells=list(cells.values()), calls=kids, executed=r.get('executed'), html=r.get('html'),
-                cell=r.get('cell'), can_stop=r['status'] in ('waiting', 'running') and r['verb'] == 'run_template')
+        if 'cell' not in s: continue
+        cells[s['cell'] or s['index']] = dict(index=s['index'], id=s['cell'], source=s['message'], status=s['state'], seconds=s.get('seconds'))
+    if c := r.get('cell'): cells[c['id'] or c['index']] = dict(index=c['index'], id=c['id'], source=c['line'], status=r['status'], seconds=None)
+    return dict(_row(store, r), args=r['args'], reads=r['reads'], cells=list(cells.values()), calls=kids, executed=r.get('executed'),
+                html=r.get('html'), cell=r.get('cell'), can_stop=r['status'] in ('waiting', 'running') and r['verb'] == 'run_template')
 
 @view
 def templates(
@@ -285,8 +291,8 @@ def stale(
         r = (store.state(f'run:{v.made_by}', 'run') or {}) if v.made_by else {}
         nb = r.get('notebook') or {}
         state, why = provenance.compare(nb, provenance.now_at(nb, _home(store))) if nb else ('no notebook', 'It was not made in a notebook')
-        out.append(dict(ref=str(v), state=state, why=why, template=nb.get('template', ''), notebook=Path(nb.get('path', '')).name, notebook_digest=nb.get('digest', ''),
-                        cell=nb.get('cell', ''), source=nb.get('source', '')))
+        out.append(dict(ref=str(v), state=state, why=why, template=nb.get('template', ''), notebook=Path(nb.get('path', '')).name,
+                        notebook_digest=nb.get('digest', ''), cell=nb.get('cell', ''), source=nb.get('source', '')))
         if upstream: todo += [store.get(x['ref']) for x in r.get('reads', {}).values()]
     return out
 

@@ -87,14 +87,14 @@ def step(
     "Run a template, or go on watching the one that runs already"
     given = check_parameters(read_template(template, ws.folder).parameters, params)
     reap(ws.store)
-    old = [r for _, r in ws.store.states('run', limit=100) if r['verb'] == 'run_template' and r['status'] in ('waiting', 'running') and r['args'] == dict(template=template, **given)]
-    try: r = wait_for(ws.store, old[0]['id'], hear) if old else run_template(ws, template, given, wait=True, reuse=True, progress=hear)
+    def at_work()->list[str]: return [r['id'] for _, r in ws.store.states('run', limit=100) if r['verb'] == 'run_template'
+                                      and r['status'] in ('waiting', 'running') and r['args'] == dict(template=template, **given)]
+    try: r = wait_for(ws.store, old[0], hear) if (old := at_work()) else run_template(ws, template, given, wait=True, reuse=True, progress=hear)
     except KeyboardInterrupt:
-        for _, r in ws.store.states('run', limit=20):
-            if r['verb'] == 'run_template' and r['status'] in ('waiting', 'running') and r['args'].get('template') == template: stop_run(ws, r['id'])
+        for id in at_work(): stop_run(ws, id)
         raise
-    if r['status'] != 'done': raise Failed(f"{template}: {r.get('error') or r['status']}\nIts notebook: llmops report run:{r['id']}   Go on from here: llmops quickstart")
-    return r
+    if r['status'] == 'done': return r
+    raise Failed(f"{template}: {r.get('error') or r['status']}\nIts notebook: llmops report run:{r['id']}   Go on from here: llmops quickstart")
 
 def named(
     given:str, # A file, a folder, a hub id, or nothing
@@ -121,25 +121,31 @@ def journey(
     file = str(Path(data).expanduser().absolute()) if data else ''
     step(ws, 'prepare', dict(data=file, rows=rows or (0 if data else 3000), name=name), lines)
     train = ws.store.get(f'dataset:{name}-train')
-    if train.body.get('format') != 'messages': return dict(name=name, base=base, passed=None, why=f'{train} holds {train.body.get("format")} rows. Fine-tuning here learns from conversations; the dataset is ready for what comes later')
+    if (kind := train.body.get('format')) != 'messages':
+        return dict(name=name, base=base, passed=None, why=f'{train} holds {kind} rows, and fine-tuning learns from conversations. The dataset is ready for what comes later')
     steps, small = steps or 150, not model
-    step(ws, 'finetune', dict(source=model or str(shipped()), model=f'model:{base}', data=f'dataset:{name}-train', name=name, method=method, steps=steps, batch=32 if small else 4), lines)
+    step(ws, 'finetune', dict(source=model or str(shipped()), model=f'model:{base}', data=f'dataset:{name}-train', name=name, method=method,
+                              steps=steps, batch=32 if small else 4), lines)
     if not ws.store.state(f'model:{base}', 'alias:base'): ws.alias(ref=f'model:{base}', name='base')
-    tests = [f'dataset:{name}-{part}' for part in ('test', 'phrasings') if any(n == f'{name}-{part}' for k, n, _ in ws.store.names() if k == 'dataset')]
-    step(ws, 'evaluate', dict(tuned=f'model:{name}-sft', merged=f'model:{name}', baseline=f'model:{base}', data=tests, name=name, rows=120), lines)
+    known = {n for kind, n, _ in ws.store.names() if kind == 'dataset'}
+    tests = [f'dataset:{n}' for n in (f'{name}-test', f'{name}-phrasings') if n in known]
+    step(ws, 'evaluate', dict(tuned=f'model:{name}-sft', merged=f'model:{name}', baseline=f'model:{base}', data=tests, name=name,
+                              rows=120), lines)
     proof = ws.store.get(f'report:{name}')
     if proof.body['passed'] and (up := serving(ws, name, str(proof))):
         for cell in ('release', 'approve', 'deploy', 'ask'): lines.kept(cell)
         return dict(name=name, base=base, passed=True, deployment=up)
     note = 'Quickstart: every gate of the proof passed' if proof.body['passed'] else ''
-    step(ws, 'release', dict(model=f'model:{name}', report=f'report:{name}', name=name, note=note, questions=[] if data else QUESTIONS), lines)
+    step(ws, 'release', dict(model=f'model:{name}', report=f'report:{name}', name=name, note=note,
+                             questions=[] if data else QUESTIONS), lines)
     return dict(name=name, base=base, passed=proof.body['passed'], deployment=serving(ws, name, str(proof)),
                 why='; '.join(dict.fromkeys(g['why'] for g in proof.body.get('gates', []) if not g['passed'])))
 
 def serving(ws:Workspace, name:str, proof:str)->dict|None:
     "The deployment that serves what this report proves, if it is up"
     for d in ws.deployments():
-        if d['ref'].startswith(f'deployment:{name}@') and d['actual'] == 'up' and (ws.store.get(d['release']).body.get('report') or {}).get('ref') == proof: return d
+        if not d['ref'].startswith(f'deployment:{name}@') or d['actual'] != 'up': continue
+        if (ws.store.get(d['release']).body.get('report') or {}).get('ref') == proof: return d
     return None
 
 # %% ../../nbs/faces/quickstart.ipynb #af7f6ebd
@@ -147,12 +153,13 @@ def phoenix(ws:Workspace)->str: # A sentence
     "Start Phoenix beside everything else, if it is there"
     try: got = ws.call('trace_server', dict(action='start'), progress=None)
     except (LlmopsError, AttributeError) as e: return f'Traces stay in the store: {e}'
-    return f"Traces go to Phoenix, {'at' if got.get('state') == 'running' else 'which is coming up at'} {got.get('url')}" if got.get('url') else 'Traces stay in the store'
+    if not got.get('url'): return 'Traces stay in the store'
+    return f"Traces go to Phoenix, {'at' if got.get('state') == 'running' else 'which is coming up at'} {got['url']}"
 
 def made(ws:Workspace, name:str, base:str)->list[dict]: # Rows
     "What the journey left in the store"
-    refs = [*(f'dataset:{name}{x}' for x in ('', '-clean', '-train', '-test', '-phrasings')), f'model:{base}', f'model:{name}-sft', f'model:{name}',
-            f'report:{name}-evaluation', f'report:{name}-parity', f'report:{name}', f'release:{name}', f'deployment:{name}']
+    refs = [*(f'dataset:{name}{x}' for x in ('', '-clean', '-train', '-test', '-phrasings')), f'model:{base}', f'model:{name}-sft',
+            f'model:{name}', f'report:{name}-evaluation', f'report:{name}-parity', f'report:{name}', f'release:{name}', f'deployment:{name}']
     out = []
     for ref in refs:
         try: v = ws.store.get(ref)
@@ -167,8 +174,9 @@ def about(body:dict)->str: # A few words
     if body.get('results'):
         r = body['results'][0]
         if 'forms' in r: return '; '.join(f"{x['forms']} {x['share']:.0%}" for x in body['results'])
-        return f"{r['model']:.0%} right, base {r['baseline']:.0%}, on {r['n']} held-out rows" if r.get('baseline') is not None else f"{r['model']:.0%} right on {r['n']} rows"
-    return 'passed' if body.get('passed') else 'not passed' if 'passed' in body else str((body.get('engine') or {}).get('name', '')) if isinstance(body.get('engine'), dict) else str(body.get('engine') or '')
+        base = f", base {r['baseline']:.0%}" if r.get('baseline') is not None else ''
+        return f"{r['model']:.0%} right{base}, on {r['n']} held-out rows"
+    return str(body['engine']) if isinstance(body.get('engine'), str) else ''
 
 def main(
     a:Any, # dir, model, data, rows, method, steps, json
@@ -178,13 +186,15 @@ def main(
     from llmops.faces.report import render
     from llmops.settings import write_settings
     folder, zh, began = Path(a.dir).absolute(), os.environ.get('LANG', '').startswith('zh'), time.monotonic()
-    if a.data and not Path(a.data).expanduser().is_file(): raise Invalid(f'{a.data} is not a file. Give a JSON, JSONL, CSV or Parquet file of instructions')
+    if a.data and not Path(a.data).expanduser().is_file():
+        raise Invalid(f'{a.data} is not a file. Give a JSON, JSONL, CSV or Parquet file of instructions')
+    model = str(Path(a.model).expanduser().absolute()) if a.model and Path(a.model).expanduser().exists() else a.model
     if not (folder/'settings.ini').exists(): write_settings(folder)
     os.environ.setdefault('OMP_NUM_THREADS', '1') # Small models run fastest so, and leave room for the server beside them
     with open_workspace(folder) as ws:
         lines = Lines(len(STEPS), zh)
         print(f"{ws.folder.name}: {phoenix(ws)}", file=sys.stderr)
-        end = journey(ws, lines, str(Path(a.model).expanduser().absolute()) if a.model and Path(a.model).expanduser().exists() else a.model, a.data, a.rows, a.method, a.steps)
+        end = journey(ws, lines, model, a.data, a.rows, a.method, a.steps)
         rows, page = made(ws, end['name'], end['base']), folder/f"{end['name']}-report.html"
         if end['passed'] is not None: page.write_text(render(ws.store, f"report:{end['name']}"), encoding='utf-8')
         if a.json: emit(ws, rows, True)
@@ -194,13 +204,16 @@ def main(
 def answer(ws:Workspace, end:dict)->str: # A line
     "What the deployment makes of a ticket that nobody trained it on"
     if not end.get('deployment'): return ''
-    try: return f"Asked       {QUESTIONS[0]}\nAnswered    {ws.call('chat', dict(deployment='deployment:'+end['name'], message=QUESTIONS[0], max_tokens=64), progress=None)['answer']}"
-    except LlmopsError as e: return f'Asked       {QUESTIONS[0]}\nNo answer   {e}'
+    asked = dict(deployment='deployment:'+end['name'], message=QUESTIONS[0], max_tokens=64)
+    try: said = 'Answered    '+ws.call('chat', asked, progress=None)['answer']
+    except LlmopsError as e: said = f'No answer   {e}'
+    return f'Asked       {QUESTIONS[0]}\n{said}'
 
 def closing(rows:list[dict], end:dict, page:Path, folder:Path, took:float, table:Callable, asked:str)->list[str]:
     "What is said at the end"
     up = end.get('deployment')
-    out = ['', table([{**r, 'digest': r['digest'][:12]} for r in rows], ('ref', 'what', 'digest')), '', f'Took        {took:.0f} s', *([asked] if asked else [])]
+    short = [{**r, 'digest': r['digest'][:12]} for r in rows]
+    out = ['', table(short, ('ref', 'what', 'digest')), '', f'Took        {took:.0f} s', *([asked] if asked else [])]
     if end['passed'] is not None: out.append(f'Report      {folder/page.name}')
     if up: out.append(f"Deployment  {up['url']}  (OpenAI protocol; ask it: llmops chat {up['ref'].split('@')[0]} --message TEXT)")
     if not end['passed']: out.append(f"Not deployed: {end.get('why') or 'the proof did not pass'}")
