@@ -1,5 +1,9 @@
 /** Chinese, by the English sentence. */
+import { zhHelp } from './zhhelp';
+
 export const zh: { [text: string]: string } = {
+  ...zhHelp,
+
   // Panels
   Models: '模型',
   Datasets: '数据集',
@@ -142,6 +146,20 @@ export const zh: { [text: string]: string } = {
   engine: '引擎',
   serving: '服务',
   size: '大小',
+  context: '上下文长度',
+  data: '数据',
+  family: '家族',
+  hidden: '隐藏维度',
+  layers: '层数',
+  loss: '损失',
+  method: '方法',
+  metrics: '指标记录',
+  recipe: '配方',
+  vocab: '词表大小',
+  model_type: '模型类型',
+  gates: '门槛',
+  results: '结果',
+  text: '文本',
 
   // Events
   version: '新增版本',
