@@ -285,11 +285,12 @@ def traced(tmp_path_factory):
 
 
 def test_calls_reach_phoenix_even_those_made_before_it_was_up(traced):
+    wait(lambda: len(traced.spans(source='phoenix')) == 8) # It answers before it has stored
     later = Otlp()
     later.start(traced.store.folder/'traces')
     with later.span('after', {}): pass
     assert later.close()['sent'] == 1
-    rows = wait(lambda: (r := traced.spans(source='phoenix')) and len(r) == 9 and r) # It answers before it has stored
+    rows = wait(lambda: (r := traced.spans(source='phoenix')) and len(r) == 9 and r)
     mine = traced.spans()
     same = ('name', 'input', 'output', 'ok', 'prompt_tokens', 'completion_tokens', 'release', 'deployment', 'trace', 'span')
     assert [{k: r[k] for k in same} for r in rows] == [{k: r[k] for k in same} for r in mine]
@@ -416,3 +417,25 @@ def test_the_dashboard_shows_calls_and_curves_and_asks_nothing_outside(dashboard
     assert [u for u in asked if not u.startswith((home, home.replace('http', 'ws'), 'data:', 'blob:'))] == []
     assert wrong == []
     page.close()
+
+
+def test_both_are_tabs_of_jupyter_for_who_is_signed_in_there(traced, browser, tmp_path):
+    from lab_server import lab
+
+    from llmops.settings import write_settings
+    write_settings(tmp_path, store=str(traced.store.folder))
+    with lab(tmp_path) as server:
+        for path in ('llmops-dashboard/', 'llmops-phoenix/'): # Not signed in: on to the login page, nothing is shown
+            answer = server.ask(path, token=False)
+            assert b'PHOENIX' not in answer.body and b'bokeh' not in answer.body and b'token' in answer.body.lower()
+        page = browser.new_page(viewport=dict(width=1280, height=1000))
+        asked = []
+        page.on('request', lambda r: asked.append(r.url))
+        page.goto(f'{server.url}llmops-dashboard/?token={server.token}', timeout=90_000)
+        page.locator('tr.pick').first.wait_for(timeout=60_000)
+        assert page.get_by_text('Open Phoenix').get_attribute('href') == '/llmops-phoenix/'
+        page.goto(f'{server.url}llmops-phoenix/', timeout=120_000)
+        page.get_by_text('llmops', exact=True).first.wait_for(timeout=60_000) # Our project, without signing in once more
+        assert page.url.startswith(f'{server.url}llmops-phoenix/projects')
+        assert [u for u in asked if not u.startswith((server.url, server.url.replace('http', 'ws'), 'data:', 'blob:'))] == []
+        page.close()

@@ -14,7 +14,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode
 
 from ..core import Failed, Invalid, NotFound
-from .otlp import Otlp
+from .otlp import Otlp, endpoint, resend
 from .process import ask, clean_env, free_port, is_alive, kill, spawn
 
 # %% ../../nbs/engines/phoenix.ipynb #356e9099
@@ -129,6 +129,13 @@ class Phoenix(Otlp):
         try: ask(where, '/v1/projects?limit=1', timeout=5)
         except (OSError, ValueError): return False
         return True
+
+    def catch_up(self,
+        folder:Path, # Folder of the traces, inside the store
+    )->int: # Files sent
+        "Send the spans that waited for it to come up"
+        url, headers = endpoint(Path(folder))
+        return resend(Path(folder), url, headers) if url else 0
 
     def end(self,
         where:dict, # What `serve` gave

@@ -70,6 +70,7 @@ async def relay(
     while not await asyncio.to_thread(tracer.ready, where):
         if not tracer.alive(where): raise SystemExit(f'Phoenix ended before it could answer. Its log: {where["log"]}')
         await asyncio.sleep(1)
+    await asyncio.to_thread(tracer.catch_up, folder)
     async def one(reader, writer):
         now = tracer.find(folder) or tracer.serve(folder, own)
         try: there, back = await asyncio.open_connection('127.0.0.1', now['port'])

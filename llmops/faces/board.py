@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core import LlmopsError, Ref, now, stamp
 from ..observability.metrics import numbers, offline, wandb_file
+from ..ports import engine
 from ..store import Store
 from ..verbs import look
 
@@ -171,6 +172,7 @@ def calls(
     try:
         server = look(store, 'trace_server_status')[0]
         if server['state'] != 'running': return rows, None, server
+        engine('tracer', 'phoenix').catch_up(store.folder/'traces') # Calls from before it was up
         there = {r['span']: r for r in llm(source='phoenix')}
     except LlmopsError: return rows, None, server # What the store has is shown all the same
     both = {r['span']: r for r in rows} | there

@@ -54,4 +54,5 @@ def trace_server(
             if took > seconds: raise Failed(f'Phoenix did not answer within {seconds} s. Its log: {where["log"]}')
             yield dict(step=min(took, 30), total=30, message='Phoenix is coming up')
             time.sleep(1)
+        if wait: phoenix.catch_up(folder)
     return trace_server_status(run.store)[0]
