@@ -194,7 +194,7 @@ def trainer(
         logging_steps=recipe['log_every'], logging_first_step=True, logging_nan_inf_filter=False, save_strategy='no', report_to='none',
         disable_tqdm=True, use_cpu=not gpu, bf16=gpu, gradient_checkpointing=None,
         activation_checkpointing=gpu and net.num_parameters() > 3e8,
-        dataloader_pin_memory=gpu, max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True))
+        train_sampling_strategy='group_by_length', dataloader_pin_memory=gpu, max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True))
     warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning)  # TRL asks Transformers by the old name
     t = SFTTrainer(model=net, args=args, train_dataset=Dataset.from_dict(cols), processing_class=tok, peft_config=peft)
     t.remove_callback(PrinterCallback)
