@@ -24,7 +24,7 @@ def server(tmp_path_factory):
     ws.store.put('report', 'eval', dict(passed=True, subject=dict(model=dict(ref=str(model), digest=model.digest)), html=ws.store.blobs.put_bytes(REPORT.encode())))
     for i in range(3): ws.store.put('prompt', f'p{i}', dict(text=XSS))
     (folder/'secret.txt').write_text('do not tell')
-    with lab(folder, 'jupyter_server') as it:
+    with lab(folder, 'jupyter_server', '--ServerApp.allow_unauthenticated_access=False') as it:
         it.ws = ws
         yield it
     ws.store.close()

@@ -39,6 +39,7 @@ const plugin: JupyterFrontEndPlugin<Workbench> = {
         version: ref => pages.version(ref),
         run: id => pages.run(id),
         report: ref => pages.report(ref),
+        service: name => pages.service(name),
         form: (what, name, preset) => pages.form(what, name, preset)
       }
     };

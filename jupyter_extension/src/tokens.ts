@@ -9,6 +9,8 @@ export interface Go {
   version(ref: string): void;
   run(id: string): void;
   report(ref: string): void;
+  /** A program that runs beside Lab. */
+  service(name: 'dashboard' | 'phoenix'): void;
   /** A form: of a template, or of a verb. */
   form(what: 'template' | 'verb', name: string, preset?: { [name: string]: Json }): void;
 }

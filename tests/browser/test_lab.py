@@ -170,3 +170,10 @@ def test_a_chinese_browser_gets_chinese_panels_and_the_keyboard_reaches_them(pag
     page.keyboard.press('Enter')
     page.wait_for_selector('.llm-page[data-ref^="dataset:"]')
     assert page.locator('.llm-section h2').first.inner_text() == '基本信息'
+
+
+def test_the_dashboard_opens_in_a_tab(page):
+    panel(page, 'runs').locator('[data-action="dashboard"]').click()
+    inside = page.frame_locator('iframe[src*="llmops-dashboard"]')
+    inside.get_by_text('LLMOps').first.wait_for(timeout=90_000)
+    inside.get_by_text('tickets-clean').first.wait_for()

@@ -2,7 +2,7 @@
 import { refreshIcon } from '@jupyterlab/ui-components';
 import React, { useEffect, useState } from 'react';
 import { ago, duration } from '../format';
-import { runIcon, formIcon } from '../icons';
+import { dashboardIcon, formIcon, runIcon, tracesIcon } from '../icons';
 import { Bar, Empty, ProblemBox, Status } from '../parts';
 import { RunRow } from '../schema';
 import { Filter, List, More } from '../table';
@@ -79,6 +79,12 @@ export function RunsPanel(props: { bench: Workbench }): JSX.Element {
     <div className="llm-panel" data-kind="run">
       <header>
         <h2>{t('Runs')}</h2>
+        <button className="llm-icon-button" title={t('Dashboard')} data-action="dashboard" onClick={() => bench.go.service('dashboard')}>
+          <dashboardIcon.react tag="span" />
+        </button>
+        <button className="llm-icon-button" title={t('Traces (Phoenix)')} data-action="traces" onClick={() => bench.go.service('phoenix')}>
+          <tracesIcon.react tag="span" />
+        </button>
         <button className="llm-icon-button" title={t('Refresh')} onClick={loaded.reload}>
           <refreshIcon.react tag="span" />
         </button>
