@@ -6,7 +6,7 @@
 __all__ = ['endpoint', 'post', 'row', 'Keeper', 'resend', 'Mark', 'Otlp', 'Traced', 'Stream']
 
 # %% ../../nbs/engines/otlp.ipynb #b49f74e6
-import json, os, threading, time, urllib.error, urllib.request, uuid
+import json, logging, os, threading, time, urllib.error, urllib.request, uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -211,7 +211,8 @@ class Otlp:
         if self.keeper and self.keeper.thread.is_alive():
             if (self.keeper.folder, self.keeper.url) == (folder, url): return
             self.close()
-        need('opentelemetry.sdk', extra='tracing')
+        need('opentelemetry.sdk', extra='observability')
+        logging.getLogger('opentelemetry').setLevel(logging.ERROR) # A value that was cut short is no news to the user
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import SpanLimits, TracerProvider
         self.keeper = Keeper(folder, url)

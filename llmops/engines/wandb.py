@@ -100,7 +100,7 @@ class Wandb:
         size:int=65536, # Rows that may wait
     )->Writer: # Handle for `log` and `close`
         "Begin; returns at once"
-        if not have('wandb'): need('wandb', extra='training')
+        if not have('wandb'): need('wandb', extra='observability')
         return Writer(run, config, Path(folder).resolve(), project, size)
 
     def log(self,
