@@ -236,7 +236,8 @@ def _lab(a:argparse.Namespace)->int:
     from llmops.ports import have
     if not have('jupyterlab'): raise Failed('JupyterLab is not installed. Get it with: make setup')
     ws = open_workspace()
-    if not a.no_phoenix:
+    from llmops.settings import settings
+    if not a.no_phoenix and settings(ws.folder)['phoenix'] != 'off':
         try: call(ws.store, 'trace_server', dict(action='start', wait=False))
         except LlmopsError as e: print(f'Traces stay in the store: {e}', file=sys.stderr)
     env = os.environ|dict(LLMOPS_STORE=os.environ.get('LLMOPS_STORE', ''))

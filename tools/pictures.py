@@ -1,0 +1,117 @@
+#!/usr/bin/env python
+"""The few pictures of README and docs, taken from a real workspace in Debian's Chromium.
+
+    make quickstart && .venv/bin/python tools/pictures.py [WORKSPACE]
+
+Writes docs/pictures/*.png: the models panel beside a version page in English and in Chinese, a run, a report,
+the form of a template, and the dashboard tab. The pictures are small: 8-bit palettes, at most 1280 pixels wide.
+"""
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT/'docs/pictures'
+sys.path.insert(0, str(ROOT/'tests'))
+
+
+def small(path: Path) -> None:
+    "A palette is enough for a screen, and a third of the bytes"
+    from PIL import Image
+    Image.open(path).convert('RGB').quantize(160, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def take(page, name: str, clip: dict | None = None) -> None:
+    page.wait_for_timeout(700)
+    page.screenshot(path=OUT/f'{name}.png', clip=clip)
+    small(OUT/f'{name}.png')
+    print(f'{name}.png  {(OUT/f"{name}.png").stat().st_size/1000:.0f} kB')
+
+
+def panel(page, name: str) -> None:
+    if not page.locator(f'#llmops-{name}').is_visible(): page.click(f'li[data-id="llmops-{name}"]')
+    page.locator(f'#llmops-{name}').wait_for()
+
+
+def run_row(page, title: str):
+    return page.locator('#llmops-runs .llm-tools ~ .llm-list .llm-row', has=page.locator('.llm-name', has_text=title)).first
+
+
+def version(page, kind: str, ref: str, tab: int = 0) -> None:
+    panel(page, kind)
+    tabs = page.locator(f'#llmops-{kind} [role="tab"]')
+    if tabs.count(): tabs.nth(tab).click()
+    page.locator(f'#llmops-{kind} .llm-row[data-id^="{ref}@"]').first.click()
+    page.locator(f'.llm-page[data-ref^="{ref}@"] .llm-lineage').wait_for()
+
+
+def english(page) -> None:
+    panel(page, 'runs')
+    page.locator('#llmops-runs .llm-row[data-id="finetune"]').click()
+    page.wait_for_selector('[data-form="finetune"] .llm-field')
+    take(page, 'form')
+    run_row(page, 'finetune').click()
+    page.wait_for_selector('.llm-page[data-run]:visible .llm-curve')
+    take(page, 'run')
+    version(page, 'releases', 'report:tickets', 2)
+    page.click('.llm-page:visible [data-action="report"]')
+    page.locator('[data-report] iframe').wait_for()
+    page.frame_locator('[data-report] iframe').locator('h1').wait_for()
+    take(page, 'report')
+    close_tabs(page)
+    version(page, 'models', 'model:tickets')
+    take(page, 'lab-en')
+
+
+def chinese(page) -> None:
+    version(page, 'models', 'model:tickets')
+    take(page, 'lab-zh')
+
+
+def dark(page) -> None:
+    version(page, 'models', 'model:tickets-sft')
+    take(page, 'lab-dark')
+
+
+def close_tabs(page) -> None:
+    while (tab := page.locator('.lm-DockPanel-tabBar .lm-TabBar-tab .lm-TabBar-tabCloseIcon')).count() > 1: tab.last.click()
+
+
+def shots(workspace: Path) -> None:
+    from lab_server import CHROMIUM, FLAGS, lab
+    from playwright.sync_api import sync_playwright
+    scenes: list[tuple[str, str, Callable]] = [('en-US', 'JupyterLab Light', english), ('zh-CN', 'JupyterLab Light', chinese), ('en-US', 'JupyterLab Dark', dark)]
+    with sync_playwright() as p:
+        chromium = p.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, '--force-color-profile=srgb'])
+        for locale, theme, scene in scenes:
+            settings = workspace/'.home/settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings'
+            settings.parent.mkdir(parents=True, exist_ok=True)
+            settings.write_text(f'{{"theme": "{theme}"}}')
+            with lab(workspace, 'jupyterlab') as it:
+                page = chromium.new_page(viewport=dict(width=1280, height=800), locale=locale, timezone_id='UTC')
+                page.set_default_timeout(60_000)
+                page.goto(f'{it.url}lab?reset&token={it.token}')
+                page.wait_for_selector('li[data-id="llmops-models"]')
+                page.wait_for_timeout(1500)
+                scene(page)
+                page.close()
+        chromium.close()
+
+
+def main() -> int:
+    source = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT/'workspace')
+    if not (source/'settings.ini').is_file():
+        print(f'{source} is no workspace. Make one with: make quickstart', file=sys.stderr)
+        return 1
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as tmp:
+        copy = Path(tmp)/'workspace' # Pictures leave no trace in the workspace
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns('.home', 'cache', 'tmp'))
+        with suppress(KeyboardInterrupt): shots(copy)
+    return 0
+
+
+if __name__ == '__main__': sys.exit(main())
