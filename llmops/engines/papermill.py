@@ -11,7 +11,7 @@ import json, math, os, re, secrets, shutil, signal, socket, subprocess, sys, tem
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 # %% ../../nbs/engines/papermill.ipynb #2d8402f3
@@ -330,15 +330,19 @@ def _saver(book:Any, path:str|None, every:float)->Callable:
     return save
 
 # %% ../../nbs/engines/papermill.ipynb #951e6490
+_optional = ('rfc3987_syntax', 'rfc3987', 'rfc3986_validator', 'pyarrow.fs', 'gcsfs', 'boto3', 'github', 'isoduration', 'fqdn')
+
 def import_lightly(
 )->None:
-    "Import papermill without the optional packages that a local run never needs"
-    needless = [m for m in ('rfc3987_syntax', 'rfc3987', 'rfc3986_validator', 'pyarrow.fs', 'gcsfs', 'boto3', 'github', 'isoduration', 'fqdn')
-                if m not in sys.modules]
-    for m in needless: sys.modules[m] = None # type: ignore[assignment]
+    "Import papermill without what a local run never needs: optional packages, HTTP, a search for other engines"
+    if 'papermill' in sys.modules: return
+    stand_in = dict(requests=ModuleType('requests'), entrypoints=ModuleType('entrypoints'), **dict.fromkeys(_optional))
+    stand_in['entrypoints'].get_group_all = lambda *_, **__: [] # type: ignore[union-attr]
+    without = {k: v for k, v in stand_in.items() if k not in sys.modules}
+    sys.modules.update(without) # type: ignore[arg-type]
     try: import papermill.execute
     finally:
-        for m in needless: del sys.modules[m]
+        for k in without: del sys.modules[k]
 
 # %% ../../nbs/engines/papermill.ipynb #86895191
 def execute(

@@ -157,7 +157,7 @@ def watch(
     every:float=.5, # Seconds between looks, at most
 )->Iterator[dict]: # kind, about, data: of the run and of the runs that it calls
     "Events of a run until it has ended"
-    seq, mine, pause = 0, {f'run:{id}'}, .05
+    seq, mine, began = 0, {f'run:{id}'}, time.monotonic()
     if first := store.events(about=f'run:{id}', limit=1): seq = first[0].seq-1
     while True:
         ended = store.state(f'run:{id}', 'run')['status'] not in ('waiting', 'running')
@@ -167,7 +167,7 @@ def watch(
             if e.about in mine: yield dict(kind=e.kind, about=e.about, data=e.data, at=e.at)
         if ended: return
         where = store.folder/'runs'/id/'where.json'
-        pause = min(pause*1.1, every)
+        pause = min(.05+(time.monotonic()-began)/100, every) # Short runs are noticed soon, long ones cost little
         if not where.exists(): time.sleep(pause)
         elif engine('runner', 'papermill').wait(json.loads(where.read_bytes()), pause): reap(store)
 

@@ -6,7 +6,7 @@
 __all__ = ['Scribe', 'work', 'children', 'page', 'finish', 'say', 'main', 'exit_now']
 
 # %% ../../nbs/faces/worker.ipynb #6423dc55
-import json, os, queue, signal, sys, threading, time
+import json, os, queue, signal, sys, threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ class Scribe:
     ):
         self.store, self.about, self.alive, self.stop = store, about, alive, stop
         self.queue:queue.SimpleQueue = queue.SimpleQueue()
+        self.closing = threading.Event()
         self.thread = threading.Thread(target=self._write, daemon=True)
         self.thread.start()
 
@@ -44,12 +45,13 @@ class Scribe:
                 self.alive.touch()
                 if rows: self.store.append_many(rows)
             except Exception as e: self.stop(f'what it does could not be recorded: {e}')
-            if not last: time.sleep(.1)
+            if not last: self.closing.wait(.1)
         self.store.close()
 
     def close(self)->None:
         "Write what waits"
         self.queue.put(None)
+        self.closing.set()
         self.thread.join()
 
 # %% ../../nbs/faces/worker.ipynb #2e9ff6fd
