@@ -18,7 +18,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from ..core import Failed, Invalid, nearest
+from ..core import Failed, Invalid, LlmopsError, nearest
 
 # %% ../../nbs/engines/trl.ipynb #8e2b2d53
 RECIPE = dict(
@@ -287,4 +287,7 @@ def explain(
     "Say what to do about an error of the trainer's"
     if 'out of memory' in str(e).lower() or isinstance(e, MemoryError):
         return Failed(f"There is not enough memory for a batch of {recipe['batch']}. Take a smaller batch or max_length, or method='lora'")
-    return e
+    if isinstance(e, LlmopsError) or not isinstance(e, Exception): return e
+    said = Failed(f'Training ended with {type(e).__name__}: {(str(e) or "no reason given").splitlines()[0][:300]}')
+    said.__cause__ = e
+    return said
