@@ -216,3 +216,18 @@ def test_other_families_and_unmarked_templates_train(family, method, tickets, tm
     rows = list(Trl().train(dict(method=method, steps=8, batch=8, rank=4, alpha=8, log_every=1, lr=1e-2), tmp_path/'base', tickets['few'], tmp_path/'m'))
     assert [r['step'] for r in rows] == list(range(9)) and rows[-1]['loss'] < rows[1]['loss']
     assert describe(tmp_path/'m')['adapter'] == (method == 'lora')
+
+
+def test_tickets_as_an_alpaca_file_come_back_the_same(ws, tmp_path):
+    from llmops.data.samples import to_alpaca
+    rows = draw(60, dirty=False)
+    v = ws.load(write_rows(to_alpaca(rows), tmp_path/'tickets.jsonl'))
+    back = [json.loads(x) for x in ws.store.blobs.get(v.body['files'][0]['blob']).decode().splitlines()]
+    assert [(r['messages'], r['phrase'], r['split']) for r in back] == [(r['messages'], r['phrase'], r['split']) for r in rows]
+
+
+def test_cleaning_takes_out_what_was_spoiled_and_splitting_keeps_held_out_rows_apart(ws):
+    raw = ws.samples(rows=600)
+    clean = ws.clean(raw)
+    assert (raw.body['rows'], clean.body['rows']) == (620, 600)
+    assert {p.name: p.body['rows'] for p in ws.split(clean, out='t')} == {'t-train': 500, 't-test': 50, 't-phrasings': 50}
