@@ -194,6 +194,25 @@ class Kernel:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 # %% ../../nbs/engines/papermill.ipynb #318f6730
+async def _hello(kernel:Kernel, timeout:float)->Any:
+    "A client of the kernel, as soon as it answers on both channels"
+    from queue import Empty
+    kc, asked, end = kernel.km.client(), set(), time.monotonic()+timeout
+    kc.start_channels()
+    while time.monotonic() < end:
+        asked.add(kc.kernel_info())
+        try:
+            reply = await kc.get_shell_msg(timeout=1)
+            while (m := await kc.get_iopub_msg(timeout=1))['msg_type'] != 'status' or m['content']['execution_state'] != 'idle': pass
+        except Empty:
+            if await kernel.km.is_alive(): continue
+            raise RuntimeError('the kernel died while it was starting') from None
+        if reply['parent_header'].get('msg_id') in asked:
+            kc._handle_kernel_info_reply(reply)
+            kc.allow_stdin = False
+            return kc
+    raise RuntimeError(f'the kernel did not answer within {timeout:g} s')
+
 class Halted(Exception):
     "A cell, or the whole notebook, was ended from outside"
 
@@ -299,6 +318,7 @@ class Engine:
     def execute_notebook(cls, nb:Any, kernel_name:str, output_path:str|None=None, autosave_cell_every:float=2,
                          start_timeout:float=60, execution_timeout:float|None=None, run:Any=None, **_:Any)->Any:
         "Run the cells of `nb` in a kernel"
+        from jupyter_core.utils import run_sync
         from nbclient import NotebookClient
         from papermill.engines import NotebookExecutionManager
         run = run or SimpleNamespace(event=lambda e: None, kernel=None, limit=50_000_000, book=None)
@@ -309,12 +329,15 @@ class Engine:
                                 raise_on_iopub_timeout=True)
         book.notebook_start()
         try:
-            with client.setup_kernel(cleanup_kc=False):
-                kernel.ready = True
-                _tell_cell(client)
-                _cap_output(client, kernel, run.limit)
-                run_cells(book, client, kernel, run.event)
+            client.kc = run_sync(_hello)(kernel, start_timeout)
+            kernel.ready = True
+            _tell_cell(client)
+            _cap_output(client, kernel, run.limit)
+            client.reset_execution_trackers()
+            run_cells(book, client, kernel, run.event)
+            client.set_widgets_metadata()
         finally:
+            if client.kc: client.kc.stop_channels()
             book.notebook_complete()
             if output_path: write_notebook(nb, Path(output_path))
             if not run.kernel: kernel.close()
