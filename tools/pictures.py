@@ -55,25 +55,27 @@ def english(page) -> None:
     take(page, 'form')
     run_row(page, 'finetune').click()
     page.wait_for_selector('.llm-page[data-run]:visible .llm-curve')
+    page.set_viewport_size(dict(width=1280, height=590))
     take(page, 'run')
+    page.set_viewport_size(dict(width=1280, height=800))
     version(page, 'releases', 'report:tickets', 2)
     page.click('.llm-page:visible [data-action="report"]')
     page.locator('[data-report] iframe').wait_for()
     page.frame_locator('[data-report] iframe').locator('h1').wait_for()
     take(page, 'report')
     close_tabs(page)
-    version(page, 'models', 'model:tickets')
+    version(page, 'models', 'model:tickets-sft')
     take(page, 'lab-en')
 
 
 def chinese(page) -> None:
-    version(page, 'models', 'model:tickets')
+    version(page, 'models', 'model:tickets-sft')
     take(page, 'lab-zh')
 
 
 def dark(page) -> None:
-    version(page, 'models', 'model:tickets-sft')
-    take(page, 'lab-dark')
+    version(page, 'releases', 'release:tickets')
+    take(page, 'release-dark')
 
 
 def close_tabs(page) -> None:

@@ -14,6 +14,15 @@ const BUTTONS: { [verb: string]: string } = {
   archive: 'Archive'
 };
 
+/** What is done next with a kind, most often: a button that opens the form. */
+const NEXT: { [kind: string]: { [verb: string]: string } } = {
+  model: { evaluate: 'Evaluate', sft: 'Fine-tune' },
+  dataset: { clean: 'Clean', split: 'Split' },
+  report: { rerun: 'Run again' },
+  release: { deploy: 'Deploy', waive: 'Waive proof' },
+  deployment: { chat: 'Chat', stop: 'Stop' }
+};
+
 /** What a button asks for: the verb, what is settled, and what it starts from. */
 interface Asked {
   verb: Verb;
@@ -59,7 +68,10 @@ export function Actions(props: { bench: Workbench; data: Data; on?: 'report' }):
     .map(name => schema.data?.verbs.find(v => v.name === name))
     .filter((v): v is Verb => !!v && (v.name !== 'rollback' || data.rollback.length > 0));
   const buttons = Object.keys(BUTTONS).flatMap(name => known.filter(v => v.name === name));
-  const more = known.filter(v => !(v.name in BUTTONS));
+  const labels = NEXT[kind] ?? {};
+  const next = Object.keys(labels).flatMap(name => known.filter(v => v.name === name));
+  const more = known.filter(v => !(v.name in BUTTONS) && !next.includes(v));
+  const form = (v: Verb): void => bench.go.form('verb', v.name, { [target(v, kind)]: ref });
   return (
     <div className="llm-actions">
       {data.page && props.on !== 'report' ? (
@@ -67,6 +79,11 @@ export function Actions(props: { bench: Workbench; data: Data; on?: 'report' }):
           {t('Open report')}
         </button>
       ) : null}
+      {next.map(v => (
+        <button key={v.name} className="llm-button llm-next-step" data-action={v.name} title={t(v.doc)} onClick={() => form(v)}>
+          {t(labels[v.name])}
+        </button>
+      ))}
       {buttons.map(v => (
         <button key={v.name} className="llm-button" data-action={v.name} title={t(v.doc)} onClick={() => setAsked(ask(v, data))}>
           {t(BUTTONS[v.name])}
@@ -80,14 +97,14 @@ export function Actions(props: { bench: Workbench; data: Data; on?: 'report' }):
           onChange={e => {
             const picked = more.find(v => v.name === e.target.value);
             if (picked) {
-              bench.go.form('verb', picked.name, { [target(picked, kind)]: ref });
+              form(picked);
             }
           }}
         >
           <option value="">{t('Use it…')}</option>
           {more.map(v => (
             <option key={v.name} value={v.name} title={t(v.doc)}>
-              {v.name}
+              {t(v.name)}
             </option>
           ))}
         </select>

@@ -15,7 +15,7 @@ export interface Layout {
   height: number;
 }
 
-export const NODE = { version: 190, run: 104, height: 34, gapX: 44, gapY: 14, pad: 12 };
+export const NODE = { version: 164, run: 92, height: 34, gapX: 30, gapY: 12, pad: 10 };
 
 /** The longest way from a source to each node; an edge that would close a circle is left out. */
 export function columns(graph: Graph): Map<string, number> {
@@ -34,13 +34,15 @@ export function columns(graph: Graph): Map<string, number> {
     return depth;
   };
   graph.nodes.forEach(n => visit(n.id, new Set()));
-  // What came from nowhere stands just in front of what read it, not far to the left.
-  graph.nodes
-    .filter(n => !into.get(n.id)?.length)
-    .forEach(n => {
-      const readers = graph.edges.filter(e => e.source === n.id && column.has(e.target)).map(e => column.get(e.target) as number);
-      column.set(n.id, Math.max(0, Math.min(...(readers.length ? readers : [1])) - 1));
-    });
+  // Each stands just in front of what was made from it, not far to the left.
+  const late = [...graph.nodes].sort((a, b) => (column.get(b.id) ?? 0) - (column.get(a.id) ?? 0));
+  late.forEach(n => {
+    const own = column.get(n.id) as number;
+    const after = graph.edges.filter(e => e.source === n.id).map(e => column.get(e.target) ?? 0).filter(c => c > own);
+    if (after.length) {
+      column.set(n.id, Math.min(...after) - 1);
+    }
+  });
   return column;
 }
 

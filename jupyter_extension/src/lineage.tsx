@@ -1,5 +1,5 @@
 /** What a version was made from and what was made from it, drawn. */
-import React from 'react';
+import React, { useEffect, useRef } from 'react';
 import { layout, Placed } from './layout';
 import { Graph } from './schema';
 import { tone } from './parts';
@@ -30,7 +30,7 @@ function Box(props: { bench: Workbench; at: Placed; here: boolean }): JSX.Elemen
       <rect width={width} height={height} rx={run ? height / 2 : 5} />
       {run ? (
         <text x={width / 2} y={height / 2 + 4} textAnchor="middle">
-          {short(text, 14)}
+          {short(text, 13)}
         </text>
       ) : (
         <>
@@ -38,7 +38,7 @@ function Box(props: { bench: Workbench; at: Placed; here: boolean }): JSX.Elemen
             {props.bench.t(kind)}
           </text>
           <text x={10} y={27}>
-            {short(text, 25)}
+            {short(text, 22)}
           </text>
         </>
       )}
@@ -48,11 +48,21 @@ function Box(props: { bench: Workbench; at: Placed; here: boolean }): JSX.Elemen
 
 export function Lineage(props: { bench: Workbench; graph: Graph; here: string }): JSX.Element {
   const drawn = layout(props.graph);
+  const frame = useRef<HTMLDivElement>(null);
+  const { here } = props;
+  useEffect(() => {
+    const box = frame.current;
+    const node = box?.querySelector('.llm-here');
+    if (box && node) {
+      const [a, b] = [box.getBoundingClientRect(), node.getBoundingClientRect()];
+      box.scrollLeft += b.left + b.width / 2 - (a.left + a.width / 2);
+    }
+  }, [here, drawn.width]);
   return (
-    <div className="llm-scroll">
+    <div className="llm-scroll" ref={frame}>
       <svg
         className="llm-lineage"
-        style={{ width: drawn.width, minWidth: drawn.width * 0.62 }}
+        style={{ width: drawn.width, minWidth: drawn.width * 0.78 }}
         viewBox={`0 0 ${drawn.width} ${drawn.height}`}
         role="group"
         aria-label={props.bench.t('Lineage')}

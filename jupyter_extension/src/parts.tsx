@@ -2,11 +2,11 @@
 import { LabIcon } from '@jupyterlab/ui-components';
 import React from 'react';
 import { show, size } from './format';
-import { Json, KINDS, Problem } from './schema';
+import { Json, KINDS, Problem, VersionRow } from './schema';
 import { Workbench } from './tokens';
 
-const GOOD = ['approved', 'done', 'passed', 'running', 'deployed', 'reproduced'];
-const BAD = ['failed', 'rejected', 'drifted', 'lost'];
+const GOOD = ['approved', 'done', 'passed', 'running', 'up', 'reproduced'];
+const BAD = ['failed', 'rejected', 'drifted', 'lost', 'gone', 'waived'];
 
 export function tone(status: string): string {
   return GOOD.includes(status) ? 'good' : BAD.includes(status) ? 'bad' : 'plain';
@@ -18,6 +18,23 @@ export function Status(props: { bench: Workbench; status: string }): JSX.Element
       {props.bench.t(props.status)}
     </span>
   ) : null;
+}
+
+/** What has been decided about a version: approved, passed, waived, up … */
+export function Marks(props: { bench: Workbench; row: VersionRow }): JSX.Element {
+  const { bench, row } = props;
+  const { passed } = row.summary;
+  return (
+    <>
+      <Status bench={bench} status={row.status} />
+      {passed === true || passed === false ? <Status bench={bench} status={passed ? 'passed' : 'failed'} /> : null}
+      {row.waived ? (
+        <span title={row.waived}>
+          <Status bench={bench} status="waived" />
+        </span>
+      ) : null}
+    </>
+  );
 }
 
 export function ProblemBox(props: { bench: Workbench; problem: Problem; onRetry?: () => void }): JSX.Element {

@@ -61,6 +61,7 @@ export interface VersionRow {
   made_by: string;
   aliases: string[];
   status: string;
+  waived: string;
   summary: { [key: string]: Json };
 }
 

@@ -67,7 +67,8 @@ class VersionRow(TypedDict):
     created:str
     made_by:str # Run id
     aliases:list[str]
-    status:str # approved, rejected, archived … or nothing
+    status:str # approved, rejected, archived …; of a deployment: up, gone or down; or nothing
+    waived:str # Why it ships without a proof, if it does
     summary:dict[str, Any] # The few facts worth a line
 
 class VersionList(TypedDict):

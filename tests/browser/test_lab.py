@@ -95,7 +95,7 @@ def test_run_from_the_panel_watch_report_approve(page, here):
     at = page.locator('.llm-page[data-ref="model:tickets-sft@1"]')
     at.locator('.llm-lineage .llm-here').wait_for()
     assert at.locator('.llm-curve figcaption', has_text='loss').count() == 1
-    at.locator('.llm-use').select_option('evaluate')
+    at.locator('[data-action="evaluate"]').click()
     page.wait_for_selector('[data-form="evaluate"] [data-param="model"]')
     assert page.locator('[data-form="evaluate"] [data-param="model"] input').input_value() == 'model:tickets-sft@1'
     fill(page, data='dataset:tickets-test', baseline='model:tiny-qwen', rows='24', out='tickets-evaluation')

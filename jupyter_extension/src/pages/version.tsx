@@ -5,23 +5,30 @@ import { Curves } from '../curves';
 import { ago, show, size } from '../format';
 import { kindIcon } from '../icons';
 import { Lineage } from '../lineage';
-import { Linked, ProblemBox, Section, Status, Value } from '../parts';
+import { Linked, Marks, ProblemBox, Section, Value } from '../parts';
 import { Json, VersionPage as Data } from '../schema';
 import { Table } from '../table';
 import { Workbench } from '../tokens';
 import { useLanguage, useLoaded } from '../use';
 
-function Facts(props: { bench: Workbench; data: Data }): JSX.Element {
-  const { bench, data } = props;
-  const { version } = data;
-  const plain = (v: Json): boolean => v === null || typeof v !== 'object';
-  const rows: [string, Json][] = [
-    ...Object.entries(version.summary),
-    ...Object.entries(data.body).filter(([k, v]) => !(k in version.summary) && (plain(v) || JSON.stringify(v).length < 600))
-  ];
+type Fact = [string, Json];
+
+/** What is said first: the summary and the refs. The rest of the body comes at the end of the page. */
+function facts(data: Data): { first: Fact[]; rest: Fact[] } {
+  const { version, body } = data;
+  const own = Object.entries(body).filter(([k, v]) => !(k in version.summary) && v !== null && !['', '[]', '{}'].includes(JSON.stringify(v)) && (typeof v !== 'object' || JSON.stringify(v).length < 600));
+  const first = ([k, v]: Fact): boolean => k === 'note' || k === 'source' || JSON.stringify(v).match(/"[a-z]+:[^"]+@\d+"/) !== null;
+  return {
+    first: [...(version.waived ? [['waived', version.waived] as Fact] : []), ...Object.entries(version.summary), ...own.filter(first)],
+    rest: own.filter(f => !first(f))
+  };
+}
+
+function Facts(props: { bench: Workbench; rows: Fact[]; children?: React.ReactNode }): JSX.Element {
+  const { bench } = props;
   return (
     <dl className="llm-facts">
-      {rows.map(([key, value]) => (
+      {props.rows.map(([key, value]) => (
         <React.Fragment key={key}>
           <dt>{bench.t(key)}</dt>
           <dd>
@@ -29,12 +36,7 @@ function Facts(props: { bench: Workbench; data: Data }): JSX.Element {
           </dd>
         </React.Fragment>
       ))}
-      <dt>{bench.t('digest')}</dt>
-      <dd>
-        <code>{version.digest}</code>
-      </dd>
-      <dt>{bench.t('made by')}</dt>
-      <dd>{version.made_by ? <Linked bench={bench} text={`run:${version.made_by}`} /> : '–'}</dd>
+      {props.children}
     </dl>
   );
 }
@@ -79,6 +81,7 @@ export function VersionPage(props: { bench: Workbench; refText: string }): JSX.E
   }
   const { version } = data;
   const icon = kindIcon(version.kind);
+  const known = facts(data);
   return (
     <div className="llm-page" data-ref={version.ref}>
       <header className="llm-title">
@@ -93,7 +96,7 @@ export function VersionPage(props: { bench: Workbench; refText: string }): JSX.E
             {a}
           </span>
         ))}
-        <Status bench={bench} status={version.status} />
+        <Marks bench={bench} row={version} />
         {data.versions.length > 1 ? (
           <select className="llm-input" value={version.ref} aria-label={t('Versions')} onChange={e => bench.go.version(e.target.value)}>
             {data.versions.map(v => (
@@ -107,16 +110,23 @@ export function VersionPage(props: { bench: Workbench; refText: string }): JSX.E
       {loaded.error ? <ProblemBox bench={bench} problem={loaded.error} onRetry={loaded.reload} /> : null}
       <Actions bench={bench} data={data} />
       <Section title={t('What it is')}>
-        <Facts bench={bench} data={data} />
+        <Facts bench={bench} rows={known.first}>
+          <dt>{t('digest')}</dt>
+          <dd>
+            <code>{version.digest}</code>
+          </dd>
+          <dt>{t('made by')}</dt>
+          <dd>{version.made_by ? <Linked bench={bench} text={`run:${version.made_by}`} /> : '–'}</dd>
+        </Facts>
       </Section>
-      {data.series.length ? (
-        <Section title={t('Metrics')}>
-          <Curves series={data.series} />
-        </Section>
-      ) : null}
       {data.lineage.nodes.length > 1 ? (
         <Section title={t('Lineage')}>
           <Lineage bench={bench} graph={data.lineage} here={version.ref} />
+        </Section>
+      ) : null}
+      {data.series.length ? (
+        <Section title={t('Metrics')}>
+          <Curves series={data.series} />
         </Section>
       ) : null}
       <Section title={t('History')} count={data.history.length}>
@@ -134,6 +144,11 @@ export function VersionPage(props: { bench: Workbench; refText: string }): JSX.E
               { title: 'BLAKE3', cell: f => <code title={f.blob}>{f.blob.slice(0, 16)}</code> }
             ]}
           />
+        </Section>
+      ) : null}
+      {known.rest.length ? (
+        <Section title={t('Everything it holds')}>
+          <Facts bench={bench} rows={known.rest} />
         </Section>
       ) : null}
       {data.card ? (

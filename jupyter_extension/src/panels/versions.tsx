@@ -3,7 +3,7 @@ import { refreshIcon, addIcon } from '@jupyterlab/ui-components';
 import React, { useEffect, useState } from 'react';
 import { ago, show } from '../format';
 import { kindIcon } from '../icons';
-import { Empty, ProblemBox, Status } from '../parts';
+import { Empty, Marks, ProblemBox } from '../parts';
 import { Json, VersionRow } from '../schema';
 import { Filter, List, More } from '../table';
 import { Workbench } from '../tokens';
@@ -38,7 +38,7 @@ export function VersionLine(props: { bench: Workbench; row: VersionRow; withKind
             {a}
           </span>
         ))}
-        <Status bench={bench} status={row.status} />
+        <Marks bench={bench} row={row} />
       </span>
       <span className="llm-row-under">
         {facts(row) ? `${facts(row)} · ` : ''}
