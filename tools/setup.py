@@ -241,7 +241,9 @@ def build_lab(env: dict) -> bool:
         path = {**env, 'PATH': f'{ROOT/".venv/bin"}:{env["PATH"]}', 'YARN_ENABLE_TELEMETRY': '0', 'YARN_ENABLE_PROGRESS_BARS': '0'}
         node_modules(ext, path)
         say('Lab extension: building')
-        sh('jlpm', 'build:prod', cwd=ext, env=path, why='building the Lab extension')
+        package = (ext/'package.json').read_bytes()
+        try: sh('jlpm', 'build:prod', cwd=ext, env=path, why='building the Lab extension')
+        finally: (ext/'package.json').write_bytes(package)          # the builder writes it anew, in its own layout
         stamp.write_text(mark)
         say('Lab extension: built', '✓')
     return link_lab(out)
