@@ -239,11 +239,12 @@ def build_lab(env: dict) -> bool:
                 'With Node 20 or newer installed, run make setup again', '!')
             return built and link_lab(out)
         path = {**env, 'PATH': f'{ROOT/".venv/bin"}:{env["PATH"]}', 'YARN_ENABLE_TELEMETRY': '0', 'YARN_ENABLE_PROGRESS_BARS': '0'}
-        node_modules(ext, path)
-        say('Lab extension: building')
         package = (ext/'package.json').read_bytes()
-        try: sh('jlpm', 'build:prod', cwd=ext, env=path, why='building the Lab extension')
-        finally: (ext/'package.json').write_bytes(package)          # the builder writes it anew, in its own layout
+        try:
+            node_modules(ext, path)
+            say('Lab extension: building')
+            sh('jlpm', 'build:prod', cwd=ext, env=path, why='building the Lab extension')
+        finally: (ext/'package.json').write_bytes(package)          # yarn and the builder write it anew, in their own layout
         stamp.write_text(mark)
         say('Lab extension: built', '✓')
     return link_lab(out)
@@ -255,7 +256,7 @@ def node_modules(ext: Path, env: dict) -> None:
     if fresh(stamp, mark): return
     say('Lab extension: packages of yarn.lock (a minute or two, once)')
     sh('jlpm', 'install', *(['--immutable'] if (ext/'yarn.lock').exists() else []), cwd=ext, env=env, why='installing the extension\'s packages')
-    stamp.write_text(fingerprint(*[p for p in (ext/'package.json', ext/'yarn.lock') if p.exists()]))
+    stamp.write_text(mark)
 
 
 def link_lab(out: Path) -> bool:
