@@ -193,9 +193,9 @@ def test_calls_leave_spans_that_lead_to_their_release(tmp_path, chat_url, monkey
     keys = ('input', 'output', 'ok', 'prompt_tokens', 'completion_tokens', 'model', 'release', 'deployment', 'version')
     refs = ('tickets', 'release:tickets@1', 'deployment:tickets@1', 'model:tickets@1')
     assert [tuple(r[k] for k in keys) for r in rows] == [
-        ('refuse', '', False, None, None, *refs), ('left early', 'bil', True, None, None, *refs),
-        ('streamed', 'billing', True, 5, 2, *refs), ('plain', 'billing', True, 5, 2, *refs)]
-    assert all(r['ms'] > 0 for r in rows) and rows[2]['ms'] > rows[2]['first_token_ms'] >= 50 and 'too long' in rows[0]['why']
+        ('plain', 'billing', True, 5, 2, *refs), ('streamed', 'billing', True, 5, 2, *refs),
+        ('left early', 'bil', True, None, None, *refs), ('refuse', '', False, None, None, *refs)]
+    assert all(r['ms'] > 0 for r in rows) and rows[1]['ms'] > rows[1]['first_token_ms'] >= 50 and 'too long' in rows[3]['why']
     assert {(r['deployment'], r['calls'], r['failed'], r['prompt_tokens']) for r in ws.traffic()} == {('deployment:tickets@1', 4, 1, 10)}
     assert [p.stat().st_mode & 0o777 for p in (tmp_path/'traces/spans').iterdir()] == [0o600]
     assert len(list((tmp_path/'traces/unsent').glob('*.otlp'))) >= 1 # Kept for a Phoenix that is not there yet

@@ -36,11 +36,13 @@ def load(
     "Bring a model folder into memory"
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers.utils import logging
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if dtype == 'auto': dtype = 'float32' if device == 'cpu' else 'auto'
     safe = dict(local_files_only=True, trust_remote_code=False)
     words = adapter if adapter and (adapter/'tokenizer_config.json').exists() else model
     try:
+        logging.disable_progress_bar() # A run tells of progress itself
         tok = AutoTokenizer.from_pretrained(words, padding_side='left', **safe)
         lm = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True, dtype=dtype, **safe)
         if adapter:

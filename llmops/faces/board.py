@@ -166,7 +166,7 @@ def calls(
     limit:int=200, # At most so many
 )->tuple[list[dict], int|None, dict]: # Rows, how many of them Phoenix has (None: it does not run), the trace server
     "Calls from the store, and from Phoenix what it knows besides"
-    def llm(**k:str)->list[dict]: return [r for r in look(store, 'spans', dict(limit=limit, **k)) if r['kind'] == 'LLM']
+    def llm(**k:str)->list[dict]: return [r for r in reversed(look(store, 'spans', dict(limit=limit, **k))) if r['kind'] == 'LLM']
     rows = llm()
     server = dict(state='stopped')
     try:

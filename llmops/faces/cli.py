@@ -334,6 +334,7 @@ def main(
         if not argv or argv[0] in ('-h', '--help', 'help'):
             print(overview())
             return 0 if argv else 2
+        if argv[0] == 'stop' and len(argv) > 1 and argv[1].startswith('run:'): argv = ['stop-run', *argv[1:]]
         p = parser(argv[0])
         names = [c for a in p._actions if isinstance(a, argparse._SubParsersAction) for c in a.choices]
         if not argv[0].startswith('-') and argv[0] not in names:

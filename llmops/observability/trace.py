@@ -49,7 +49,7 @@ def spans(
     about:str='', # Only calls of this release, deployment or model
     limit:int=100, # At most so many, the newest
     source:Literal['store', 'phoenix']='store', # Where to read
-)->list[dict]: # One row a span, newest first
+)->list[dict]: # One row a span, newest last
     "Calls and what they took, from the store's own segments or from Phoenix"
     folder = store.folder/'traces'
     if source == 'phoenix':
@@ -63,7 +63,7 @@ def spans(
         whole = str(Ref.parse(about))
         keys = ('release', 'deployment', 'version')
         rows = [r for r in rows if any(r[k] == whole or r[k].startswith(f'{whole}@') for k in keys)]
-    return sorted(rows, key=lambda r: r['at'], reverse=True)[:limit]
+    return sorted(rows, key=lambda r: r['at'])[-limit:]
 
 @view
 def traffic(
@@ -80,7 +80,7 @@ def traffic(
         ms = sorted(r['ms'] for r in rows)
         cut = quantiles(ms, n=20, method='inclusive') if len(ms) > 1 else ms*19
         known = [r for r in rows if r['prompt_tokens'] is not None and r['completion_tokens'] is not None]
-        out.append(dict(deployment=name, release=rows[0]['release'], calls=len(rows), failed=sum(not r['ok'] for r in rows), p50_ms=round(cut[9], 1), p95_ms=round(cut[18], 1),
+        out.append(dict(deployment=name, release=rows[-1]['release'], calls=len(rows), failed=sum(not r['ok'] for r in rows), p50_ms=round(cut[9], 1), p95_ms=round(cut[18], 1),
                         prompt_tokens=sum(r['prompt_tokens'] for r in known) if known else None,
-                        completion_tokens=sum(r['completion_tokens'] for r in known) if known else None, last=rows[0]['at']))
+                        completion_tokens=sum(r['completion_tokens'] for r in known) if known else None, last=rows[-1]['at']))
     return out
