@@ -104,15 +104,18 @@ def children(
     mine = [r for about, r in store.states('run', limit=500) if r.get('parent') == id and about > f'run:{id}']
     return mine[::-1]
 
+def _steps(store:'Store', id:str)->list[dict]: # The newest ones are enough for a drawing
+    return [e.data for e in reversed(store.events('step', f'run:{id}', newest=True, limit=20_000))]
+
 def run_page(
     store:'Store', # Where runs are
     id:str, # Of a run
 )->RunPage:
     "Everything on the page of a run"
     record = run_record(store, id)
-    steps = [e.data for e in store.events('step', f'run:{id}')]
+    steps = _steps(store, id)
     row, below = run_row(record, steps[-1] if steps else None), children(store, id)
-    if below and not curves(steps): steps_below = [e.data for r in below for e in store.events('step', f"run:{r['id']}")]
+    if below and not curves(steps): steps_below = [d for r in below for d in _steps(store, r['id'])]
     else: steps_below = []
     going = row['status'] in ('running', 'waiting')
     writes = list(dict.fromkeys([*record.get('writes', []), *record.get('made', []), *(w for r in below for w in r.get('writes', []))]))
@@ -262,7 +265,7 @@ def _event(e:dict)->EventRow: return EventRow(seq=e['seq'], at=e['at'], kind=e['
 
 def _series(store:'Store', v:Version)->list[Series]:
     if not v.made_by or not store.state(f'run:{v.made_by}', 'run'): return []
-    return curves(e.data for e in store.events('step', f'run:{v.made_by}'))
+    return curves(_steps(store, v.made_by))
 
 def _card(store:'Store', v:Version, lang:str)->str:
     if v.kind == 'model' and 'card' in VIEWS: return look(store, 'card', dict(ref=v, lang=lang))

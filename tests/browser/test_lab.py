@@ -177,3 +177,77 @@ def test_the_dashboard_opens_in_a_tab(page):
     inside = page.frame_locator('iframe[src*="llmops-dashboard"]')
     inside.get_by_text('LLMOps').first.wait_for(timeout=90_000)
     inside.get_by_text('tickets-clean').first.wait_for()
+
+
+def test_a_panel_pages_and_filters(page, here):
+    for i in range(60): here.ws.store.put('benchmark', f'b{i:02}', dict(rows=i))
+    box = panel(page, 'datasets')
+    box.locator('[role="tab"]').nth(1).click()
+    box.locator('.llm-row[data-id="benchmark:b59@1"]').wait_for()
+    assert box.locator('.llm-row').count() == 50
+    box.locator('.llm-more').click()
+    box.locator('.llm-row[data-id="benchmark:b00@1"]').wait_for()
+    assert box.locator('.llm-row').count() == 60 and box.locator('.llm-more').count() == 0
+    box.locator('.llm-filter').fill('b1')
+    box.locator('.llm-row[data-id="benchmark:b59@1"]').wait_for(state='detached')
+    assert box.locator('.llm-row').count() == 10
+    box.locator('.llm-filter').fill('%')
+    box.locator('.llm-empty').wait_for()
+
+
+def test_reject_archive_and_roll_back_to_a_proven_state_only(page, here):
+    from llmops.verbs import call
+    store = here.ws.store
+    versions = [store.put('model', 'rolled', dict(architecture='qwen', n=n)) for n in (1, 2, 3)]
+    for v in (versions[0], versions[2]):
+        report = store.put('report', f'about-{v.number}', dict(type='evaluation', passed=True, subject=dict(model=dict(ref=str(v), digest=v.digest))))
+        call(store, 'approve', dict(ref=v, report=report, note='good'))
+    call(store, 'alias', dict(ref=versions[2], name='prod'))
+    panel(page, 'models').locator('.llm-row[data-id="model:rolled@3"]').click()
+    at = page.locator('.llm-page[data-ref="model:rolled@3"]')
+    at.locator('[data-action="rollback"]').click()
+    dialog = page.locator('dialog.llm-dialog')
+    assert dialog.locator('.llm-fixed').inner_text() == 'model:rolled@prod'
+    assert dialog.locator('[data-param="to"] option').all_inner_texts() == ['–', 'model:rolled@1'] # Not 2: nothing proves it
+    dialog.locator('[data-param="to"] select').select_option('model:rolled@1')
+    dialog.locator('button[type="submit"]').click()
+    ended(page)
+    assert store.state('model:rolled', 'alias:prod') == 1
+
+    panel(page, 'models').locator('.llm-row[data-id="model:rolled@3"]').click()
+    at.locator('[data-action="reject"]').click()
+    fill(page, note='Rolled back')
+    dialog.locator('button[type="submit"]').click()
+    at.locator('.llm-title [data-status="rejected"]').wait_for()
+    at.locator('[data-action="archive"]').click()
+    dialog.locator('button[type="submit"]').click()
+    page.locator('#llmops-models .llm-row[data-id="model:rolled@3"]').wait_for(state='detached')
+
+
+def test_labs_own_language_and_the_switch(page, here):
+    locale = here.folder/'.home/settings/@jupyterlab/translation-extension/plugin.jupyterlab-settings'
+    locale.parent.mkdir(parents=True, exist_ok=True)
+    locale.write_text('{"locale": "zh_CN"}')
+    try:
+        page.reload()
+        page.wait_for_selector('li[data-id="llmops-models"]')
+        title = panel(page, 'models').locator('h2')
+        page.wait_for_function("() => document.querySelector('#llmops-models h2')?.textContent === '模型'")
+        page.keyboard.press('Control+Shift+C')
+        page.locator('.lm-CommandPalette-input').fill('English / 中文')
+        page.keyboard.press('Enter')
+        page.wait_for_function("() => document.querySelector('#llmops-models h2')?.textContent === 'Models'")
+        assert title.inner_text() == 'Models'
+    finally: locale.unlink()
+
+
+def test_without_the_event_socket_the_panels_still_follow(here, chromium):
+    page = chromium.new_page(locale='en-US')
+    page.route_web_socket('**/api/events/subscribe**', lambda ws: None)
+    page.goto(f'{here.url}lab?reset&token={here.token}')
+    page.wait_for_selector('li[data-id="llmops-models"]', timeout=60_000)
+    box = panel(page, 'prompts')
+    page.wait_for_timeout(2000)
+    here.ws.store.put('prompt', 'by-polling', dict(text='slow'))
+    box.locator('.llm-row[data-id="prompt:by-polling@1"]').wait_for(timeout=40_000)
+    page.close()
