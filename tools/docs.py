@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS, SRC, OUT = ROOT/'docs', ROOT/'docs/_src', ROOT/'docs/_build/html'
-AREAS = {'': 'The core', 'data': 'Data', 'models': 'Models', 'training': 'Training', 'evaluation': 'Evaluation', 'serving': 'Serving',
+AREAS = {'index': 'The idea', '': 'The core', 'data': 'Data', 'models': 'Models', 'training': 'Training', 'evaluation': 'Evaluation', 'serving': 'Serving',
          'observability': 'Observability', 'faces': 'Faces', 'engines': 'Engines', 'migrations': 'Migrations of the store'}
 
 
@@ -38,7 +38,8 @@ def notebooks() -> dict[str, list[str]]:
         to = SRC/'nbs'/rel
         to.parent.mkdir(parents=True, exist_ok=True)
         to.write_text(json.dumps(page(json.loads(p.read_text()))))
-        if rel.as_posix() != 'index.ipynb': found.setdefault(rel.parent.as_posix().replace('.', ''), []).append(f'nbs/{rel.with_suffix("").as_posix()}')
+        where = 'index' if rel.as_posix() == 'index.ipynb' else rel.parent.as_posix().replace('.', '')
+        found.setdefault(where, []).append(f'nbs/{rel.with_suffix("").as_posix()}')
     return found
 
 
