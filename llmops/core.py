@@ -116,12 +116,14 @@ class Ref:
         return Ref(self.kind, self.name, str(tag))
 
 # %% ../nbs/00_core.ipynb #4555f2be
+_encode = json.JSONEncoder(sort_keys=True, separators=(',', ':'), ensure_ascii=False, allow_nan=False).encode
+
 def canonical(
     o:Any, # JSON-like value
 )->str: # The one spelling of it
     "Write JSON in its one spelling"
     try:
-        s = json.dumps(o, sort_keys=True, separators=(',', ':'), ensure_ascii=False, allow_nan=False)
+        s = _encode(o)
         if not s.isascii(): s.encode() # A lone surrogate has no UTF-8
         return s
     except (TypeError, ValueError, RecursionError) as e: raise Invalid(f'This cannot be kept as JSON: {e}') from None

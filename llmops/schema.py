@@ -27,13 +27,14 @@ version = sa.Table('version', meta,
     sa.Column('body', sa.Text, nullable=False), # Canonical JSON
     sa.Column('created', sa.Double, nullable=False),
     sa.Column('made_by', sa.Text, nullable=False), # Run id
-    sa.UniqueConstraint('kind', 'name', 'digest', name='version_digest'))
+    sa.UniqueConstraint('digest', 'kind', 'name', name='version_digest')) # Finds content under any name, too
 
 name = sa.Table('name', meta,
     sa.Column('kind', sa.Text, primary_key=True),
     sa.Column('name', sa.Text, primary_key=True),
     sa.Column('latest', sa.Integer, nullable=False), # Highest number
-    sa.Column('created', sa.Double, nullable=False)) # Of the latest version
+    sa.Column('created', sa.Double, nullable=False), # Of the latest version
+    sqlite_with_rowid=False)
 
 event = sa.Table('event', meta,
     sa.Column('seq', big, primary_key=True, autoincrement=False),
@@ -48,7 +49,8 @@ state = sa.Table('state', meta,
     sa.Column('about', sa.Text, primary_key=True),
     sa.Column('key', sa.Text, primary_key=True),
     sa.Column('value', sa.Text, nullable=False), # Canonical JSON
-    sa.Column('seq', big, nullable=False)) # The event that it follows from
+    sa.Column('seq', big, nullable=False), # The event that it follows from
+    sqlite_with_rowid=False)
 
 # %% ../nbs/01b_schema.ipynb #f44ec7eb
 def migrate(

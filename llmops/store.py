@@ -53,7 +53,7 @@ class _Db:
         def f(db:Any, _:Any)->None:
             db.isolation_level = None
             db.text_factory = lambda b: b.decode('utf-8', 'surrogateescape') # A flipped bit must reach `verify`, not stop it
-            for p in ('busy_timeout=60000', 'journal_mode=wal', f'synchronous={durability}', 'temp_store=memory', 'wal_autocheckpoint=8000', 'cache_size=-32000', 'mmap_size=268435456'):
+            for p in ('busy_timeout=60000', 'journal_mode=wal', f'synchronous={durability}', 'temp_store=memory', f'wal_autocheckpoint={1000 if durability == "full" else 8000}', 'cache_size=-32000', 'mmap_size=268435456'):
                 db.execute(f'pragma {p}')
         return f
 

@@ -12,7 +12,7 @@ import errno, inspect, itertools, json, os, secrets, shutil, socket, sys, time, 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -242,8 +242,11 @@ event_kind('step', 'Progress of a run: a training step with its metrics, a cell,
 
 def user()->str:
     "Who acts"
+    return os.environ.get('LLMOPS_USER') or _account()
+
+@cache
+def _account()->str:
     import getpass
-    if u := os.environ.get('LLMOPS_USER'): return u
     try: return getpass.getuser()
     except (KeyError, OSError): return str(os.getuid())
 

@@ -104,6 +104,10 @@ def children(
     mine = [r for about, r in store.states('run', limit=500) if r.get('parent') == id and about > f'run:{id}']
     return mine[::-1]
 
+def _result(record:dict)->Any:
+    r = record.get('result')
+    return r.get('value') if isinstance(r, dict) else None
+
 def _steps(store:'Store', id:str)->list[dict]: # The newest ones are enough for a drawing
     return [e.data for e in reversed(store.events('step', f'run:{id}', newest=True, limit=20_000))]
 
@@ -123,7 +127,7 @@ def run_page(
     return RunPage(run=row, args={k: v for k, v in (record.get('args') or {}).items() if v not in (None, '')},
                    reads=[r['ref'] for r in (record.get('reads') or {}).values()], writes=writes,
                    children=[run_row(r, store.state(f"run:{r['id']}", 'progress') if r['status'] == 'running' else None) for r in below],
-                   cells=cell_rows(steps, not going), series=curves(steps) or curves(steps_below), error=str(record.get('error') or ''),
+                   cells=cell_rows(steps, not going), series=curves(steps) or curves(steps_below), error=str(record.get('error') or ''), result=_result(record),
                    page=page, can_stop=going and (store.folder/'runs'/id/'where.json').exists())
 
 # %% ../../nbs/faces/pages.ipynb #82bc3a8f

@@ -164,6 +164,7 @@ class RunPage(TypedDict):
     children:list[RunRow]
     cells:list[CellRow]
     series:list[Series]
+    result:Any # What it gave back, if that is no version
     error:str
     page:str # Ref or run whose page there is to open
     can_stop:bool

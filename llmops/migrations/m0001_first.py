@@ -20,13 +20,11 @@ def upgrade()->None:
         sa.Column('number', sa.Integer, primary_key=True), sa.Column('digest', sa.Text, nullable=False),
         sa.Column('body', sa.Text, nullable=False), sa.Column('created', sa.Double, nullable=False),
         sa.Column('made_by', sa.Text, nullable=False),
-        sa.UniqueConstraint('kind', 'name', 'digest', name='version_digest'))
+        sa.UniqueConstraint('digest', 'kind', 'name', name='version_digest'))
     op.create_index('version_created', 'version', ['created', 'kind', 'name', 'number'])
-    op.create_index('version_by_digest', 'version', ['digest'])
     op.create_table('name',
         sa.Column('kind', sa.Text, primary_key=True), sa.Column('name', sa.Text, primary_key=True),
-        sa.Column('latest', sa.Integer, nullable=False), sa.Column('created', sa.Double, nullable=False))
-    op.create_index('name_created', 'name', ['created'])
+        sa.Column('latest', sa.Integer, nullable=False), sa.Column('created', sa.Double, nullable=False), sqlite_with_rowid=False)
     op.create_table('event',
         sa.Column('seq', big, primary_key=True, autoincrement=False), sa.Column('at', sa.Double, nullable=False),
         sa.Column('kind', sa.Text, nullable=False), sa.Column('about', sa.Text, nullable=False),
@@ -36,7 +34,7 @@ def upgrade()->None:
     op.create_index('event_kind', 'event', ['kind', 'seq'])
     op.create_table('state',
         sa.Column('about', sa.Text, primary_key=True), sa.Column('key', sa.Text, primary_key=True),
-        sa.Column('value', sa.Text, nullable=False), sa.Column('seq', big, nullable=False))
+        sa.Column('value', sa.Text, nullable=False), sa.Column('seq', big, nullable=False), sqlite_with_rowid=False)
     op.create_index('state_key', 'state', ['key', 'about'])
 
 # %% ../../nbs/migrations/m0001_first.ipynb #4a386109
