@@ -169,6 +169,7 @@ export interface RunPage {
   children: RunRow[];
   cells: CellRow[];
   series: Series[];
+  result: Json;
   error: string;
   page: string;
   can_stop: boolean;

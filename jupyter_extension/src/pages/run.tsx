@@ -2,9 +2,9 @@
 import React, { useEffect, useState } from 'react';
 import { problemOf, useLanguage, useLoaded } from '../use';
 import { Curves } from '../curves';
-import { ago, duration, show } from '../format';
+import { ago, duration } from '../format';
 import { runIcon } from '../icons';
-import { Bar, Linked, ProblemBox, Section, Status } from '../parts';
+import { Bar, Linked, ProblemBox, Section, Status, Value } from '../parts';
 import { Problem, RunPage as Data } from '../schema';
 import { Table } from '../table';
 import { Workbench } from '../tokens';
@@ -81,7 +81,7 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
         </span>
       </header>
       <div className="llm-actions">
-        {data.page ? (
+        {data.page && (run.verb === 'run_template' || !data.page.startsWith('run:')) ? (
           <button className="llm-button llm-primary" data-action="report" onClick={() => bench.go.report(data.page)}>
             {t(data.page.startsWith('run:') ? 'Open notebook' : 'Open report')}
           </button>
@@ -112,6 +112,15 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
           <Curves series={data.series} />
         </Section>
       ) : null}
+      {data.result !== null ? (
+        <Section title={t('Result')}>
+          {typeof data.result === 'object' && JSON.stringify(data.result).length > 600 ? (
+            <pre className="llm-card">{JSON.stringify(data.result, null, 2)}</pre>
+          ) : (
+            <Value bench={bench} value={data.result} />
+          )}
+        </Section>
+      ) : null}
       <Section title={t('What it is')}>
         <dl className="llm-facts">
           <dt>{t('Started')}</dt>
@@ -130,7 +139,7 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
             <React.Fragment key={key}>
               <dt>{key}</dt>
               <dd>
-                <Linked bench={bench} text={show(value)} />
+                <Value bench={bench} value={value} />
               </dd>
             </React.Fragment>
           ))}

@@ -19,7 +19,7 @@ function facts(data: Data): { first: Fact[]; rest: Fact[] } {
   const own = Object.entries(body).filter(([k, v]) => !(k in version.summary) && v !== null && !['', '[]', '{}'].includes(JSON.stringify(v)) && (typeof v !== 'object' || JSON.stringify(v).length < 600));
   const first = ([k, v]: Fact): boolean => k === 'note' || k === 'source' || JSON.stringify(v).match(/"[a-z]+:[^"]+@\d+"/) !== null;
   return {
-    first: [...(version.waived ? [['waived', version.waived] as Fact] : []), ...Object.entries(version.summary), ...own.filter(first)],
+    first: [...(version.waived ? [['waived', version.waived] as Fact] : []), ...Object.entries(version.summary).filter(([, v]) => v !== ''), ...own.filter(first)],
     rest: own.filter(f => !first(f))
   };
 }
