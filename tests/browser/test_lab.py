@@ -136,6 +136,42 @@ def test_what_happens_elsewhere_shows_without_a_reload(page, here):
     assert page.locator('.llm-page img, .llm-page script').count() == 0
 
 
+PAYLOADS = (XSS, '"><svg/onload=alert(1)>', "javascript:alert(1)", '<iframe srcdoc="<script>parent.alert(1)</script>">', '{{constructor.constructor("alert(1)")()}}',
+            '<a href="javascript:alert(1)">x</a>', '</script><script>alert(1)</script>', '<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>', '[x](javascript:alert(1))', '\u202e<b>tsil')
+
+
+def test_nothing_that_is_stored_becomes_code_in_lab(page, here):
+    from llmops.core import Failed
+    from llmops.verbs import VERBS, call, verb
+    store, text = here.ws.store, ' '.join(PAYLOADS)
+
+    @verb(writes='report')
+    def explode(run, why:str):
+        "Fail with a payload"
+        yield dict(step=1, total=2, message=why, loss=1.)
+        raise Failed(why)
+
+    model = store.put('model', 'hostile', {'architecture': text, 'note': text, 'title': text, text[:60]: text, 'files': [dict(path=text, blob='0'*64, size=1)]})
+    html = store.blobs.put_bytes(f'<!doctype html><h1>Hostile</h1>{text}<script>top.alert(3)</script>'.encode())
+    report = store.put('report', 'hostile', dict(title=text, subject=dict(model=dict(ref=str(model), digest=model.digest)), html=html))
+    call(store, 'reject', dict(ref=model, note=text, report=report))
+    with pytest.raises(Failed): call(store, 'explode', dict(why=text))
+    del VERBS['explode']
+    panel(page, 'models').locator('.llm-row[data-id="model:hostile@1"]').click()
+    at = page.locator('.llm-page[data-ref="model:hostile@1"]')
+    at.locator('.llm-lineage, .llm-table').first.wait_for()
+    panel(page, 'runs').locator('.llm-row', has_text='explode').first.click()
+    page.locator('.llm-page[data-run][data-status="failed"]').wait_for()
+    for box in (at, page.locator('.llm-page[data-run]'), page.locator('#llmops-models'), page.locator('#llmops-runs')):
+        assert box.locator('img, script, iframe, a, math, svg[onload]').count() == 0
+        assert '<script>alert(2)</script>' in box.inner_text() or box.get_attribute('id')
+    panel(page, 'releases').locator('[role="tab"]').nth(2).click()
+    page.locator('#llmops-releases .llm-row[data-id="report:hostile@1"]').click()
+    page.locator('.llm-page:visible [data-action="report"]').click()
+    page.frame_locator('[data-report="report:hostile@1"] iframe').locator('h1').first.wait_for()
+    page.wait_for_timeout(500)
+
+
 def test_a_mistake_in_a_dialog_is_a_sentence_and_the_next_command(page, here):
     panel(page, 'models').locator('.llm-row', has_text='tiny-qwen').click()
     page.click('[data-ref^="model:tiny-qwen"] [data-action="alias"]')
