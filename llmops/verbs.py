@@ -8,7 +8,7 @@ __all__ = ['VERBS', 'VIEWS', 'provenance', 'guards', 'Param', 'Spec', 'verb', 'v
            'open_workspace']
 
 # %% ../nbs/03_verbs.ipynb #a00a114a
-import errno, inspect, itertools, json, os, secrets, shutil, socket, sys, time, types, typing
+import errno, inspect, itertools, json, os, secrets, shutil, socket, sys, threading, time, types, typing
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -117,25 +117,28 @@ def view(
         return fn
     return f(fn) if fn else f
 
-_loaded = False
+_loaded, _loading = False, threading.RLock()
 _skip = {'engines', 'migrations', 'labextension', 'templates', 'assets', '__pycache__'}
 
 def load_all()->None:
     "Import every area, so that its verbs, views and kinds of event are known"
     global _loaded
     if _loaded: return
-    _loaded = True
     import importlib
     import warnings
     from importlib.metadata import entry_points
+
     import llmops
     here = Path(llmops.__file__).parent
-    mods = sorted(f'llmops.{p.relative_to(here).with_suffix("").as_posix().replace("/", ".")}' for p in here.rglob('*.py')
-                  if p.stem[0] != '_' and not _skip & set(p.relative_to(here).parts) and _registers(p))
-    for m in mods: importlib.import_module(m)
-    for e in entry_points(group='llmops.verbs'):
-        try: e.load()
-        except Exception as x: warnings.warn(f'The plugin {e.name!r} could not be loaded: {type(x).__name__}: {x}', stacklevel=2)
+    with _loading: # A second thread waits until all is known
+        if _loaded: return
+        mods = sorted(f'llmops.{p.relative_to(here).with_suffix("").as_posix().replace("/", ".")}' for p in here.rglob('*.py')
+                      if p.stem[0] != '_' and not _skip & set(p.relative_to(here).parts) and _registers(p))
+        for m in mods: importlib.import_module(m)
+        for e in entry_points(group='llmops.verbs'):
+            try: e.load()
+            except Exception as x: warnings.warn(f'The plugin {e.name!r} could not be loaded: {type(x).__name__}: {x}', stacklevel=2)
+        _loaded = True
 
 def _registers(p:Path)->bool:
     "Does a module declare something? Looking costs less than importing what does not"
