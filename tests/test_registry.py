@@ -138,3 +138,28 @@ def test_the_same_again_is_taken_from_before_only_when_asked(ws):
     assert call(ws.store, 'samples', dict(rows=100), reuse=True) == a and ws.store.head()[0] == n
     assert call(ws.store, 'samples', dict(rows=101), reuse=True) != a
     assert call(ws.store, 'samples', dict(rows=100)) == a and ws.store.head()[0] > n # Ran again: the same content is the same version
+
+
+@pytest.mark.postgres
+def test_the_same_verbs_and_commands_over_postgresql(pg_url, tmp_path):
+    import json
+    import os
+    import subprocess
+    import sys
+
+    from llmops.store import Store
+    from llmops.verbs import Workspace
+    ws = Workspace(Store(pg_url, blobs=tmp_path/'blobs'))
+    parts = ws.split(ws.clean(ws.samples(rows=120)))
+    ws.alias(parts[0], 'prod')
+    env = {**os.environ, 'LLMOPS_STORE': pg_url, 'LLMOPS_BLOBS': str(tmp_path/'blobs')}
+    def run(*argv):
+        r = subprocess.run([sys.executable, '-c', 'import sys; from llmops.faces.cli import main; sys.exit(main())', *argv, '--json'], env=env,
+                           cwd=tmp_path, capture_output=True, text=True)
+        assert r.returncode == 0, r.stderr
+        return json.loads(r.stdout)
+    assert [r['ref'] for r in run('ls')] == [r['ref'] for r in ws.ls()] == ['dataset:tickets@1', 'dataset:tickets-clean@1', *map(str, parts)]
+    assert run('show', 'dataset:tickets-train@prod')[0]['aliases'] == ['prod']
+    assert [r['ref'] for r in run('lineage', str(parts[0]))] == ['dataset:tickets-clean@1', 'dataset:tickets@1']
+    assert run('verify') == []
+    ws.store.close()
