@@ -14,6 +14,7 @@ from peer import Peer
 
 from llmops import core
 from llmops.store import GENESIS, Store, chain
+from llmops.verbs import call
 
 BODY = {'files': [{'path': 'model.safetensors', 'blob': '0'*64, 'size': 1_800_000}, {'path': 'config.json', 'blob': '1'*64, 'size': 700}],
         'architecture': 'Qwen3ForCausalLM', 'parameters': 886_144, 'dtype': 'float16', 'licence': 'apache-2.0', 'base': 'model:tiny-qwen@1'}
@@ -80,8 +81,8 @@ def fill(s: Store, n: int) -> None:
 
 
 def alias(s: Store, n: int) -> None:
-    "What the registry's alias verb writes"
-    s.append('alias', 'model:chat', alias='prod', to=n, was=None)
+    "As a user moves it: the verb, with its checks, through `call`"
+    call(s, 'alias', dict(ref=f'model:chat@{n}', name='prod'))
 
 
 def many(f, times: int, start: list[int]):
