@@ -17,7 +17,7 @@ from ..verbs import VERBS, VIEWS, Param, Spec, Workspace, call, load_all, look, 
 
 # %% ../../nbs/faces/cli.ipynb #aa118cde
 FIELDS = ('ref', 'kind', 'name', 'number', 'digest', 'created', 'made_by') # What every JSON row has
-_brief = ('ref', 'aliases', 'status', 'created', 'summary')
+_brief = ('ref', 'aliases', 'status', 'waived', 'created', 'summary')
 
 def width(
     s:str, # Text
