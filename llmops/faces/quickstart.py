@@ -125,7 +125,7 @@ def journey(
         return dict(name=name, base=base, passed=None, why=f'{train} holds {kind} rows, and fine-tuning learns from conversations. The dataset is ready for what comes later')
     steps, small = steps or 150, not model
     step(ws, 'finetune', dict(source=model or str(shipped()), model=f'model:{base}', data=f'dataset:{name}-train', name=name, method=method,
-                              steps=steps, batch=32 if small else 4), lines)
+                              steps=steps, batch=32 if small and not data else 4), lines)
     if not ws.store.state(f'model:{base}', 'alias:base'): ws.alias(ref=f'model:{base}', name='base')
     known = {n for kind, n, _ in ws.store.names() if kind == 'dataset'}
     tests = [f'dataset:{n}' for n in (f'{name}-test', f'{name}-phrasings') if n in known]
