@@ -52,7 +52,7 @@ def table(
     return '\n'.join('  '.join(s+' '*(w-width(s)) for s, w in zip(r, wide, strict=True)).rstrip() for r in got)
 
 # %% ../../nbs/faces/cli.ipynb #a681b51d
-FIRST = dict(add=('ref', 'path'), alias=('ref', 'name'), ls=('kind',), compare=('a', 'b'), history=('ref',), sign=('ref',))
+FIRST = dict(add=('ref', 'path'), alias=('ref', 'name'), ls=('kind',), compare=('a', 'b'), history=('ref',), trace_server=('action',))
 
 def _positional(spec:Spec)->tuple:
     if spec.name in FIRST: return FIRST[spec.name]
@@ -334,6 +334,7 @@ def main(
         if not argv or argv[0] in ('-h', '--help', 'help'):
             print(overview())
             return 0 if argv else 2
+        if not argv[0].startswith('-'): argv = [argv[0].replace('_', '-'), *argv[1:]]
         if argv[0] == 'stop' and len(argv) > 1 and argv[1].startswith('run:'): argv = ['stop-run', *argv[1:]]
         p = parser(argv[0])
         names = [c for a in p._actions if isinstance(a, argparse._SubParsersAction) for c in a.choices]
