@@ -153,7 +153,7 @@ def coerce(
     v:Any, # What was given
 )->Any: # What the function takes; refs stay as they are
     "Read a value strictly"
-    def no(what:str)->Invalid: return Invalid(f'{p.name}: {ascii(v) if len(str(v)) < 60 else ascii(str(v)[:57])+"…"} is not {what}. {p.doc}'.rstrip())
+    def no(what:str)->Invalid: return Invalid(f'{p.name}: {ascii(v) if len(str(v)) < 60 else ascii(str(v)[:57])+"…"} is not {what}{"" if what.endswith("?") else "."} {p.doc}'.rstrip())
     if v is None:
         if not p.required: return p.default
         raise no('a value')
