@@ -135,6 +135,15 @@ def blobs_in(
         for v in o: yield from blobs_in(v)
 
 # %% ../nbs/01_store.ipynb #a86ddc1d
+def _declared(rows:Iterable[tuple[str, str, dict]])->list[tuple[str, str, dict]]:
+    rows = list(rows)
+    for k, about, data in rows:
+        if k not in EVENTS: raise Invalid(f'{k!r} is not a kind of event.{nearest(k, EVENTS)} Declare it with core.event_kind')
+        for _, key, _ in project(k, about, data):
+            if key is None or not isinstance(key, str): raise Invalid(f'{k}: a key of current state must be text')
+    return rows
+
+# %% ../nbs/01_store.ipynb #ba647e3d
 _low, _high = '', '\U0010ffff' # Below and above every text
 
 class Store:
@@ -277,12 +286,14 @@ class Store:
         rows:Iterable[tuple[str, str, dict]], # (kind, about, data)
     )->list[Event]:
         "Add facts in one transaction"
-        rows = list(rows)
-        for k, about, data in rows:
-            if k not in EVENTS: raise Invalid(f'{k!r} is not a kind of event.{nearest(k, EVENTS)} Declare it with core.event_kind')
-            for _, key, _ in project(k, about, data):
-                if key is None or not isinstance(key, str): raise Invalid(f'{k}: a key of current state must be text')
+        rows = _declared(rows)
         with self.db.write(): return self._append(rows, now())
+
+    def decide(self,
+        choose:Callable[[], Iterable[tuple[str, str, dict]]], # Reads the store and gives (kind, about, data); what it raises leaves nothing behind
+    )->list[Event]:
+        "Add facts that depend on what is true, while nobody else writes"
+        with self.db.write(): return self._append(_declared(choose()), now())
 
     def _append(self, rows:list[tuple[str, str, dict]], at:float)->list[Event]:
         head = self.db.run('head').fetchone()
