@@ -33,7 +33,7 @@ def server(tmp_path_factory):
 def routes() -> list[str]:
     "A path for every route, made from the routes themselves"
     from llmops.faces.handlers import ROUTES
-    fill = {'version/([^/]+)': 'version/model:chat', 'run/([^/]+)': 'run/0123abc', 'view/([^/]+)': 'view/ls', 'report/([^/]+)': 'report/report:eval',
+    fill = {'version/([^/]+)': 'version/model:chat', 'rows/([^/]+)': 'rows/model:chat', 'run/([^/]+)': 'run/0123abc', 'view/([^/]+)': 'view/ls', 'report/([^/]+)': 'report/report:eval',
             'call/([^/]+)': 'call/alias', 'templates/([^/]+)/run': 'templates/x/run', 'run/([^/]+)/stop': 'run/0123abc/stop', '.*': 'no/such/route'}
     return [f'llmops/api/{fill.get(r, r)}' for r, _ in ROUTES]
 

@@ -131,6 +131,27 @@ export interface VersionPage {
   proven: string[];
 }
 
+/** A row of a dataset */
+export interface RowHit {
+  number: number;
+  row: { [key: string]: Json };
+  cut: boolean;
+  file: string;
+  line: number | null;
+  parent: string;
+  parent_row: number | null;
+}
+
+/** One page of rows */
+export interface RowPage {
+  ref: string;
+  part: string;
+  total: number;
+  start: number;
+  items: RowHit[];
+  next: number | null;
+}
+
 /** A run in a list */
 export interface RunRow {
   id: string;

@@ -146,6 +146,7 @@ class Nothing(Base):
 ROUTES:list[tuple[str, type[Base]]] = [
     ('schema', question('schema')), ('head', question('head')), ('templates', question('templates')),
     ('versions', question('versions', 'kind', 'name', 'q', 'all', 'limit', 'until')), ('version/([^/]+)', question('version', 'lang')),
+    ('rows/([^/]+)', question('rows', 'part', 'start', 'limit', 'q')),
     ('runs', question('runs', 'q', 'status', 'limit', 'before', 'all')), ('run/([^/]+)', question('run')),
     ('view/([^/]+)', question('view', '*')), ('report/([^/]+)', Page),
     ('call/([^/]+)', command('call')), ('templates/([^/]+)/run', command('run_template')), ('run/([^/]+)/stop', command('stop', False)),

@@ -272,7 +272,7 @@ def _series(store:'Store', v:Version)->list[Series]:
     return curves(_steps(store, v.made_by))
 
 def _card(store:'Store', v:Version, lang:str)->str:
-    if v.kind == 'model' and 'card' in VIEWS: return look(store, 'card', dict(ref=v, lang=lang))
+    if 'card' in VIEWS and v.kind in VIEWS['card'].params['ref'].kind.split(','): return look(store, 'card', dict(ref=v, lang=lang))
     card = v.body.get('card') or v.body.get('text') or ''
     return card if isinstance(card, str) else ''
 
@@ -289,7 +289,8 @@ def version_page(
     files = v.body.get('files')
     proven = states_to_go_back_to(store, v)
     back = [r['ref']] if v.kind in ROLLBACKS else [f'{v.ref.base}@{a}' for a in r['aliases']]
-    short = {k: x for k, x in v.body.items() if len(str(x)) <= 4000 and k not in ('files', 'card')}
+    whole = ('statistics', 'cleaning', 'labelling', 'leaks', 'counts') if v.kind in ('dataset', 'benchmark') else ()
+    short = {k: x for k, x in v.body.items() if k not in ('files', 'card') and len(str(x)) <= (400_000 if k in whole else 4000)}
     return VersionPage(version=r, body=short,
         files=[dict(path=f['path'], blob=f['blob'], size=f['size']) for f in files[:500]] if isinstance(files, list) else [], # type: ignore[typeddict-item]
         card=_card(store, v, lang), history=[_event(e) for e in look(store, 'history', {'ref': str(v.ref), 'limit': 200})][::-1],

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import EVENTS, KINDS, Invalid, LlmopsError, NotFound, Version
-from . import pages
-from .wire import Param, Problem, RunList, RunPage, Schema, Started, VersionList, VersionPage, schema_ts
+from . import browse, pages
+from .wire import Param, Problem, RowPage, RunList, RunPage, Schema, Started, VersionList, VersionPage, schema_ts
 from ..verbs import VERBS, VIEWS, Spec, Workspace, call, load_all, look, open_workspace, user
 
 if TYPE_CHECKING: from llmops.store import Store
@@ -118,6 +118,11 @@ class Desk:
     def version(self, ref:str, lang:str='')->VersionPage:
         "The page of a version"
         return pages.version_page(self.store, ref, _lang(lang))
+
+    def rows(self, ref:str, part:str='rows', start:str='', limit:str='', q:str='')->RowPage:
+        "One page of the rows of a dataset"
+        if start and (not start.isascii() or not start.isdigit() or len(start) > 12): raise Invalid(f'start: {ascii(start)[:40]} is not the number of a row')
+        return browse.row_page(self.store, ref, part, int(start or 0), read_limit(limit), q[:200])
 
     def runs(self, q:str='', status:str='', limit:str='', before:str='', all:str='')->RunList:
         "One page of runs"

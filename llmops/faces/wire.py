@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHAPES', 'Param', 'Verb', 'View', 'TemplateRow', 'Schema', 'VersionRow', 'VersionList', 'EventRow', 'FileRow', 'Node',
-           'Edge', 'Graph', 'Series', 'VersionPage', 'RunRow', 'RunList', 'CellRow', 'RunPage', 'Started', 'Problem',
-           'ts', 'interface', 'schema_ts']
+           'Edge', 'Graph', 'Series', 'VersionPage', 'RowHit', 'RowPage', 'RunRow', 'RunList', 'CellRow', 'RunPage',
+           'Started', 'Problem', 'ts', 'interface', 'schema_ts']
 
 # %% ../../nbs/faces/wire.ipynb #3316f5d7
 import types, typing
@@ -129,6 +129,25 @@ class VersionPage(TypedDict):
     rollback:list[str] # Names that can go back, such as model:chat@prod
     proven:list[str] # Where they can go back to
 
+class RowHit(TypedDict):
+    "A row of a dataset"
+    number:int # From 1
+    row:dict[str, Any]
+    cut:bool # Was something left out that no screen can show
+    file:str # Where it was read from
+    line:int|None
+    parent:str # Dataset that it was taken over from
+    parent_row:int|None
+
+class RowPage(TypedDict):
+    "One page of rows"
+    ref:str
+    part:str # rows, rejected or removed
+    total:int
+    start:int
+    items:list[RowHit]
+    next:int|None # Where the page behind it starts; of a search: where it goes on
+
 class RunRow(TypedDict):
     "A run in a list"
     id:str
@@ -198,7 +217,7 @@ def ts(
 
 # %% ../../nbs/faces/wire.ipynb #ddbd8299
 SHAPES = (Param, Verb, View, TemplateRow, Schema, VersionRow, VersionList, EventRow, FileRow, Node, Edge, Graph, Series,
-          VersionPage, RunRow, RunList, CellRow, RunPage, Started, Problem)
+          VersionPage, RowHit, RowPage, RunRow, RunList, CellRow, RunPage, Started, Problem)
 
 def interface(
     t:Any, # A typed dict
