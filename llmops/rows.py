@@ -94,13 +94,15 @@ class _Segment:
 def _mapped(f:Any)->Any:
     "A file's bytes, mapped where it is a real one"
     try: return mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError): return f.read()
+    except (OSError, ValueError): return f.read() # Not a file, or an empty one
 
 _open:OrderedDict[tuple, _Segment] = OrderedDict() # The segments read last
 
 def _segment(store:'Store', blob:str)->_Segment:
     "A verified blob of lines"
-    key = (str(store.blobs.url), blob)
+    try: st = os.stat(store.blobs._path(blob)) if store.blobs.local else None
+    except FileNotFoundError: st = None
+    key = (str(store.blobs.url), blob, st and (st.st_ino, st.st_size, st.st_mtime_ns)) # Touched since: verified again
     s = _open.pop(key, None)
     if s is None:
         with store.blobs.open(blob) as f: s = _Segment(_mapped(f))

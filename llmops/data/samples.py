@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..core import Invalid, Version
+from .write import write_dataset
 from ..verbs import verb
 
 # %% ../../nbs/data/samples.ipynb #f688c89f
@@ -156,10 +157,6 @@ def samples(
 )->Version:            # The dataset
     "Draw the built-in support tickets"
     if not 24 <= rows <= 1_000_000: raise Invalid(f'rows must lie between 24 and 1,000,000, not {rows}')
-    drawn, at = draw(rows, seed, dirty), run.folder()/'files'
-    at.mkdir()
-    write_rows(drawn, at/'rows.jsonl')
-    return run.write('dataset', out, dict(
-        format='messages', rows=len(drawn), columns=dict(messages='messages', phrase='str', split='str'), files=run.blobs.put_folder(at, link=True),
-        licence='apache-2.0', language=['en'], source=f'llmops samples --rows {rows} --seed {seed}',
-        about='Letters to a shop, and intent, order and name in them as JSON; drawn by the workbench'))
+    return write_dataset(run, out, draw(rows, seed, dirty), format='messages', licence='apache-2.0', language=['en'],
+        source=f'llmops samples --rows {rows} --seed {seed}',
+        about='Letters to a shop, and intent, order and name in them as JSON; drawn by the workbench')

@@ -6,7 +6,6 @@
 __all__ = ['rows_of', 'role_of', 'named', 'base_ref', 'base_of', 'parts', 'versions', 'answers', 'answer_all']
 
 # %% ../../nbs/evaluation/ask.ipynb #b0c69122
-import json
 import platform
 from collections.abc import Generator, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ from typing import Any
 from ..core import Failed, Invalid, Version
 from .judge import answer_rows, question
 from ..ports import engine as get_engine
+from ..rows import rows as stored_rows
 
 # %% ../../nbs/evaluation/ask.ipynb #d68776e6
 def rows_of(
@@ -23,16 +23,7 @@ def rows_of(
     n:int=0, # At most so many rows, 0 for all
 )->Iterator[dict]: # Rows, in order
     "Read the rows of a data set; every byte is checked against its digest first"
-    files = [f for f in data.body.get('files') or [] if f['path'] == 'rows.jsonl']
-    if not files: raise Invalid(f'{data} has no rows.jsonl. Bring its file in with: llmops load')
-    i = 0
-    for f in files:
-        with store.blobs.open(f['blob']) as lines:
-            for line in lines:
-                if n and i >= n: return
-                if not line.strip(): continue
-                yield json.loads(line)
-                i += 1
+    yield from stored_rows(store, data, 0, n or None, origin=False)
 
 def role_of(
     data:Version, # Data set

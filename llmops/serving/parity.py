@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core import Dataset, Failed, Invalid, Model, Version
 from ..modelfolder import describe
 from ..ports import engine as find_engine
+from ..rows import rows as stored_rows
 from .servers import agreement, ask, first_difference, openai_client, pick, versions
 from ..verbs import Run, verb
 
@@ -23,12 +24,9 @@ def probes(
     n:int, # How many; fewer if the dataset has fewer
 )->list[dict]: # row, prompt, expected
     "Questions with the answers that training knew"
-    files = [f for f in data.body.get('files', []) if f['path'] == 'rows.jsonl']
-    if not files: raise Invalid(f'{data} has no rows.jsonl. Bring its file in with: llmops load')
-    with run.blobs.open(files[0]['blob']) as f: lines = [x for x in f if x.strip()]
-    out = []
-    for i in sorted({i*len(lines)//n for i in range(n)} if lines else ()):
-        messages = json.loads(lines[i]).get('messages') or []
+    total, out = data.body.get('rows') or sum(1 for _ in stored_rows(run.store, data)), []
+    for i in sorted({i*total//n for i in range(n)} if total else ()):
+        messages = next(stored_rows(run.store, data, i, i+1, origin=False)).get('messages') or []
         if len(messages) < 2 or messages[-1].get('role') != 'assistant':
             raise Invalid(f'{data}, row {i}: no conversation that ends in an answer. Bring its file in as conversations with: llmops load')
         out.append(dict(row=i, prompt=[dict(role=m['role'], content=m['content']) for m in messages[:-1]], expected=messages[-1]['content']))

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ..core import Dataset, Failed, Invalid, Model, Version
 from ..modelfolder import describe
 from ..ports import engine, need
+from ..rows import rows_file as lines_of
 from ..verbs import verb
 
 # %% ../../nbs/training/sft.ipynb #3e60c5a1
@@ -43,9 +44,7 @@ def rows_file(
     if {'chosen', 'rejected'} <= set(cols): raise Invalid(f'{data} holds preferences (chosen and rejected answers). Fine-tuning takes conversations')
     if cols and 'messages' not in cols: raise Invalid(f"{data} has no column 'messages', only: {', '.join(cols)}. Bring the file in as conversations with: llmops load")
     if not data.body.get('rows', 1): raise Invalid(f'{data} has no rows')
-    path = run.files(data)/'rows.jsonl'
-    if not path.is_file(): raise Invalid(f'{data} has no rows.jsonl. Bring its file in with: llmops load')
-    return path
+    return lines_of(run.store, data)
 
 # %% ../../nbs/training/sft.ipynb #ef3f455a
 @verb(writes='model')
