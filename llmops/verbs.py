@@ -31,7 +31,7 @@ class Param:
     default:Any = None # Where it is not required
     required:bool = True # Has it no default?
     choices:tuple = () # Of a choice
-    kind:str = '' # Of a ref; empty: any
+    kind:str = '' # Of a ref; several with commas, the first is meant where none is written; empty: any
     many:bool = False # A list of these?
 
     def row(self)->dict:
@@ -143,7 +143,7 @@ def load_all()->None:
 def _registers(p:Path)->bool:
     "Does a module declare something? Looking costs less than importing what does not"
     s = p.read_bytes()
-    return any(w in s for w in (b'\n@verb', b'\n@view', b'\nevent_kind(', b'\n@adder'))
+    return any(w in s for w in (b'\n@verb', b'\n@view', b'\nevent_kind(', b'\n@adder', b'\n@carder', b'\n@comparer'))
 
 # %% ../nbs/03_verbs.ipynb #2137c7d0
 _yes, _no = ('true', 'yes', 'on', '1'), ('false', 'no', 'off', '0')
@@ -166,7 +166,7 @@ def coerce(
         if isinstance(v, (Version, Ref)): return v
         if not isinstance(v, str): raise no('a ref')
         if v == '' and not p.required: return p.default
-        return v if ':' in v or not p.kind else f'{p.kind}:{v}'
+        return v if ':' in v or not p.kind else f'{p.kind.split(",")[0]}:{v}'
     if p.type == 'bool':
         if isinstance(v, bool): return v
         if isinstance(v, str) and v.lower() in _yes+_no: return v.lower() in _yes
@@ -225,7 +225,7 @@ def resolve(
     def one(p:Param, v:Any)->Any:
         if v is None or p.type != 'ref': return v
         r = Ref.parse(v)
-        if p.kind and r.kind != p.kind: raise Invalid(f'{p.name}: {r} is a {r.kind}, not a {p.kind}. See what there is: llmops ls {p.kind}')
+        if p.kind and r.kind not in p.kind.split(','): raise Invalid(f'{p.name}: {r} is a {r.kind}, not a {p.kind.replace(",", " or ")}. See what there is: llmops ls {p.kind.split(",")[0]}')
         return store.get(v) if not isinstance(v, Version) else v
     return {n: [one(spec.params[n], x) for x in v] if spec.params[n].many and v is not None else one(spec.params[n], v) for n, v in args.items()}
 

@@ -122,7 +122,7 @@ def test_unknown_and_wrong_arguments_say_what_is_right(full, tmp_path):
         with pytest.raises(Invalid, match=why): full.load(tmp_path/'rows.jsonl', **args)
     for args, why in ((dict(test=0), 'share'), (dict(test=float('nan')), 'number'), (dict(by='nothing'), "no 'nothing'"), (dict(column='prompt\0'), 'NUL')):
         with pytest.raises(Invalid, match=why): full.split('rows', **args)
-    with pytest.raises(Invalid, match='is a dataset, not a model'): full.card('dataset:rows')
+    with pytest.raises(Invalid, match='is a dataset, not a model'): full.evaluate('dataset:rows', data='dataset:rows')
 
 
 # --- model folders ------------------------------------------------------------------------------------------------------
