@@ -15,7 +15,8 @@ from typing import Any
 
 from ..core import Failed, LlmopsError
 from .memo import memo
-from .recipe import ORIGIN, Ctx, Planned, Spool, content, row_key
+from .recipe import Ctx, Planned, Spool, content, row_key
+from ..rows import ORIGIN
 
 # %% ../../nbs/data/flow.ipynb #774a4170
 @dataclass

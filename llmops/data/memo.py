@@ -81,7 +81,7 @@ def memo(
     "The memo of one thing"
     folder = getattr(store, 'folder', None)
     if not keep or folder is None: return Memo(None)
-    at = Path(folder)/'cache'/'rows'
+    at = Path(folder)/'cache'/'memo'
     for p in at.glob('*.db'):
         with suppress(OSError):
             if time.time()-p.stat().st_mtime > _days*86400: Memo(p).forget()
