@@ -22,6 +22,7 @@ DEFAULTS = dict(
     phoenix='auto', # auto: traces go to Phoenix where its environment is installed; off
     vllm_python='', # Python of the environment that holds vLLM; empty: .venv-vllm beside settings.ini or above
     phoenix_python='', # Python of the environment that holds Phoenix; empty: .venv-phoenix beside settings.ini or above
+    embedder='hashed', # Engine that embeds texts: hashed (any language, needs nothing), minilm (English)
     language='', # en or zh; empty: as the browser or the terminal says
     user='', # Who acts; empty: the name of the account
 )

@@ -6,10 +6,11 @@
 __all__ = ['Texts', 'bands_for', 'signatures', 'band_keys', 'alike', 'Found', 'leaders', 'near']
 
 # %% ../../nbs/data/near.ipynb #9f0ff1b1
-import tempfile
+import os, tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -47,9 +48,15 @@ class Texts:
     )->Iterator[str]:
         "Some of the texts, in this order"
         self.file.flush()
-        for i in rows:
-            self.file.seek(self.at[i])
-            yield self.file.read(self.at[i+1]-self.at[i]).decode('utf-8', 'surrogatepass')
+        for i in rows: yield os.pread(self.file.fileno(), self.at[i+1]-self.at[i], self.at[i]).decode('utf-8', 'surrogatepass')
+
+    def order(self,
+        keep:str='best', # best: the longest first, then by digest; first: as they came
+    )->'np.ndarray': # Numbers of the texts
+        "Texts from the one that stays before all others to the last"
+        import numpy as np
+        if keep == 'first' or not len(self): return np.arange(len(self))
+        return np.lexsort((np.arange(len(self)), np.frombuffer(self.marks, np.uint64), -np.frombuffer(self.sizes, np.uint64).astype(np.int64)))
 
 # %% ../../nbs/data/near.ipynb #a8bc287b
 def bands_for(
@@ -195,8 +202,8 @@ def _settle(pairs:'np.ndarray', sims:'np.ndarray', of:'np.ndarray', sim:'np.ndar
 
 # %% ../../nbs/data/near.ipynb #daf6e4c5
 def near(
-    texts:Texts|Iterable[str], # Texts, or what `Texts` holds of them
-    threshold:float=.7, # Least Jaccard similarity of runs at which two texts are one
+    texts:Iterable[str|tuple[str, bytes]], # Texts; with a digest that decides between equal ones
+    threshold:float=.8, # Least Jaccard similarity of runs at which two texts are one
     n:int=5, # Characters of a run
     keep:str='best', # Which of a group stays: best (the longest) or first
     chunk:int=1000, # Texts signed at a time
@@ -206,12 +213,12 @@ def near(
     if not 0 < threshold <= 1: raise Invalid(f'threshold is {threshold}: write a similarity above 0 and at most 1, such as 0.8')
     if not 2 <= n <= 32: raise Invalid(f'A run has {n} characters: write 2 to 32')
     bands, rows = bands_for(threshold)
-    if isinstance(texts, Texts): t, src = texts, _chunks(texts.get(range(len(texts))), chunk)
-    else: t, src = (k := Texts()), _chunks((k.add(x) for x in texts), chunk)
-    keys, seen, first, same = [], {}, [], array('q')
-    for part in src:
+    t, keys, seen, first, same = Texts(), [], {}, array('q'), array('q')
+    it = iter(texts)
+    while part := list(islice(it, chunk)):
         fresh = []
-        for p in part:
+        for x in part:
+            p = t.add(x) if isinstance(x, str) else t.add(*x)
             d = blake3(p.encode('utf-8', 'surrogatepass')).digest(16)
             g = seen.setdefault(d, len(seen))
             if g == len(first):
@@ -222,7 +229,7 @@ def near(
     del seen, first
     total = len(same)
     group = np.frombuffer(same, np.int64) if total else np.empty(0, np.int64)
-    rank = np.arange(total) if keep == 'first' else np.lexsort((np.arange(total), np.frombuffer(t.marks, np.uint64), -np.frombuffer(t.sizes, np.uint64).astype(np.int64))) if total else np.empty(0, np.int64)
+    rank = t.order(keep)
     _, at = np.unique(group[rank], return_index=True) # Best row of each group of equal texts
     best = rank[at]
     order = np.argsort(at, kind='stable') # Groups, the best first
@@ -234,8 +241,3 @@ def near(
     lead = found.of[mine]
     of = np.where(lead >= 0, names[lead], np.where(best[group] != np.arange(total), best[group], -1))
     return Found(of, np.where(of >= 0, found.similarity[mine], 1.), found.checked)
-
-def _chunks(texts:Iterable[str], size:int)->Iterator[list[str]]:
-    from itertools import islice
-    it = iter(texts)
-    while part := list(islice(it, size)): yield part
