@@ -144,7 +144,7 @@ def test_cleaning_adds_up_on_real_data(ws, data):
     n = c.body['counts']
     steps = c.body['cleaning']
     assert n['read'] == 999 == n['rows']+n['removed'] and n['removed'] == sum(s['removed'] for s in steps) > 0
-    assert [s['step'] for s in steps] == ['tidy', 'empty', 'duplicates', 'too long']
+    assert [s['step'] for s in steps] == ['normalise', 'empty', 'length', 'duplicates']
     gone, kept = rows_of(ws, c, 'removed.jsonl'), rows_of(ws, c)
     assert sorted([r['line'] for r in gone]+[r['_line'] for r in kept]) == sorted(r['_line'] for r in rows_of(ws, v))
     assert all(g['why'] and g['step'] for g in gone) and all(sum(len(m['content']) for m in r['messages']) <= 2000 for r in kept)

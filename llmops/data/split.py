@@ -11,7 +11,7 @@ from typing import Any
 from blake3 import blake3
 
 from ..core import Dataset, Invalid, Version, check_name
-from .clean import tidy
+from .steps import tidy
 from .formats import columns, prompt_of
 from .load import read_rows, write_files
 from ..verbs import Run, verb
