@@ -127,7 +127,7 @@ class _Column:
         if self.length.count: out['length'] = self.length.result()
         if self.items.count: out['items'] = self.items.result()
         if self.numbers: out['range'] = dict(min=self.low, max=self.high, mean=_mean(self.sum, self.numbers))
-        if self.values: out['values'] = {str(v).lower() if isinstance(v, bool) else str(v): n for v, n in sorted(self.values.items(), key=lambda e: (-e[1], str(e[0])))}
+        if self.values and (len(self.values) <= 2 or 2*len(self.values) <= rows): out['values'] = {str(v).lower() if isinstance(v, bool) else str(v): n for v, n in sorted(self.values.items(), key=lambda e: (-e[1], str(e[0])))}
         return out
 
 def _mean(s:float, n:int)->float|None:
