@@ -21,7 +21,7 @@ from .core import Failed, Invalid, Version, digest
 if TYPE_CHECKING: from llmops.store import Store
 
 # %% ../nbs/02e_rows.ipynb #843c8544
-ORIGIN = ('_file', '_line', '_from', '_row') # Where a row came from: a file and a line of it, a parent version and a row of it
+ORIGIN = ('_file', '_line', '_from', '_row', '_as') # Where a row came from: a file and a line of it, a parent version and a row of it; how the file spelt it
 SEGMENT = 1 << 24 # Bytes of a segment, about
 PLAIN = 1 << 20 # Bytes below which a version is one plain file
 _long = re.compile(rb'\d{19}')
@@ -173,13 +173,14 @@ def rows(
         return
     of, name = _Origins(store, v), str(v.ref)
     file = (v.body.get('source') or '') if not of.cols else ''
-    files, fc, lc = of.head.get('files', []), of.cols.get('file'), of.cols.get('line')
+    files, fc, lc, spelt, sc = of.head.get('files', []), of.cols.get('file'), of.cols.get('line'), of.head.get('spelt', []), of.cols.get('spelt')
     for n, line in enumerate(lines, max(0, start)+1):
         r = parse(line)
         r['_file'] = files[k] if fc is not None and (k := fc[n-1]) >= 0 else file
         if lc is not None: r['_line'] = int(lc[n-1]) or n
         else: r.setdefault('_line', n)
         r['_from'], r['_row'] = name, n
+        if sc is not None and (k := sc[n-1]) >= 0: r['_as'] = spelt[k]
         yield r
 
 def batches(
@@ -277,24 +278,26 @@ class RowWriter:
         self._new:list[tuple[Path, int]] = [] # Segments written here: file, rows
         self._out:Any = None
         self._fresh = 0
-        self._origin:dict[str, list] = dict(file=[], line=[], parent=[], row=[])
-        self._packed:dict[str, list] = dict(file=[], line=[], parent=[], row=[])
+        self.spelt:dict[bytes, int] = {}
+        self._origin:dict[str, list] = dict(file=[], line=[], parent=[], row=[], spelt=[])
+        self._packed:dict[str, list] = dict(file=[], line=[], parent=[], row=[], spelt=[])
 
     def add(self,
         row:dict, # Content, with where it came from in `_file`, `_line`, `_from`, `_row`
     )->None:
         "One more row"
         o = self._origin
-        if '_line' in row or '_row' in row or '_file' in row:
+        if '_line' in row or '_row' in row or '_file' in row or '_as' in row:
             f = row.get('_file') or ''
             o['file'].append(self.files.setdefault(f, len(self.files)) if f else -1)
             o['line'].append(row.get('_line') or 0)
             p = self.parents.get(row.get('_from', ''), -1)
             o['parent'].append(p)
             o['row'].append(row.get('_row', 0) if p >= 0 else 0)
+            o['spelt'].append(self.spelt.setdefault(dump(row['_as']), len(self.spelt)) if row.get('_as') else -1)
             row = {k: v for k, v in row.items() if k not in ORIGIN}
         else:
-            for k, x in (('file', -1), ('line', 0), ('parent', -1), ('row', 0)): o[k].append(x)
+            for k, x in (('file', -1), ('line', 0), ('parent', -1), ('row', 0), ('spelt', -1)): o[k].append(x)
         line = line_of(row)
         self.count += 1
         self._wait.append(line)
@@ -434,8 +437,9 @@ class RowWriter:
     def _origins(self)->bytes:
         np = self.np
         cols = {k: np.concatenate(x) if x else np.zeros(0, np.int64) for k, x in self._packed.items()}
-        if not (cols['parent'] >= 0).any(): cols = {k: cols[k] for k in ('file', 'line')}
-        return _pack({'files': list(self.files), 'parents': list(self.parents)}, **cols)
+        if not (cols['parent'] >= 0).any(): cols = {k: cols[k] for k in ('file', 'line', 'spelt')}
+        if not self.spelt: del cols['spelt']
+        return _pack({'files': list(self.files), 'parents': list(self.parents), **({'spelt': [parse(x) for x in self.spelt]} if self.spelt else {})}, **cols)
 
 def rows_file(
     store:'Store', # Where the version is
