@@ -1,4 +1,5 @@
 "The command line as programs and people use it: real processes."
+import argparse
 import json
 import os
 import subprocess
@@ -104,15 +105,29 @@ def test_a_misspelt_command_exits_with_2(work, argv):
     llmops(*argv, cwd=work, rc=2)
 
 
+def every_command(p, before=()):
+    "Words and parser of every command"
+    for a in p._actions:
+        if isinstance(a, argparse._SubParsersAction):
+            for n, c in a.choices.items():
+                inner = list(every_command(c, (*before, n)))
+                yield from inner or [(' '.join((*before, n)), c)]
+
+
 def test_every_command_has_help(work):
     from llmops.faces.cli import commands, parser
-    p = parser()
-    sub = next(a for a in p._actions if hasattr(a, 'choices') and a.choices)
-    listed = {n for c in commands().values() for n, _ in c}
-    assert set(sub.choices) == listed
-    for n, c in sub.choices.items():
+    got = dict(every_command(parser()))
+    assert set(got) == {n for c in commands().values() for n, _ in c}
+    assert {'data import', 'data clean', 'train sft', 'merge', 'ls'} <= set(got)
+    for n, c in got.items():
         assert c.description.strip('. '), n
         assert all(a.help for a in c._actions), (n, [a.dest for a in c._actions if not a.help])
+
+
+def test_verbs_of_an_area_stand_together_and_still_answer_alone(work):
+    assert 'data import' in llmops('data', '--help', cwd=work).stdout and 'train sft' in llmops('train', '--help', cwd=work).stdout
+    assert llmops('data', 'clean', '--help', cwd=work).stdout == llmops('clean', '--help', cwd=work).stdout
+    assert "Did you mean 'data clean'?" in llmops('data', 'claen', cwd=work, rc=2).stderr
 
 
 def test_a_closed_pipe_is_no_error(work):
