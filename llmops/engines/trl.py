@@ -73,9 +73,9 @@ def read_rows(
             m = row.get('messages') if isinstance(row, dict) else None
             if not isinstance(m, list):
                 cols = ', '.join(map(str, row)) if isinstance(row, dict) else type(row).__name__
-                raise Invalid(f"Row {i} of the data has no 'messages', only: {cols}. Fine-tuning takes conversations; bring the file in with: llmops load")
+                raise Invalid(f"Row {i} of the data has no 'messages', only: {cols}. Fine-tuning takes conversations; bring the file in with: llmops data import")
             if not all(isinstance(x, dict) and isinstance(x.get('role'), str) and (isinstance(x.get('content'), str) or x.get('tool_calls')) for x in m):
-                raise Invalid(f"Row {i} of the data has a message without 'role' and 'content'. Check it with: llmops clean")
+                raise Invalid(f"Row {i} of the data has a message without 'role' and 'content'. Check it with: llmops data clean")
             out.append(row)
     if len(out) < 2: raise Invalid(f'The data has {len(out)} row{"s"[:len(out) != 1]}. Fine-tuning needs at least 2, and some hundred to learn anything')
     return out

@@ -22,7 +22,7 @@ def question(
     "Take a row apart into what is asked and what is expected"
     messages = row.get('messages')
     if not isinstance(messages, list) or len(messages) < 2 or not all(isinstance(m, dict) for m in messages):
-        raise Invalid(f"{where} has no 'messages' with a question and an answer. Bring the file in with: llmops load, "
+        raise Invalid(f"{where} has no 'messages' with a question and an answer. Bring the file in with: llmops data import, "
                       "which turns instruction files into messages")
     *ask, last = messages
     if last.get('role') != 'assistant' or not isinstance(last.get('content'), str):

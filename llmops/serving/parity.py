@@ -28,7 +28,7 @@ def probes(
     for i in sorted({i*total//n for i in range(n)} if total else ()):
         messages = next(stored_rows(run.store, data, i, i+1, origin=False)).get('messages') or []
         if len(messages) < 2 or messages[-1].get('role') != 'assistant':
-            raise Invalid(f'{data}, row {i}: no conversation that ends in an answer. Bring its file in as conversations with: llmops load')
+            raise Invalid(f'{data}, row {i}: no conversation that ends in an answer. Bring its file in as conversations with: llmops data import')
         out.append(dict(row=i, prompt=[dict(role=m['role'], content=m['content']) for m in messages[:-1]], expected=messages[-1]['content']))
     if not out: raise Invalid(f'{data} has no rows to probe with')
     return out

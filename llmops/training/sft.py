@@ -42,7 +42,7 @@ def rows_file(
     "The file of conversations in a dataset, or say why there is none"
     cols = data.body.get('columns') or {}
     if {'chosen', 'rejected'} <= set(cols): raise Invalid(f'{data} holds preferences (chosen and rejected answers). Fine-tuning takes conversations')
-    if cols and 'messages' not in cols: raise Invalid(f"{data} has no column 'messages', only: {', '.join(cols)}. Bring the file in as conversations with: llmops load")
+    if cols and 'messages' not in cols: raise Invalid(f"{data} has no column 'messages', only: {', '.join(cols)}. Bring the file in as conversations with: llmops data import")
     if not data.body.get('rows', 1): raise Invalid(f'{data} has no rows')
     return lines_of(run.store, data)
 
