@@ -6,9 +6,11 @@ import random
 import pytest
 
 from llmops.core import Invalid, NotFound
+from llmops.rows import rows
 
 
 def rows_of(ws, v, name='rows.jsonl'):
+    if name == 'rows.jsonl': return [{k: x for k, x in r.items() if k not in ('_file', '_from', '_row')} for r in rows(ws.store, v)]
     f = next(e for e in v.body['files'] if e['path'] == name)
     return [json.loads(x) for x in ws.store.blobs.get(f['blob']).decode().split('\n') if x]
 

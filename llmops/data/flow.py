@@ -107,7 +107,7 @@ class Result:
     def removed(self)->Iterator[dict]:
         "Rows that went, step by step: {step, why, line, file, row, …}"
         for c in self.ctxs:
-            if c.gone: yield from c.gone.rows()
+            if c.gone is not None: yield from c.gone.rows()
 
 def _whole(p:Planned, c:Ctx, batches:Iterator[list[dict]])->Iterator[list[dict]]:
     "One step that weighs rows against each other"

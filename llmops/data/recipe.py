@@ -42,8 +42,9 @@ class Spool:
         path:Path, # File to write
         batches:Iterable[list[dict]]=(), # What to begin with
     ):
+        self._f:Any = None
         self.path, self.n = path, 0
-        self._f = open(path, 'wb')
+        path.write_bytes(b'')
         for b in batches: self.add(b)
 
     def add(self,
@@ -52,12 +53,19 @@ class Spool:
         "Put a batch down"
         if not rows: return
         b = marshal.dumps(rows)
+        if self._f is None: self._f = open(self.path, 'ab')
         self._f.write(len(b).to_bytes(8, 'little')+b)
         self.n += len(rows)
 
+    def close(self)->None:
+        "Let go of the file; more can be added still"
+        if self._f: self._f.close()
+        self._f = None
+
+    def __del__(self): self.close()
     def __len__(self): return self.n
     def __iter__(self)->Iterator[list[dict]]:
-        self._f.flush()
+        self.close()
         with open(self.path, 'rb') as f:
             while head := f.read(8): yield marshal.loads(f.read(int.from_bytes(head, 'little')))
 
@@ -234,15 +242,17 @@ class Ctx:
     figures:dict = field(default_factory=dict)
     gone:Spool|None = None
     files:int = 0
+    _wait:list = field(default_factory=list)
 
     def out(self,
         row:dict, # The row that goes
         why:str, # The reason, in words that many rows share
-        /, **more:Any, # What is particular about this one, like characters=2048
+        /, bare:bool=False, # Note where the row stands, not what it says: nothing is wrong with it
+        **more:Any, # What is particular about this one, like characters=2048
     )->None:
         "Take a row out"
-        if self.log is not None: self.log.setdefault(row['_row'], []).append([self.index, 'out', why, more, content(row)])
-        else: self._out(row, why, more, row)
+        if self.log is not None: self.log.setdefault(row['_row'], []).append([self.index, 'out', why, more, {} if bare else content(row)])
+        else: self._out(row, why, more, {} if bare else row)
 
     def changed(self,
         before:dict, # The row as it was
@@ -286,9 +296,15 @@ class Ctx:
         k = why if why in self.why or len(self.why) < _reasons else 'other'
         self.why[k] = self.why.get(k, 0)+1
         where = dict(line=row.get('_line'), **(dict(file=row['_file']) if row.get('_file') else {}))
-        if len(self.examples) < _examples: self.examples.append(dict(where, text=short(_said(content(what))), why=why, **more))
-        self.gone = self.gone or Spool(self.at/f'{self.index}-gone')
-        self.gone.add([dict(step=self.step, why=why, **where, **more, row=content(what))])
+        if len(self.examples) < _examples: self.examples.append(dict(where, **(dict(text=short(_said(content(what)))) if what else {}), why=why, **more))
+        self.gone = self.gone if self.gone is not None else Spool(self.at/f'{self.index}-gone')
+        self._wait.append(dict(step=self.step, why=why, **where, **more, **(dict(row=content(what)) if what else dict(number=row.get('_row')))))
+        if len(self._wait) >= 500: self.settle()
+
+    def settle(self)->None:
+        "Put down the rows that went so far"
+        if self.gone is not None: self.gone.add(self._wait)
+        self._wait = []
 
     def _changed(self, row:dict, shown:list[str], secret:bool, counts:dict)->None:
         self.changes += 1
@@ -307,6 +323,7 @@ class Ctx:
 
     def report(self)->dict:
         "What the step did"
+        self.settle()
         if self.rows != self.kept+self.removed:
             raise Failed(f'The step {self.step} took {self.rows} rows, gave {self.kept} on and named {self.removed} that went: they do not add up. Nothing was registered')
         return dict(step=self.step, params={k: plain(v) for k, v in self.params.items() if v not in (None, '', [])}, rows=self.rows, changed=self.changes, removed=self.removed,

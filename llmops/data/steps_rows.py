@@ -21,8 +21,8 @@ from .steps import tidy
 def question_of(
     row:dict, # A row
 )->str: # As it compares
-    "What is asked, without regard to case and outer blanks"
-    return tidy(prompt_of(row)).casefold()
+    "What is asked, without regard to case and blanks"
+    return ' '.join(tidy(prompt_of(row)).casefold().split())
 
 def check_columns(
     row:dict, # A row
@@ -100,7 +100,7 @@ def choose(
         out = []
         for i, r in enumerate(b, n):
             if stays[i]: out.append(r)
-            else: ctx.out(r, why)
+            else: ctx.out(r, why, bare=True)
         n += len(b)
         yield out
 
