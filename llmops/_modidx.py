@@ -145,6 +145,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'llmops.data.collect._most': ('data/collect.html#_most', 'llmops/data/collect.py'),
                                      'llmops.data.collect._original': ('data/collect.html#_original', 'llmops/data/collect.py'),
                                      'llmops.data.collect._reply': ('data/collect.html#_reply', 'llmops/data/collect.py'),
+                                     'llmops.data.collect._row': ('data/collect.html#_row', 'llmops/data/collect.py'),
                                      'llmops.data.collect._stream': ('data/collect.html#_stream', 'llmops/data/collect.py'),
                                      'llmops.data.collect._text': ('data/collect.html#_text', 'llmops/data/collect.py'),
                                      'llmops.data.collect._thumb': ('data/collect.html#_thumb', 'llmops/data/collect.py'),

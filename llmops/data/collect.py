@@ -64,7 +64,7 @@ def standing(
     else:
         value, share = _most([plain(v) for v in values])
         why = '' if share else 'no majority'
-    return ([dict(value=value, by=by, agreement=round(share, 4), decided='majority')], '') if share else ([], why)
+    return ([], why) if why else ([dict(value=value, by=by, agreement=round(share, 4), decided='majority')], '')
 
 # %% ../../nbs/data/collect.ipynb #88237fdf
 class _No(Exception): pass
@@ -94,27 +94,29 @@ def _list(v:Any, role:str)->list[dict]: return v if isinstance(v, list) else [{'
 
 def _without(row:dict, *keys:str)->dict: return {k: v for k, v in row.items() if k not in keys}
 
+def _row(new:dict, rest:dict)->dict: return new | {k: v for k, v in rest.items() if k not in new}
+
 def _from_dialogue(plan:dict, row:dict, value:dict, to:str)->Iterator[dict]:
     said, rest = talk(row) or [], _without(row, 'messages', 'prompt', 'completion', 'label')
     new = value.get('messages') or said
-    if to == 'sft': yield {'messages': _reply(new)} | rest
+    if to == 'sft': yield _row({'messages': _reply(new)}, rest)
     elif to == 'dpo':
         prompt, chosen, rejected = _apart(said, new)
-        yield {'prompt': prompt, 'chosen': chosen, 'rejected': rejected} | rest
+        yield _row({'prompt': prompt, 'chosen': chosen, 'rejected': rejected}, rest)
     elif to == 'kto':
         good = _thumb(value, plan['scale'])
-        yield {'prompt': _reply(said)[:-1], 'completion': said[-1:], 'label': good} | rest
+        yield _row({'prompt': _reply(said)[:-1], 'completion': said[-1:], 'label': good}, rest)
 
 def _from_preference(plan:dict, row:dict, value:dict, to:str)->Iterator[dict]:
     prompt, rest = _list(row[plan['column']], 'user'), _without(row, plan['column'], *plan['pair'])
     if to == 'kto':
         both = _best(plan, value) if value['choice'] in ('first', 'second') else plan['pair']
         if value['choice'] == 'tie': raise _No('neither answer is better')
-        for i, k in enumerate(both): yield {'prompt': prompt, 'completion': _list(row[k], 'assistant'), 'label': i == 0 and value['choice'] != 'neither'} | rest
+        for i, k in enumerate(both): yield _row({'prompt': prompt, 'completion': _list(row[k], 'assistant'), 'label': i == 0 and value['choice'] != 'neither'}, rest)
         return
     good, bad = _best(plan, value)
-    if to == 'sft': yield {'messages': [*prompt, *_list(row[good], 'assistant')]} | rest
-    elif to == 'dpo': yield {'prompt': prompt, 'chosen': _list(row[good], 'assistant'), 'rejected': _list(row[bad], 'assistant')} | rest
+    if to == 'sft': yield _row({'messages': [*prompt, *_list(row[good], 'assistant')]}, rest)
+    elif to == 'dpo': yield _row({'prompt': prompt, 'chosen': _list(row[good], 'assistant'), 'rejected': _list(row[bad], 'assistant')}, rest)
 
 def _text(plan:dict, row:dict)->Any: return row.get(plan['column']) if plan['column'] else row.get('text')
 
@@ -127,7 +129,7 @@ def _from_classification(plan:dict, row:dict, value:dict, to:str)->Iterator[dict
         if not isinstance(asked, str) or not asked.strip(): raise _No('it has no text')
         answer = ', '.join(label) if isinstance(label, list) else label
         if not answer: raise _No('it has no class')
-        yield {'messages': _list(asked, 'user')+_list(answer, 'assistant')} | _without(row, 'messages', 'prompt', 'completion', 'text', 'label', plan['column'])
+        yield _row({'messages': _list(asked, 'user')+_list(answer, 'assistant')}, _without(row, 'messages', 'prompt', 'completion', 'text', 'label', plan['column']))
 
 def _from_correction(plan:dict, row:dict, value:dict, to:str)->Iterator[dict]:
     said = talk(row) if not plan['column'] and not isinstance(row.get('text'), str) else None

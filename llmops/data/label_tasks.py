@@ -62,13 +62,15 @@ def _messages(plan:dict, row:dict)->dict:
     if said is None: raise Invalid(f'The row has no conversation. Its columns: {", ".join(row)}')
     return {'messages': said, **_extra(plan, row)}
 
-def _said(v:Any)->list[dict]:
-    return v if isinstance(v, list) else [{'role': 'assistant', 'content': _cell(v)}]
+_telling = ('role', 'content', 'tool_calls', 'tool_call_id') # Whatever else a message has could say who wrote it
+
+def _said(v:Any, role:str='assistant')->list[dict]:
+    if isinstance(v, list) and all(isinstance(m, dict) for m in v): return [{k: m[k] for k in _telling if k in m} for m in v]
+    return [{'role': role, 'content': _cell(v)}]
 
 def _pair(plan:dict, row:dict, swap:bool)->dict:
     first, second = (_said(row.get(k)) for k in plan['pair'])
-    asked = row.get(plan['column'])
-    asked = asked if isinstance(asked, list) else [{'role': 'user', 'content': _cell(asked)}] if asked is not None else []
+    asked = _said(row[plan['column']], 'user') if row.get(plan['column']) is not None else []
     sides = [second, first] if swap else [first, second]
     return {'messages': asked, **_extra(plan, row), 'sides': [{'side': s, 'messages': m} for s, m in zip(SIDES, sides, strict=True)]}
 

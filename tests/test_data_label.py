@@ -1,0 +1,373 @@
+"Labelling: who gets what, answers that stand, agreement, and the way back to training rows"
+import json
+import random
+import subprocess
+import sys
+import threading
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llmops.core import Denied, Invalid, LlmopsError
+from llmops.data import agreement
+from llmops.data.collect import made, standing
+from llmops.data.label import MIME, Queue, assigned, ledger
+from llmops.data.label_tasks import TASKS, as_seen, settle
+from llmops.rows import rows
+from llmops.store import Store
+from llmops.verbs import Workspace, call, load_all
+
+load_all()
+
+
+def chat(q, a, **more): return dict(messages=[dict(role='user', content=q), dict(role='assistant', content=a)], **more)
+
+
+def dataset(ws, items, name='rows', folder=None):
+    "Rows as a dataset of the workspace"
+    p = (folder or ws.store.folder)/f'{name}.jsonl'
+    p.write_text(''.join(json.dumps(r, ensure_ascii=False)+'\n' for r in items), encoding='utf-8')
+    return ws.load(p, name)
+
+
+@pytest.fixture
+def ws(store, tmp_path):
+    w = Workspace(store)
+    w.files = tmp_path
+    return w
+
+
+@pytest.fixture
+def lite(tmp_path):
+    s = Store(tmp_path/'store')
+    yield Workspace(s)
+    s.close()
+
+
+# --- who gets what ---------------------------------------------------------------------------------------------------
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 120), st.integers(1, 7), st.data(), st.integers(0, 9))
+def test_every_item_gets_its_people_and_loads_are_level(items, people, data, seed):
+    names = tuple(f'p{i}' for i in range(people))
+    overlap, share = data.draw(st.integers(1, people)), data.draw(st.sampled_from((0., .3, 1.)))
+    got = assigned(items, names, overlap, share, seed)
+    assert Counter(map(len, got)) == Counter([overlap]*round(share*items)+[1]*(items-round(share*items)))
+    assert all(len(set(x)) == len(x) for x in got)
+    load = Counter(a for x in got for a in x)
+    assert max(load.values())-min(load.get(n, 0) for n in names) <= 1
+    assert got == assigned.__wrapped__(items, names, overlap, share, seed)
+
+
+def test_a_person_sees_his_items_in_his_own_order_and_goes_on_where_he_stopped(ws):
+    d = dataset(ws, [chat(f'q{i}', f'a{i}') for i in range(12)], folder=ws.files)
+    q = ws.label(d, 'dialogue', annotators=['anna', 'ben'], overlap=2)
+    order = {w: [r['item'] for r in ws.label_mine(q, w)] for w in ('anna', 'ben')}
+    assert sorted(order['anna']) == sorted(order['ben']) == list(range(1, 13)) and order['anna'] != order['ben'] != list(range(1, 13))
+    got = ws.label_next(q, 'anna')
+    assert got['item'] == order['anna'][0]
+    for n in range(5): got = ws.label_save(q, got['item'], {'rating': n % 5+1}, 'anna', 1.5)['next']
+    again = Workspace(Store(ws.store.url, blobs=ws.store.blobs.url) if '://' in ws.store.url else Store(ws.store.url)) # Another day
+    assert again.label_next(q, 'anna')['item'] == got['item'] == order['anna'][5]
+    assert again.label_progress(q) == [dict(annotator='anna', done=5, skipped=0, open=7, total=12, seconds=1.5), dict(annotator='ben', done=0, skipped=0, open=12, total=12, seconds=None)]
+    assert again.label_next(q, 'anna', after=order['anna'][8])['item'] == order['anna'][9]
+    assert again.label_next(q, 'anna', after=order['anna'][11])['item'] == order['anna'][5] # Round
+    again.store.close()
+
+
+LABEL = '''
+import sys
+from llmops.store import Store
+from llmops.verbs import Workspace, call, load_all
+load_all()
+url, blobs, queue, who = sys.argv[1:]
+ws = Workspace(Store(url, blobs=blobs or None))
+got, mine = ws.label_next(queue, who), []
+while got and got['item']:
+    mine.append(got['item'])
+    got = ws.label_save(queue, got['item'], {'rating': 3}, who, 1)['next']
+print(*mine)
+'''
+
+
+def test_people_who_come_at_once_share_out_the_items_exactly(ws):
+    d = dataset(ws, [chat(f'q{i}', f'a{i}') for i in range(15)], folder=ws.files)
+    q = ws.label(d, 'dialogue', overlap=2)
+    url, blobs = ws.store.url, '' if '://' not in ws.store.url else str(ws.store.blobs.url)
+    running = [subprocess.Popen([sys.executable, '-c', LABEL, url, blobs, str(q), f'p{i}'], stdout=subprocess.PIPE, text=True) for i in range(3)]
+    mine = [list(map(int, p.communicate(timeout=120)[0].split())) for p in running]
+    assert all(len(set(m)) == len(m) for m in mine)
+    assert Counter(i for m in mine for i in m) == dict.fromkeys(range(1, 16), 2)
+    assert ledger(ws.store, q).count() == dict(items=15, labelled=15, skipped=0, open=0)
+    assert ws.label_next(q, 'late')['done'] and not ws.store.verify()
+
+
+def test_threads_that_ask_for_the_last_place_get_it_once(ws):
+    d = dataset(ws, [chat('q', 'a')], folder=ws.files)
+    q = ws.label(d, 'dialogue', overlap=2)
+    got, start = [], threading.Barrier(6)
+    def one(who):
+        start.wait()
+        r = ws.label_next(q, who)
+        if r['item']: got.append(ws.label_save(q, r['item'], {'rating': 1}, who)['saved'])
+        ws.store.close()
+    threads = [threading.Thread(target=one, args=(f'p{i}',)) for i in range(6)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert len(got) == 2
+    with pytest.raises(Denied, match='has its 2 answers'): ws.label_save(q, 1, {'rating': 5}, 'p9')
+
+
+def test_an_item_that_nobody_finishes_is_free_again(lite, monkeypatch):
+    import llmops.data.label_answer as la
+    q = lite.label(dataset(lite, [chat('q', 'a')]), 'dialogue', hold=1)
+    assert lite.label_next(q, 'anna')['item'] == lite.label_next(q, 'anna')['item'] == 1
+    assert lite.label_next(q, 'ben')['done']
+    import time
+    later = time.time()+61
+    monkeypatch.setattr(la, 'now', lambda: later)
+    monkeypatch.setattr('llmops.data.label.now', lambda: later)
+    assert lite.label_next(q, 'ben')['item'] == 1
+    with pytest.raises(Denied, match='being answered'): lite.label_save(q, 1, {}, 'anna')
+    assert lite.label_save(q, 1, {}, 'ben')['saved'] == dict(item=1, revision=1, state='done')
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+def test_what_does_not_fit_is_refused_and_leaves_nothing(ws):
+    d = dataset(ws, [chat(f'q{i}', f'a{i}') for i in range(4)], folder=ws.files)
+    q = ws.label(d, 'classification', annotators=['anna', 'ben'], classes=['yes', 'no'])
+    mine = ws.label_mine(q, 'anna')[0]['item']
+    ws.label_save(q, mine, {'classes': ['yes']}, 'anna')
+    seq = ws.store.head()
+    for args, what in (
+            ((q, mine, {'classes': ['yes']}, 'ben'), 'not for ben, but for anna'), ((q, mine, {'classes': ['yes']}, 'anna'), r'revision 1, not 0'),
+            ((q, mine, {'classes': ['maybe']}, 'anna', 0, 1), "'maybe' is not one of the classes"), ((q, mine, {'classes': []}, 'anna', 0, 1), 'exactly one'),
+            ((q, mine, {'choice': 'A'}, 'anna', 0, 1), "'choice' is no part"), ((q, mine, [], 'anna', 0, 1), 'The answer is list'),
+            ((q, 0, {'classes': ['yes']}, 'anna'), 'items 1 to 4, not 0'), ((q, 5, {'classes': ['yes']}, 'anna'), 'items 1 to 4, not 5'),
+            ((q, mine, {'classes': ['yes']}, 'a:b', 0, 1), 'cannot be an annotator'), ((q, mine, {'classes': ['yes']}, 'anna', -1, 1), 'seconds is -1'),
+            ((d, 1, {'classes': ['yes']}, 'anna'), 'not a labelling queue')):
+        with pytest.raises(LlmopsError, match=what): ws.label_save(*args)
+    with pytest.raises(Denied, match='ben cannot answer for anna'): call(ws.store, 'label_save', dict(queue=q, item=mine, value={'classes': ['no']}, annotator='anna', revision=1), by='ben')
+    with pytest.raises(Invalid, match='nothing to take back'): ws.label_undo(q, next(r['item'] for r in ws.label_mine(q, 'anna') if r['state'] == 'open'), 'anna')
+    assert ws.store.head() == seq
+    ws.label_finish(q)
+    for f in (lambda: ws.label_next(q, 'anna'), lambda: ws.label_save(q, mine, {'classes': ['no']}, 'anna', 0, 1), lambda: ws.label_skip(q, mine, 'anna', 1), lambda: ws.label_undo(q, mine, 'anna', 1)):
+        with pytest.raises(Denied, match='is finished'): f()
+    assert ws.label_finish(q, undo=True)['finished'] is False and ws.label_next(q, 'anna')['item']
+
+
+def test_two_windows_of_one_person_do_not_overwrite_each_other(ws):
+    q = ws.label(dataset(ws, [chat('q', 'a')], folder=ws.files), 'correction', annotators=['anna'])
+    one = two = ws.label_next(q, 'anna')
+    assert ws.label_save(q, 1, {'text': 'first'}, 'anna', revision=one['revision'])['saved']['revision'] == 1
+    with pytest.raises(Invalid, match='answered by anna meanwhile'): ws.label_save(q, 1, {'text': 'second'}, 'anna', revision=two['revision'])
+    assert ws.label_item(q, 1, 'anna')[0]['value'] == {'text': 'first'}
+    assert ws.label_save(q, 1, {'text': 'second'}, 'anna', revision=1)['saved']['revision'] == 2
+    assert [e.data['value'] for e in ws.store.events('label', q)] == [{'text': 'first'}, {'text': 'second'}] # Nothing is lost
+    before = {a: ws.store.state(a) for a in (str(q), f'{q}#1')}
+    ws.store.rebuild()
+    assert {a: ws.store.state(a) for a in before} == before
+
+
+# --- blind -----------------------------------------------------------------------------------------------------------
+
+def test_nothing_that_a_person_gets_names_the_sides(ws):
+    said = lambda t, m: [dict(role='assistant', content=t, model=m, name=m)]
+    pairs = [dict(prompt=[dict(role='user', content=f'q{i}')], chosen=said(f'x{i}', 'secret-big'), rejected=said(f'y{i}', 'secret-small'), winner='secret-big') for i in range(40)]
+    q = ws.label(dataset(ws, pairs, folder=ws.files), 'preference', annotators=['anna', 'ben'], overlap=2)
+    left = {'anna': [], 'ben': []}
+    for who in left:
+        got = ws.label_next(q, who)
+        while got and got['item']:
+            left[who].append((got['item'], got['content']['sides'][0]['messages'][0]['content'][0]))
+            r = ws.label_save(q, got['item'], {'choice': 'A'}, who)
+            told = json.dumps([got, r, ws.label_item(q, got['item'], who), ws.label_mine(q, who, 3)])
+            assert not [w for w in ('secret', 'chosen', 'rejected', 'winner', 'first', 'second', '"seed"') if w in told]
+            got = r['next']
+    assert all(8 < sum(s == 'x' for _, s in v) < 32 for v in left.values()) # Sides are mixed
+    assert dict(left['anna']) != dict(left['ben'])
+    for told in (ws.label_queue(q), ws.label_progress(q), ws.label_disagreements(q, 'chen')):
+        assert not [w for w in ('secret', 'chosen', 'rejected', '"first"', '"second"', '"seed"', 'anna' if 'answers' in told[0] else 'secret') if w in json.dumps(told)]
+    with pytest.raises(Invalid, match='blind comparison shows no further columns'): ws.label(dataset(ws, pairs, 'more', ws.files), 'preference', show=['winner'])
+    want = {i: s for i, s in left['anna']} # All chose A: what stood there is what won
+    got = {r['prompt'][0]['content'][1:]: r['chosen'][0]['content'][0] for r in rows(ws.store, ws.collect(q, policy='all', to='dpo')) if r['labels']['by'] == ['anna']}
+    assert got == {str(i-1): s for i, s in want.items()}
+
+
+@given(st.integers(0, 99), st.integers(1, 99), st.text('abc', min_size=1, max_size=5), st.sampled_from(('A', 'B', 'tie', 'neither')))
+def test_sides_come_back_for_everybody(seed, item, who, choice):
+    plan = dict(task='preference', seed=seed)
+    assert as_seen(plan, item, who, settle(plan, item, who, {'choice': choice})) == {'choice': choice}
+
+
+# --- agreement -------------------------------------------------------------------------------------------------------
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 6), st.integers(2, 60), st.integers(0, 10**6))
+def test_figures_equal_those_of_the_libraries(k, n, seed):
+    sk, kd = pytest.importorskip('sklearn.metrics'), pytest.importorskip('krippendorff')
+    r = np.random.default_rng(seed)
+    a = r.integers(0, k, n)
+    b = np.where(r.random(n) < .7, a, r.integers(0, k, n))
+    got = agreement.cohen(a, b, k)
+    if got is None: assert len(set(a) | set(b)) == 1
+    else: assert got == pytest.approx(sk.cohen_kappa_score(a, b, labels=range(k)), abs=1e-9)
+    gaps = np.array([np.bincount(r.integers(0, k, r.integers(0, 5)), minlength=k) for _ in range(n)])
+    for level in ('nominal', 'ordinal', 'interval'):
+        got = agreement.krippendorff(gaps, level)
+        if got is not None: assert got == pytest.approx(kd.alpha(value_counts=gaps, value_domain=range(k), level_of_measurement=level), abs=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 6), st.integers(2, 6), st.integers(2, 60), st.integers(0, 10**6))
+def test_fleiss_equals_statsmodels(k, people, n, seed):
+    sm = pytest.importorskip('statsmodels.stats.inter_rater')
+    r = np.random.default_rng(seed)
+    counts = np.array([np.bincount(r.integers(0, k, people), minlength=k) for _ in range(n)])
+    got = agreement.fleiss(counts)
+    if got is not None: assert got == pytest.approx(sm.fleiss_kappa(counts, method='fleiss'), abs=1e-9)
+
+
+def test_intervals_hold_what_they_promise():
+    "Over many samples of a known world about 95 % of the intervals hold its α"
+    r, k, hits = np.random.default_rng(0), 3, 0
+    def world(n):
+        truth = r.integers(0, k, n)
+        said = np.where(r.random((3, n)) < .8, truth, r.integers(0, k, (3, n)))
+        return np.array([np.bincount(said[:, i], minlength=k) for i in range(n)])
+    real = agreement.krippendorff(world(200_000))
+    for i in range(120):
+        c = world(80)
+        low, high = agreement.bootstrap(lambda w, c=c: agreement.krippendorff(c, w=w), 80, 200, i)
+        hits += low <= real <= high
+    assert .86 <= hits/120 <= 1
+
+
+def test_a_queue_tells_agreement_by_class_and_person_and_what_to_decide(ws):
+    texts = [dict(text=f'letter {i}') for i in range(30)]
+    q = ws.label(dataset(ws, texts, folder=ws.files), 'classification', annotators=['anna', 'ben', 'chen'], overlap=3, classes=['low', 'mid', 'high'], ordered=True)
+    r = random.Random(1)
+    for i in range(1, 31):
+        c = i % 3
+        for who, err in (('anna', 0), ('ben', .1), ('chen', .5)):
+            ws.label_save(q, i, {'classes': [('low', 'mid', 'high')[(c+1) % 3 if r.random() < err else c]]}, who)
+    got = {(x['what'], x['measure']): x for x in ws.label_agreement(q, resamples=200)}
+    assert {x for x, _ in got} == {'all', 'class:low', 'class:mid', 'class:high', 'annotator:anna', 'annotator:ben', 'annotator:chen'}
+    assert got['all', 'krippendorff']['level'] == 'ordinal' and got['all', 'fleiss']['items'] == 30 and got['all', 'krippendorff']['answers'] == 90
+    assert all(x['low'] <= x['value'] <= x['high'] for x in got.values())
+    assert got['annotator:chen', 'cohen']['value'] < got['annotator:ben', 'cohen']['value'] and got['annotator:chen', 'cohen']['value'] < got['annotator:anna', 'cohen']['value']
+    open_ = ws.label_disagreements(q, 'dora')
+    assert [d['item'] for d in open_] == [i for i in range(1, 31) if len({json.dumps(a['value']) for a in next((d['answers'] for d in open_ if d['item'] == i), [{'value': 0}])}) > 1]
+    with pytest.raises(Denied, match='let somebody else decide'): ws.label_adjudicate(q, open_[0]['item'], {'classes': ['low']}, 'anna')
+    assert ws.label_adjudicate(q, open_[0]['item'], {'classes': ['high']}, 'dora', 'it is')['left'] == len(open_)-1
+    assert ws.label_adjudicate(q, open_[1]['item'], annotator='dora', drop=True)['saved']['state'] == 'dropped'
+    with pytest.raises(Denied, match='decided already'): ws.label_save(q, open_[0]['item'], {'classes': ['low']}, 'anna', revision=1)
+    with pytest.raises(Invalid, match='Give the answer that shall stand'): ws.label_adjudicate(q, open_[2]['item'], annotator='dora')
+    assert ledger(ws.store, q).count() == dict(items=30, labelled=29, skipped=1, open=0)
+    v = ws.collect(q, policy='adjudicated')
+    one = next(x for x in rows(ws.store, v) if x['text'] == f'letter {open_[0]["item"]-1}')
+    assert one['label'] == 'high' and one['labels']['decided'] == 'adjudicated' and one['labels']['by'] == ['anna', 'ben', 'chen', 'dora']
+    assert v.body['rows'] == 30-len(open_)+1 and v.body['counts'] == dict(read=30, used=v.body['rows'], rows=v.body['rows'], left={'people disagree': len(open_)-2, 'left out by a third person': 1})
+
+
+# --- from answers to rows --------------------------------------------------------------------------------------------
+
+ANSWER = dict(dialogue=st.fixed_dictionaries({}, optional=dict(rating=st.integers(1, 5), tags=st.lists(st.sampled_from(('t1', 't2')), max_size=2, unique=True))),
+              preference=st.fixed_dictionaries(dict(choice=st.sampled_from(('first', 'second', 'tie', 'neither')))),
+              classification=st.fixed_dictionaries(dict(classes=st.lists(st.sampled_from(('a', 'b', 'c')), min_size=1, max_size=1))),
+              correction=st.fixed_dictionaries(dict(text=st.sampled_from(('x', 'y')))))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(TASKS), st.data())
+def test_what_stands_is_what_most_said(task, data):
+    values = data.draw(st.lists(ANSWER[task], min_size=1, max_size=5))
+    said = {f'p{i}': dict(value=v) for i, v in enumerate(values)}
+    for policy in ('majority', 'adjudicated', 'drop', 'all'):
+        got, why = standing(task, said, None, policy)
+        assert bool(got) != bool(why) and all(0 <= g['agreement'] <= 1 for g in got)
+        if policy == 'all': assert [g['value'] for g in got] == values
+        elif got and task in ('classification', 'correction'): assert 2*values.count(got[0]['value']) > len(values) and (policy == 'majority' or len({json.dumps(v) for v in values}) == 1)
+    assert standing(task, said, dict(who='z', value=values[0], drop=True), 'majority') == ([], 'left out by a third person')
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(('save', 'skip', 'undo', 'edit')), min_size=1, max_size=40), st.integers(0, 99))
+def test_counts_always_add_up(tmp_path_factory, moves, seed):
+    ws, r = Workspace(Store(tmp_path_factory.mktemp('counts'))), random.Random(seed)
+    q = ws.label(dataset(ws, [chat(f'q{i}', f'a{i}') for i in range(6)]), 'dialogue', annotators=['anna', 'ben'], overlap=2)
+    for m in moves:
+        item, who = r.randint(1, 6), r.choice(('anna', 'ben'))
+        rev = ws.label_item(q, item, who)[0]['revision']
+        try:
+            if m in ('save', 'edit'): ws.label_save(q, item, {'rating': r.randint(1, 5)} if m == 'save' else {'messages': chat(f'q{item-1}', 'better')['messages']}, who, revision=rev)
+            elif m == 'skip': ws.label_skip(q, item, who, rev)
+            else: ws.label_undo(q, item, who, rev)
+        except Invalid: assert m == 'undo'
+    c = ledger(ws.store, q).count()
+    assert c['labelled']+c['skipped']+c['open'] == c['items'] == 6
+    assert all(p['done']+p['skipped']+p['open'] == p['total'] == 6 for p in ws.label_progress(q))
+    if not c['labelled']:
+        with pytest.raises(Invalid, match='Nobody has answered'): ws.collect(q)
+    else:
+        for to in ('sft', 'dpo', 'kto', 'table'):
+            try: v = ws.collect(q, to)
+            except Invalid as e:
+                assert 'gives a row for' in str(e)
+                continue
+            assert v.body['counts']['used']+sum(v.body['counts']['left'].values()) == 6 and v.body['rows'] == v.body['counts']['rows']
+            assert {k: v.body['labelling'][k] for k in c} == c
+    ws.store.close()
+
+
+def test_rows_know_where_they_came_from_and_who_said_so(ws):
+    d = dataset(ws, [chat(f'q{i}', f'a{i}', shop=i) for i in range(5)], folder=ws.files)
+    q = ws.label(d, 'correction', annotators=['anna'], rows=3, seed=4)
+    kept = [r['_row'] for r in rows(ws.store, d) if r['shop'] in {x['shop'] for x in rows(ws.store, q)}]
+    for i in (1, 2, 3): ws.label_save(q, i, {'text': f'better {i}' if i != 2 else ws.label_item(q, 2, 'anna')[0]['content']['text']}, 'anna')
+    dpo = ws.collect(q, 'dpo')
+    from llmops.rows import origin_of
+    assert [origin_of(ws.store, q, i) for i in (1, 2, 3)] == [dict(_file='rows.jsonl', _line=n, _from=str(d), _row=n) for n in kept]
+    assert [origin_of(ws.store, dpo, i) for i in (1, 2)] == [dict(_file='rows.jsonl', _line=kept[i], _from=str(q), _row=i+1) for i in (0, 2)]
+    assert [(r['chosen'][0]['content'], r['rejected'][0]['content'], r['labels']) for r in rows(ws.store, dpo)] == [
+        (f'better {i}', f'a{kept[i-1]-1}', {'by': ['anna'], 'agreement': 1.0}) for i in (1, 3)]
+    assert dpo.body['counts'] == dict(read=3, used=2, rows=2, left={'nothing was corrected': 1})
+    assert ws.collect(q, 'sft', unchanged=False).body['rows'] == 2 and ws.collect(q, 'sft').body['rows'] == 3
+    assert {x['ref'] for x in ws.lineage(dpo) if x['direction'] == 'up'} == {str(q), str(d)}
+
+
+def test_every_pair_of_task_and_kind_gives_rows_or_a_reason():
+    row = chat('q', 'a') | dict(text=None) | dict(chosen='x', rejected='y', prompt='p')
+    plan = dict(pair=['chosen', 'rejected'], column='', multi=False, scale=5)
+    stands = lambda v: dict(value=v, by=['anna'], agreement=1., decided='')
+    better = [row['messages'][0], dict(role='assistant', content='b')]
+    pref = plan | dict(task='preference', column='prompt')
+    assert [r['label'] for r in made(pref, row, stands({'choice': 'second'}), 'kto')] == [True, False]
+    assert [r['completion'][0]['content'] for r in made(pref, row, stands({'choice': 'second'}), 'kto')] == ['y', 'x']
+    assert [r['label'] for r in made(pref, row, stands({'choice': 'neither'}), 'kto')] == [False, False]
+    assert made(pref, row, stands({'choice': 'second'}), 'sft')[0]['messages'][-1]['content'] == 'y'
+    assert made(plan | dict(task='classification'), row, stands({'classes': ['c']}), 'sft')[0]['messages'][-1]['content'] == 'c'
+    assert made(plan | dict(task='dialogue'), row, stands({'messages': better, 'rating': 5}), 'dpo')[0]['chosen'][0]['content'] == 'b'
+    from llmops.data.collect import _No
+    for task, value, to in (('preference', {'choice': 'tie'}, 'dpo'), ('preference', {'choice': 'tie'}, 'kto'), ('dialogue', {}, 'kto'), ('dialogue', {'rating': 3}, 'kto'), ('dialogue', {}, 'dpo')):
+        with pytest.raises(_No): made(pref if task == 'preference' else plan | dict(task=task), row, stands(value), to)
+
+
+# --- where it is seen ------------------------------------------------------------------------------------------------
+
+def test_a_notebook_and_a_terminal_show_a_queue(lite):
+    d = dataset(lite, [chat('<b>q</b>', 'a')], '标注')
+    assert lite.label(d) == dict(ref='dataset:标注@1', format='messages', rows=1, can=['dialogue', 'correction', 'classification'], queues=[],
+                                 next='llmops data label dataset:标注@1 --task dialogue --annotators anna,ben')
+    q = lite.label(d, 'dialogue', annotators=['<i>'])
+    assert isinstance(q, Queue) and lite.label(d)['queues'] == [str(q)]
+    got = q._repr_mimebundle_()
+    assert {k: got[MIME][k] for k in ('queue', 'task', 'items', 'labelled', 'skipped', 'open', 'finished')} == dict(
+        queue=str(q), task='dialogue', items=1, labelled=0, skipped=0, open=1, finished=False)
+    assert '<i>' not in got['text/html'] and '&lt;i&gt;' in got['text/html'] and 'llmops lab' in got['text/plain']
+    assert lite.labeller(str(q))._repr_mimebundle_() == got == lite.label(q)._repr_mimebundle_()
+    assert [x['queue'] for x in lite.labelling()] == [str(q)]
