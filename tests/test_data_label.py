@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(ws):
     ws.label_save(q, mine, {'classes': ['yes']}, 'anna')
     seq = ws.store.head()
     for args, what in (
-            ((q, mine, {'classes': ['yes']}, 'ben'), 'not for ben, but for anna'), ((q, mine, {'classes': ['yes']}, 'anna'), r'revision 1, not 0'),
+            ((q, mine, {'classes': ['yes']}, 'ben'), 'not for ben, but for anna'), ((q, mine, {'classes': ['no']}, 'anna'), r'revision 1, not 0'),
             ((q, mine, {'classes': ['maybe']}, 'anna', 0, 1), "'maybe' is not one of the classes"), ((q, mine, {'classes': []}, 'anna', 0, 1), 'exactly one'),
             ((q, mine, {'choice': 'A'}, 'anna', 0, 1), "'choice' is no part"), ((q, mine, [], 'anna', 0, 1), 'The answer is list'),
             ((q, 0, {'classes': ['yes']}, 'anna'), 'items 1 to 4, not 0'), ((q, 5, {'classes': ['yes']}, 'anna'), 'items 1 to 4, not 5'),
@@ -166,6 +166,8 @@ def test_two_windows_of_one_person_do_not_overwrite_each_other(ws):
     assert ws.label_save(q, 1, {'text': 'first'}, 'anna', revision=one['revision'])['saved']['revision'] == 1
     with pytest.raises(Invalid, match='answered by anna meanwhile'): ws.label_save(q, 1, {'text': 'second'}, 'anna', revision=two['revision'])
     assert ws.label_item(q, 1, 'anna')[0]['value'] == {'text': 'first'}
+    seq = ws.store.head()
+    assert ws.label_save(q, 1, {'text': 'first'}, 'anna', revision=0)['saved'] == dict(item=1, revision=1, state='done') and ws.store.head() == seq # The same, sent again
     assert ws.label_save(q, 1, {'text': 'second'}, 'anna', revision=1)['saved']['revision'] == 2
     assert [e.data['value'] for e in ws.store.events('label', q)] == [{'text': 'first'}, {'text': 'second'}] # Nothing is lost
     before = {a: ws.store.state(a) for a in (str(q), f'{q}#1')}

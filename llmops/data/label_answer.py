@@ -13,6 +13,7 @@ from typing import Any
 from ..core import Dataset, Denied, Invalid, NotFound, Version, now
 from .label import Ledger, label_queue, ledger, plan_of, row_of
 from .label_tasks import as_seen, settle, swapped, task as tasks
+from ..rows import origin_of
 from ..store import Store
 from ..verbs import Run, verb, view
 
@@ -41,7 +42,7 @@ def item_for(
     may = not led.finished and (who in led.of(item) if led.plan['annotators'] else bool(own) or led.places(item, now()) > 0)
     return dict(queue=str(queue), item=item, task=led.plan['task'], annotator=who, state=state, revision=own.get('r', 0), value=mine.get('value'),
                 note=mine.get('note', ''), content=_shown(led.plan, row, item, who), shown={c: row.get(c) for c in led.plan['show']},
-                progress=led.progress(who), mayAnswer=may)
+                origin={} if led.plan['task'] == 'preference' else origin_of(store, queue, item), progress=led.progress(who), mayAnswer=may)
 
 # %% ../../nbs/data/label_answer.ipynb #be27f786
 def _who(run:Run, led:Ledger, annotator:str)->str:
@@ -69,6 +70,12 @@ def _fresh(led:Ledger, item:int, who:str, revision:int)->int:
     if has != revision: raise Invalid(f'Item {item} of {led.about} was answered by {who} meanwhile (revision {has}, not {revision}). Open it again to see the answer that stands')
     if item in led.judged: raise Denied(f'Item {item} of {led.about} is decided already. Nothing can be changed by its annotators')
     return has+1
+
+def _sent_again(store:Store, queue:Version, led:Ledger, item:int, who:str, revision:int, kind:str, more:dict)->bool:
+    "Is it the answer that stands, sent a second time because the first reply got lost?"
+    e = led.people.get(item, {}).get(who, {})
+    if e.get('r') != revision+1 or e.get('s') != {'label': 'done', 'label.skip': 'skipped', 'label.undo': 'open'}[kind]: return False
+    return kind == 'label.undo' or (answer_of(store, queue, item, who) or {}).get('value') == more.get('value')
 
 def _next(run:Run, queue:Version, who:str, after:int)->dict|None:
     "The next item of a person, taken in the same breath where nobody is named"
@@ -103,6 +110,7 @@ def _write(run:Run, queue:Version, item:int, who:str, revision:int, kind:str, **
     def choose()->list[tuple]:
         _going_on(led.follow(run.store))
         _may(led, item, who)
+        if _sent_again(run.store, queue, led, item, who, revision, kind, more): return []
         n = _fresh(led, item, who, revision)
         if kind == 'label.undo' and led.own(item, who) not in ('done', 'skipped'): raise Invalid(f'{who} has not answered item {item} of {queue}: there is nothing to take back')
         return [(kind, led.about, dict(item=item, who=who, revision=n, at=round(now(), 3), by=run.by, **more))]
