@@ -7,7 +7,7 @@ __all__ = ['ORIGIN', 'SEGMENT', 'PLAIN', 'dump', 'parse', 'line_of', 'rows', 'ba
            'write_lines']
 
 # %% ../nbs/02e_rows.ipynb #2adc5a63
-import itertools, json, mmap, os, re, secrets, shutil, zlib
+import itertools, json, mmap, os, secrets, shutil, zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,7 +24,6 @@ if TYPE_CHECKING: from llmops.store import Store
 ORIGIN = ('_file', '_line', '_from', '_row', '_as') # Where a row came from: a file and a line of it, a parent version and a row of it; how the file spelt it
 SEGMENT = 1 << 24 # Bytes of a segment, about
 PLAIN = 1 << 20 # Bytes below which a version is one plain file
-_long = re.compile(rb'\d{19}')
 
 def dump(
     row:dict, # Values of JSON
@@ -32,14 +31,14 @@ def dump(
     "Write a row as JSON"
     try: return orjson.dumps(row)
     except (TypeError, orjson.JSONEncodeError):
-        try: return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode()
+        try: return b' '+json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode()
         except (TypeError, ValueError, RecursionError) as e: raise Invalid(f'A row cannot be written as JSON: {e}') from None
 
 def parse(
     line:bytes|memoryview, # One line
 )->dict: # The row
     "Read a row that `dump` wrote"
-    return json.loads(bytes(line)) if _long.search(line) else orjson.loads(line)
+    return json.loads(bytes(line)) if line[:1] == b' ' else orjson.loads(line)
 
 # %% ../nbs/02e_rows.ipynb #3b0c5f3e
 def _finite(o:Any)->bool:
@@ -165,17 +164,19 @@ def rows(
 )->Iterator[dict]: # Rows, in order
     "Rows of a dataset, one after the other, without holding them all"
     lines = _lines(store, v, max(0, start), stop)
+    ours = any(e['path'] == 'origin' for e in v.body.get('files') or []) # Else somebody else wrote the lines
+    read = parse if ours else json.loads
     if not origin:
         for line in lines:
-            r = parse(line)
-            if '_line' in r: r.pop('_line')
+            r = read(line)
+            r.pop('_line', None)
             yield r
         return
     of, name = _Origins(store, v), str(v.ref)
     file = (v.body.get('source') or '') if not of.cols else ''
     files, fc, lc, spelt, sc = of.head.get('files', []), of.cols.get('file'), of.cols.get('line'), of.head.get('spelt', []), of.cols.get('spelt')
     for n, line in enumerate(lines, max(0, start)+1):
-        r = parse(line)
+        r = read(line)
         r['_file'] = files[k] if fc is not None and (k := fc[n-1]) >= 0 else file
         if lc is not None: r['_line'] = int(lc[n-1]) or n
         else: r.setdefault('_line', n)
@@ -284,7 +285,7 @@ class RowWriter:
 
     def add(self,
         row:dict, # Content, with where it came from in `_file`, `_line`, `_from`, `_row`
-    )->None:
+    )->int: # Bytes of its line
         "One more row"
         o = self._origin
         if '_line' in row or '_row' in row or '_file' in row or '_as' in row:
@@ -303,6 +304,7 @@ class RowWriter:
         self._wait.append(line)
         self._waiting += len(line)+1
         if self._waiting > 1 << 21 or len(self._wait) >= 8192: self._flush()
+        return len(line)
 
     def _flush(self)->None:
         np = self.np

@@ -6,7 +6,7 @@
 __all__ = ['checks', 'inherited', 'write_dataset']
 
 # %% ../../nbs/data/write.ipynb #68dd72b1
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +37,6 @@ def inherited(
 # %% ../../nbs/data/write.ipynb #9928b391
 checks:list[Callable[[Run, Version], Any]] = [] # Asked of every new dataset, such as whether a test leaks into it
 
-def _counted(rows:Iterable[dict], quick:Quick)->Iterator[dict]:
-    for r in rows:
-        quick.add(r)
-        yield r
-
 def write_dataset(
     run:Run, # Whose version it is
     name:str, # Name of the dataset
@@ -65,7 +60,7 @@ def write_dataset(
     while (at/f'write-{n}').exists(): n += 1
     at = at/f'write-{n}'
     w, quick = RowWriter(run.store, at/'rows', base, parents), Quick()
-    for r in _counted(rows, quick): w.add(r)
+    for r in rows: quick.add(r, w.add(r))
     if not w.count: raise Invalid(f'{kind}:{name} would have no rows. Nothing was written')
     files = w.close()
     for path, what in (('rejected.jsonl', rejected), ('removed.jsonl', removed)):
