@@ -165,3 +165,42 @@ class Phoenix(Otlp):
             cursor = page.get('next_cursor') or ''
             if not cursor: break
         return rows
+
+    def annotations(self,
+        where:dict, # What `serve` gave
+        spans:list[str], # Ids of spans
+        project:str='llmops', # Phoenix's project
+        traces:bool=False, # The ids are of traces
+    )->list[dict]: # span (or trace), name, kind (HUMAN LLM CODE), label, score, explanation, identifier, metadata, at; oldest first
+        "What people and programs said about spans"
+        rows:list[dict] = []
+        what, ids = ('trace', 'trace_ids') if traces else ('span', 'span_ids')
+        for i in range(0, len(spans), 200): # The ids stand in the address, which has a limit
+            cursor = ''
+            while True:
+                q = [(ids, s) for s in spans[i:i+200]]+[('limit', '1000')]+([('cursor', cursor)] if cursor else [])
+                try: page:Any = ask(where, f"/v1/projects/{quote(project, safe='')}/{what}_annotations?{urlencode(q)}")
+                except HTTPError as e:
+                    if e.code == 404: break # None of them is known there
+                    raise Failed(f'Phoenix answered {e.code} when asked for annotations. Its log: {where["log"]}') from None
+                except (OSError, ValueError): raise Failed(f'Phoenix does not answer at {where["url"]}. Its log: {where["log"]}') from None
+                rows += [{what: a[f'{what}_id'], 'name': a['name'], 'kind': a['annotator_kind'], **{k: (a.get('result') or {}).get(k) for k in ('label', 'score', 'explanation')},
+                          'identifier': a.get('identifier') or '', 'metadata': a.get('metadata') or {}, 'at': a['updated_at']} for a in page['data']]
+                cursor = page.get('next_cursor') or ''
+                if not cursor: break
+        return sorted(rows, key=lambda r: r['at'])
+
+    def annotate(self,
+        where:dict, # What `serve` gave
+        rows:list[dict], # As `annotations` gives them; one with the same span, name and identifier replaces the one before
+    )->int: # How many it took
+        "Tell Phoenix what people said about spans"
+        data = [dict(span_id=r['span'], name=r['name'], annotator_kind=r.get('kind', 'HUMAN'), identifier=r.get('identifier', ''), metadata=r.get('metadata') or {},
+                     result={k: r[k] for k in ('label', 'score', 'explanation') if r.get(k) is not None}) for r in rows]
+        for i in range(0, len(data), 100):
+            try: ask(where, '/v1/span_annotations?sync=true', dict(data=data[i:i+100]))
+            except HTTPError as e:
+                if e.code == 404: raise NotFound(f'Phoenix does not have a span that was to be annotated: {e.read().decode(errors="replace")[:200]}. {i} annotations were written before') from None
+                raise Failed(f'Phoenix answered {e.code} to annotations: {e.read().decode(errors="replace")[:200]}') from None
+            except (OSError, ValueError): raise Failed(f'Phoenix does not answer at {where["url"]}. Its log: {where["log"]}') from None
+        return len(data)
