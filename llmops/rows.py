@@ -330,9 +330,9 @@ class RowWriter:
         "New rows, into segments"
         while lines:
             if self._out is None:
-                p = self.folder/f'new-{len(self._new):05d}.jsonl'
+                p = self.folder/f'{secrets.token_hex(8)}.jsonl' # The store shares its inode, so that no name may come twice
                 self._new.append((p, 0))
-                self._out = open(p, 'wb')
+                self._out = open(p, 'xb')
             room, n = SEGMENT-self._out.tell(), 0
             for n, x in enumerate(lines, 1): # noqa: B007
                 room -= len(x)+1
