@@ -14,7 +14,7 @@ from typing import Any
 import llmops
 from ..core import Failed, Invalid, LlmopsError, NotFound, Version, nearest
 from .table import cell, table
-from .words import GROUPS, add_command, add_verb, given, place, spell
+from .words import GROUPS, IN_NOTEBOOKS, add_command, add_verb, given, place, spell
 from ..verbs import VERBS, VIEWS, Workspace, call, load_all, look, open_workspace
 
 # %% ../../nbs/faces/cli.ipynb #7ee5cd4c
@@ -246,7 +246,7 @@ def parser(
             subs[g] = sub.add_parser(g, help=doc, description=doc+'.').add_subparsers(dest='word', metavar='WORD', required=True)
     for spec in {**VERBS, **VIEWS}.values():
         group, word = place(spec)
-        if group in subs and word not in subs[group].choices and (not only or only == (group or word)): add_verb(subs[group], spec, _call_view if spec.view else _call_verb)
+        if spec.name not in IN_NOTEBOOKS and group in subs and word not in subs[group].choices and (not only or only == (group or word)): add_verb(subs[group], spec, _call_view if spec.view else _call_verb)
     return p
 
 def commands()->dict[str, list[tuple[str, str]]]: # Area → (command, what it does)
@@ -255,7 +255,7 @@ def commands()->dict[str, list[tuple[str, str]]]: # Area → (command, what it d
     own = {n: (f.__doc__ or '') for n, f in dict(init=_init, quickstart=_quickstart, lab=_lab, run=_run, dashboard=_dashboard, report=_report, verify=_verify, gc=_gc, rebuild=_rebuild).items()}
     out:dict[str, list[tuple[str, str]]] = {'workspace': list(own.items())}
     for n, s in {**VERBS, **VIEWS}.items():
-        if n not in own: out.setdefault('runs' if s.area == 'faces' else s.area, []).append((' '.join(x for x in place(s) if x), s.doc))
+        if n not in own and n not in IN_NOTEBOOKS: out.setdefault('runs' if s.area == 'faces' else s.area, []).append((' '.join(x for x in place(s) if x), s.doc))
     return out
 
 def overview(
