@@ -14,7 +14,7 @@ from typing import Any
 import llmops
 from ..core import Failed, Invalid, LlmopsError, NotFound, Version, nearest
 from .table import cell, table
-from .words import GROUPS, IN_NOTEBOOKS, add_command, add_verb, given, place, spell
+from .words import GROUPS, IN_NOTEBOOKS, add_command, add_verb, given, place, rank, spell
 from ..verbs import VERBS, VIEWS, Workspace, call, load_all, look, open_workspace
 
 # %% ../../nbs/faces/cli.ipynb #7ee5cd4c
@@ -256,7 +256,7 @@ def commands()->dict[str, list[tuple[str, str]]]: # Area → (command, what it d
     out:dict[str, list[tuple[str, str]]] = {'workspace': list(own.items())}
     for n, s in {**VERBS, **VIEWS}.items():
         if n not in own and n not in IN_NOTEBOOKS: out.setdefault('runs' if s.area == 'faces' else s.area, []).append((' '.join(x for x in place(s) if x), s.doc))
-    return out
+    return {area: sorted(c, key=lambda e: rank(e[0])) if area == 'data' else c for area, c in out.items()}
 
 def overview(
     group:str='', # One group of commands
