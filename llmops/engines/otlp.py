@@ -15,6 +15,7 @@ from typing import Any
 
 from ..core import Invalid, stamp
 from .openinference import LIMIT, answered, asked
+from .otlp_json import otlp_file, write_otlp
 from .process import is_alive
 from ..ports import need
 
@@ -250,6 +251,19 @@ class Otlp:
         "End: write what waits, send it or leave it for the next"
         if self.keeper: self.provider.shutdown()
         return self.counts()
+
+    def read_file(self,
+        path:Path, # Spans or log records as OTLP JSON
+    )->tuple[list[dict], list[dict]]: # Spans, and what was said about spans
+        "Read what a collector wrote"
+        return otlp_file(path)
+
+    def write_file(self,
+        path:Path, # Where to; must not be there yet
+        said:list[dict], # What was said about spans
+    )->int: # How many
+        "Write judgements as a collector would"
+        return write_otlp(path, said)
 
     def counts(self)->dict: # `kept`, `sent`, `dropped`
         "Spans so far"
