@@ -134,6 +134,7 @@ def clean(run:Run,
     got = run_steps(run, plan, batches(run.store, data), data.body.get('rows', 0), incremental)
     if not version or more: version = keep_recipe(run, name if _is_name(name) and not version else out, plan)
     v = write_cleaned(run, out, data, got, version)
+    if p := next((p for p in plan if p.spec.name == 'split'), None): run.call('split', data=v, column=p.args['column'], out=out)
     if got.reused: run.step(dict(step=got.rows, total=got.rows, message=f'{got.reused:,} rows as an earlier run left them, {got.new:,} worked on'))
     return v
 

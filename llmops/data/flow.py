@@ -6,7 +6,7 @@
 __all__ = ['Stage', 'Result', 'run_steps']
 
 # %% ../../nbs/data/flow.ipynb #3bc845a0
-import marshal, tempfile, time
+import marshal, os, tempfile, time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ class Stage:
     memo:Any # What is known
     reused:int = 0 # Rows taken over
     new:int = 0 # Rows worked on
+    mark:bytes = field(default_factory=lambda: os.urandom(6)) # Tells what this run learnt from what earlier ones did
 
     def run(self,
         batches:Iterator[list[dict]], # Rows
@@ -62,8 +63,10 @@ class Stage:
         for i, r in enumerate(batch):
             k = keys[i] if keys else b''
             if k in known:
-                self.reused += 1
-                now, said = marshal.loads(known[k]) if known[k] else (None, ())
+                was, what = known[k][:6], known[k][6:]
+                if was == self.mark: self.new += 1
+                else: self.reused += 1
+                now, said = marshal.loads(what) if what else (None, ())
                 if not any(s[1] == 'out' for s in said): out.append(r if now is None else now | {o: r[o] for o in ORIGIN if o in r})
             else:
                 self.new += 1
@@ -73,7 +76,7 @@ class Stage:
                 if now is not None: out.append(now)
                 if keys:
                     same = now is None or now is r or content(now) == content(r)
-                    learnt[k] = b'' if same and not said else marshal.dumps((None if same else content(now), said))
+                    learnt[k] = self.mark+(b'' if same and not said else marshal.dumps((None if same else content(now), said)))
             if said: self._count(r, said)
             else: self._through(len(self.ctxs))
         log.clear()
