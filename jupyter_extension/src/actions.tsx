@@ -17,7 +17,7 @@ const BUTTONS: { [verb: string]: string } = {
 /** What is done next with a kind, most often: a button that opens the form. */
 const NEXT: { [kind: string]: { [verb: string]: string } } = {
   model: { evaluate: 'Evaluate', sft: 'Fine-tune' },
-  dataset: { clean: 'Clean', split: 'Split' },
+  dataset: { clean: 'Clean', split: 'Split', label: 'Label', stats: 'Statistics' },
   report: { rerun: 'Run again' },
   release: { deploy: 'Deploy', waive: 'Waive proof' },
   deployment: { chat: 'Chat', stop: 'Stop' }
@@ -54,7 +54,7 @@ function ask(verb: Verb, data: Data): Asked {
 }
 
 function target(verb: Verb, kind: string): string {
-  return (verb.params.find(p => p.kind === kind) ?? verb.params.find(p => p.type === 'ref') ?? verb.params[0]).name;
+  return (verb.params.find(p => p.kind.split(',').includes(kind)) ?? verb.params.find(p => p.type === 'ref') ?? verb.params[0]).name;
 }
 
 /** The buttons of a version, and the dialogs behind them. */
@@ -71,7 +71,8 @@ export function Actions(props: { bench: Workbench; data: Data; on?: 'report' }):
   const labels = NEXT[kind] ?? {};
   const next = Object.keys(labels).flatMap(name => known.filter(v => v.name === name));
   const more = known.filter(v => !(v.name in BUTTONS) && !next.includes(v));
-  const form = (v: Verb): void => bench.go.form('verb', v.name, { [target(v, kind)]: ref });
+  // A queue is labelled at its desk; another dataset shows its queues there.
+  const form = (v: Verb): void => (v.name === 'label' ? bench.go.label(ref) : bench.go.form('verb', v.name, { [target(v, kind)]: ref }));
   return (
     <div className="llm-actions">
       {data.page && props.on !== 'report' ? (

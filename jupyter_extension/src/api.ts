@@ -4,6 +4,7 @@ import { ServerConnection } from '@jupyterlab/services';
 import {
   Json,
   Problem,
+  RowPage,
   RunList,
   RunPage,
   Schema,
@@ -44,6 +45,10 @@ export class Api {
   }
   version(ref: string, lang: string): Promise<VersionPage> {
     return this.request(`version/${encodeURIComponent(ref)}`, { lang });
+  }
+  /** A page of the rows of a dataset, of those that could not be read, or of those that were taken out. */
+  rows(ref: string, query: Query): Promise<RowPage> {
+    return this.request(`rows/${encodeURIComponent(ref)}`, query);
   }
   runs(query: Query): Promise<RunList> {
     return this.request('runs', query);

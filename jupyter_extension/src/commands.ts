@@ -3,7 +3,7 @@ import { JupyterFrontEnd } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ReadonlyPartialJSONObject } from '@lumino/coreutils';
-import { dashboardIcon, formIcon, tracesIcon } from './icons';
+import { dashboardIcon, formIcon, labelIcon, tracesIcon } from './icons';
 import { Pages, Place } from './pages';
 import { Json } from './schema';
 import { Workbench } from './tokens';
@@ -13,6 +13,7 @@ export const ID = {
   run: 'llmops:open-run',
   report: 'llmops:open-report',
   form: 'llmops:open-form',
+  label: 'llmops:label',
   dashboard: 'llmops:open-dashboard',
   traces: 'llmops:open-traces',
   language: 'llmops:switch-language',
@@ -46,6 +47,12 @@ export function addCommands(
         (args['preset'] ?? {}) as { [name: string]: Json }
       )
   });
+  commands.addCommand(ID.label, {
+    label: () => t('Label data'),
+    caption: () => t('Queues of items to label, and the desk for it'),
+    icon: labelIcon,
+    execute: args => pages.label(text(args, 'ref'))
+  });
   commands.addCommand(ID.dashboard, {
     label: () => t('Dashboard'),
     caption: () => t('Metrics, traces and cost on one page'),
@@ -65,7 +72,7 @@ export function addCommands(
 }
 
 export function addToMenus(palette: ICommandPalette | null, launcher: ILauncher | null): void {
-  [ID.form, ID.dashboard, ID.traces, ID.language].forEach((command, rank) => {
+  [ID.form, ID.label, ID.dashboard, ID.traces, ID.language].forEach((command, rank) => {
     palette?.addItem({ command, category: CATEGORY, args: { isPalette: true } });
     if (command !== ID.language) {
       launcher?.add({ command, category: CATEGORY, rank });

@@ -14,7 +14,7 @@ export function initial(params: Param[], preset: { [name: string]: Json } = {}):
     } else if (start === null || start === undefined) {
       values[p.name] = '';
     } else if (p.many && Array.isArray(start)) {
-      values[p.name] = start.map(String).join(', ');
+      values[p.name] = start.map(String).join(p.type === 'path' ? '\n' : ', ');
     } else {
       values[p.name] = typeof start === 'object' ? JSON.stringify(start) : String(start);
     }
@@ -75,7 +75,7 @@ export function convert(params: Param[], values: Values): Converted {
     }
     try {
       const read = p.many
-        ? text.split(/[,，\n]/).map(s => s.trim()).filter(Boolean).map(s => one(s, p.type))
+        ? text.split(p.type === 'path' ? /\n/ : /[,，\n]/).map(s => s.trim()).filter(Boolean).map(s => one(s, p.type))
         : one(text, p.type);
       if (p.required || JSON.stringify(read) !== JSON.stringify(p.default)) {
         out.args[p.name] = read;

@@ -20,7 +20,7 @@ function RefInput(props: FieldProps & { id: string }): JSX.Element {
   const { bench, param } = props;
   const [known, setKnown] = useState<string[]>([]);
   const list = useId();
-  const { kind } = param;
+  const kind = param.kind.split(',')[0];
   useEffect(() => {
     let here = true;
     bench.api.versions({ kind, limit: 100 }).then(
@@ -73,7 +73,7 @@ function Input(props: FieldProps & { id: string }): JSX.Element {
   if (param.type === 'ref') {
     return <RefInput {...props} />;
   }
-  const long = param.name === 'note' || param.name === 'reason' || param.type === 'json';
+  const long = param.name === 'note' || param.name === 'reason' || param.type === 'json' || (param.type === 'path' && param.many);
   const shared = {
     id,
     className: 'llm-input',

@@ -37,6 +37,8 @@ export const tracesIcon = icon(
 );
 export const formIcon = icon('form', '<rect x="4" y="3.5" width="16" height="17" rx="1.5"/><path d="M8 8.5h8M8 12.5h8M8 16.5h4.5"/>');
 
+export const labelIcon = icon('label', '<path d="M4 4.5h8.5L20 12l-7.5 7.5L4 11z"/><circle cx="8.2" cy="8.6" r="1.3"/>');
+
 const KIND: { [kind: string]: LabIcon } = {
   model: modelIcon,
   dataset: datasetIcon,

@@ -44,6 +44,8 @@ export function List<T>(props: {
   label: string;
   onOpen: (row: T) => void;
   row: (row: T) => React.ReactNode;
+  /** What else can be done with a row, beside it. */
+  more?: (row: T) => React.ReactNode;
 }): JSX.Element {
   const move = (event: React.KeyboardEvent<HTMLUListElement>): void => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -58,10 +60,11 @@ export function List<T>(props: {
   return (
     <ul className="llm-list" aria-label={props.label} onKeyDown={move} data-lm-suppress-shortcuts="true">
       {props.rows.map(row => (
-        <li key={props.id(row)}>
+        <li key={props.id(row)} className="llm-line-of">
           <button className="llm-row" onClick={() => props.onOpen(row)} data-id={props.id(row)}>
             {props.row(row)}
           </button>
+          {props.more?.(row)}
         </li>
       ))}
     </ul>

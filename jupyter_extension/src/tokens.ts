@@ -11,6 +11,8 @@ export interface Go {
   report(ref: string): void;
   /** A program that runs beside Lab. */
   service(name: 'dashboard' | 'phoenix'): void;
+  /** The labelling desk of a queue; of another dataset, its queues; of nothing, all queues. */
+  label(ref: string): void;
   /** A form: of a template, or of a verb. */
   form(what: 'template' | 'verb', name: string, preset?: { [name: string]: Json }): void;
 }

@@ -1,8 +1,10 @@
 /** Chinese, by the English sentence. */
+import { zhData } from './zhdata';
 import { zhHelp } from './zhhelp';
 
 export const zh: { [text: string]: string } = {
   ...zhHelp,
+  ...zhData,
 
   // Panels
   Models: '模型',

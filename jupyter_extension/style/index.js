@@ -1,2 +1,4 @@
 import './base.css';
 import './page.css';
+import './label.css';
+import './dataset.css';

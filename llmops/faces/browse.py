@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import Invalid, Version
 from .wire import RowHit, RowPage
-from ..rows import ORIGIN, parse, rows
+from ..rows import ORIGIN, origin_of, parse, rows
 
 if TYPE_CHECKING: from llmops.store import Store
 
@@ -53,6 +53,7 @@ def says(
     return False
 
 # %% ../../nbs/faces/browse.ipynb #8c119d82
+_hidden = {*ORIGIN, '_as'} # Where a row came from, and how its file spelt it
 PARTS = {'rows': '', 'rejected': 'rejected.jsonl', 'removed': 'removed.jsonl'}
 
 def _side(store:'Store', v:Version, path:str)->list[dict]:
@@ -71,7 +72,7 @@ def _hits(store:'Store', v:Version, part:str, start:int)->Any:
         for i, r in enumerate(_side_rows(store, v, PARTS[part], start), start): yield r, RowHit(number=i+1, row=r, cut=False, file='', line=None, parent='', parent_row=None)
         return
     for i, r in enumerate(rows(store, v, start), start):
-        content = {k: x for k, x in r.items() if k not in ORIGIN}
+        content = {k: x for k, x in r.items() if k not in _hidden}
         line = r.get('_line')
         yield content, RowHit(number=i+1, row=content, cut=False, file=r.get('_file') or '', line=line if isinstance(line, int) else None, parent='', parent_row=None)
 
@@ -98,7 +99,6 @@ def row_page(
     v = store.get(ref)
     if v.kind not in ('dataset', 'benchmark'): raise Invalid(f'{v} is no dataset. See datasets with: llmops ls dataset')
     if part not in PARTS: raise Invalid(f"part: '{ascii(part)[1:40]}' is not rows, rejected or removed")
-    from llmops.rows import origin_of
     until, items, at, want = time.monotonic()+seconds, [], start, q.casefold().strip()
     total = count_of(store, v, part)
     for content, hit in _hits(store, v, part, start):

@@ -240,7 +240,7 @@ def actions(
 )->list[str]: # Names of verbs
     "Verbs that take this version"
     load_all()
-    return sorted(s.name for s in VERBS.values() if any(p.type == 'ref' and p.kind in ('', v.kind) for p in s.params.values()))
+    return sorted(s.name for s in VERBS.values() if any(p.type == 'ref' and (not p.kind or v.kind in p.kind.split(',')) for p in s.params.values()))
 
 def page_of(
     store:'Store', # Where versions are

@@ -4,7 +4,8 @@ import { MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
 import { IFrame, LabIcon, ReactWidget } from '@jupyterlab/ui-components';
 import { Widget } from '@lumino/widgets';
 import React from 'react';
-import { dashboardIcon, formIcon, kindIcon, reportIcon, runIcon, tracesIcon } from '../icons';
+import { dashboardIcon, formIcon, kindIcon, labelIcon, reportIcon, runIcon, tracesIcon } from '../icons';
+import { LabelPage } from '../label/page';
 import { Json } from '../schema';
 import { Workbench } from '../tokens';
 import { FormPage } from './form';
@@ -14,7 +15,7 @@ import { VersionPage } from './version';
 
 /** How a page is found again when Lab is loaded anew. */
 export interface Place {
-  page: 'version' | 'run' | 'report' | 'form' | 'service';
+  page: 'version' | 'run' | 'report' | 'form' | 'label' | 'service';
   name: string;
   what?: 'template' | 'verb';
 }
@@ -52,6 +53,10 @@ export class Pages {
     const draw = (): JSX.Element => <ReportPage bench={this.bench()} name={ref} />;
     this.show({ page: 'report', name: ref }, title, reportIcon, () => ReactWidget.create(draw()));
   }
+  label(ref: string): void {
+    const title = ref ? `${this.bench().t('Label')} ${ref.split(':')[1] ?? ref}` : this.bench().t('Label data');
+    this.show({ page: 'label', name: ref }, title, labelIcon, () => ReactWidget.create(<LabelPage bench={this.bench()} refText={ref} />));
+  }
   service(name: string): void {
     const service = SERVICES[name];
     this.show({ page: 'service', name }, this.bench().t(service.title), service.icon, () => {
@@ -70,6 +75,8 @@ export class Pages {
         return this.report(place.name);
       case 'form':
         return this.form(place.what ?? 'template', place.name);
+      case 'label':
+        return this.label(place.name);
       case 'service':
         return this.service(place.name);
     }

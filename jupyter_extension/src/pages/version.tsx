@@ -2,6 +2,7 @@
 import React from 'react';
 import { Actions } from '../actions';
 import { Curves } from '../curves';
+import { DatasetSections, DRAWN } from '../dataset/sections';
 import { ago, show, size } from '../format';
 import { kindIcon } from '../icons';
 import { Lineage } from '../lineage';
@@ -16,7 +17,7 @@ type Fact = [string, Json];
 /** What is said first: the summary and the refs. The rest of the body comes at the end of the page. */
 function facts(data: Data): { first: Fact[]; rest: Fact[] } {
   const { version, body } = data;
-  const own = Object.entries(body).filter(([k, v]) => !(k in version.summary) && v !== null && !['', '[]', '{}'].includes(JSON.stringify(v)) && (typeof v !== 'object' || JSON.stringify(v).length < 600));
+  const own = Object.entries(body).filter(([k, v]) => !(k in version.summary) && !(version.kind === 'dataset' && DRAWN.includes(k)) && v !== null && !['""', '[]', '{}'].includes(JSON.stringify(v)) && (typeof v !== 'object' || JSON.stringify(v).length < 600));
   const first = ([k, v]: Fact): boolean => k === 'note' || k === 'source' || JSON.stringify(v).match(/"[a-z]+:[^"]+@\d+"/) !== null;
   return {
     first: [...(version.waived ? [['waived', version.waived] as Fact] : []), ...Object.entries(version.summary).filter(([, v]) => v !== ''), ...own.filter(first)],
@@ -119,6 +120,7 @@ export function VersionPage(props: { bench: Workbench; refText: string }): JSX.E
           <dd>{version.made_by ? <Linked bench={bench} text={`run:${version.made_by}`} /> : '–'}</dd>
         </Facts>
       </Section>
+      {version.kind === 'dataset' || version.kind === 'benchmark' ? <DatasetSections bench={bench} data={data} /> : null}
       {data.lineage.nodes.length > 1 ? (
         <Section title={t('Lineage')}>
           <Lineage bench={bench} graph={data.lineage} here={version.ref} />

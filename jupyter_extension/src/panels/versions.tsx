@@ -2,7 +2,7 @@
 import { refreshIcon, addIcon } from '@jupyterlab/ui-components';
 import React, { useEffect, useState } from 'react';
 import { ago, show } from '../format';
-import { kindIcon } from '../icons';
+import { kindIcon, labelIcon } from '../icons';
 import { Empty, Marks, ProblemBox } from '../parts';
 import { Json, VersionRow } from '../schema';
 import { Filter, List, More } from '../table';
@@ -70,6 +70,11 @@ export function VersionsPanel(props: { bench: Workbench; kinds: string[]; title:
     <div className="llm-panel" data-kind={kind}>
       <header>
         <h2>{t(props.title)}</h2>
+        {kinds.includes('dataset') ? (
+          <button className="llm-icon-button" title={t('Label data')} data-action="queues" onClick={() => bench.go.label('')}>
+            <labelIcon.react tag="span" />
+          </button>
+        ) : null}
         <button className="llm-icon-button" title={t('New run')} onClick={() => bench.go.form('template', '')}>
           <addIcon.react tag="span" />
         </button>
@@ -100,6 +105,13 @@ export function VersionsPanel(props: { bench: Workbench; kinds: string[]; title:
           label={t(props.title)}
           onOpen={r => bench.go.version(r.ref)}
           row={r => <VersionLine bench={bench} row={r} />}
+          more={r =>
+            r.kind === 'dataset' ? (
+              <button className="llm-icon-button llm-line-more" title={`${t('Label')} ${r.ref}`} data-action="label" onClick={() => bench.go.label(r.ref)}>
+                <labelIcon.react tag="span" />
+              </button>
+            ) : null
+          }
         />
       ) : loaded.loading || loaded.error ? null : q ? (
         <Empty icon={icon} text={t('No name here has "{q}" in it', { q })} />

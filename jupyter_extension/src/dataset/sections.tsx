@@ -1,0 +1,140 @@
+/** What the page of a dataset has besides: its rows, statistics, cleaning, what was not read, leaks. */
+import React from 'react';
+import { number, show } from '../format';
+import { isRow, preview } from '../messages';
+import { Section, Value } from '../parts';
+import { Json, RowHit, VersionPage } from '../schema';
+import { Workbench } from '../tokens';
+import { Cleaning, stepsOf } from './cleaning';
+import { Rows } from './rows';
+import { Statistics } from './stats';
+
+type Row = { [key: string]: Json };
+
+/** Parts of the body that have a drawing of their own, and need no line among the facts. */
+export const DRAWN = ['statistics', 'cleaning', 'columns', 'counts', 'labelling', 'leaks'];
+
+/** How many rows were read, left out and kept: one bar that adds up. */
+function Counts(props: { bench: Workbench; counts: Row }): JSX.Element | null {
+  const { bench } = props;
+  const { t } = bench;
+  const known = Object.entries(props.counts).filter((e): e is [string, number] => typeof e[1] === 'number');
+  return known.length ? (
+    <div className="llm-tiles">
+      {known.map(([k, n]) => (
+        <div key={k} className="llm-tile" data-count={k}>
+          <span className="llm-tile-name">{t(k)}</span>
+          <b>{number(n)}</b>
+        </div>
+      ))}
+    </div>
+  ) : null;
+}
+
+function Rejected(props: { bench: Workbench; hit: RowHit }): JSX.Element {
+  const { bench, hit } = props;
+  const { t } = bench;
+  const { file, line, column, reason, text, step, why, row, ...rest } = hit.row;
+  return (
+    <>
+      <dl className="llm-facts">
+        {(
+          [
+            ['Why', reason ?? why],
+            ['Step', step],
+            ['File', file],
+            ['Line', line],
+            ['Column', column]
+          ] as [string, Json | undefined][]
+        )
+          .filter(([, v]) => v !== undefined && v !== null && v !== '')
+          .map(([k, v]) => (
+            <React.Fragment key={k}>
+              <dt>{t(k)}</dt>
+              <dd>{k === 'Why' || k === 'Step' ? t(show(v)) : show(v)}</dd>
+            </React.Fragment>
+          ))}
+        {Object.entries(rest).map(([k, v]) => (
+          <React.Fragment key={k}>
+            <dt>{t(k)}</dt>
+            <dd>
+              <Value bench={bench} value={v} />
+            </dd>
+          </React.Fragment>
+        ))}
+      </dl>
+      {text !== undefined ? <pre className="llm-cell llm-bad-text">{show(text)}</pre> : null}
+      {isRow(row) ? <pre className="llm-cell">{JSON.stringify(row, null, 2)}</pre> : null}
+    </>
+  );
+}
+
+const rejectedLine = (hit: RowHit): string => `${show(hit.row.line ?? hit.row.row)}: ${show(hit.row.reason ?? hit.row.why)} · ${preview({ text: hit.row.text ?? (isRow(hit.row.row) ? preview(hit.row.row) : '') })}`;
+
+function Leaks(props: { bench: Workbench; leaks: Json }): JSX.Element | null {
+  const { bench, leaks } = props;
+  const { t } = bench;
+  const rows = (Array.isArray(leaks) ? leaks : [leaks]).filter(isRow);
+  return rows.length ? (
+    <>
+      {rows.map((leak, i) => (
+        <dl key={i} className="llm-facts">
+          {Object.entries(leak).map(([k, v]) => (
+            <React.Fragment key={k}>
+              <dt>{t(k)}</dt>
+              <dd>
+                <Value bench={bench} value={v} />
+              </dd>
+            </React.Fragment>
+          ))}
+        </dl>
+      ))}
+    </>
+  ) : null;
+}
+
+const has = (data: VersionPage, path: string): boolean => data.files.some(f => f.path === path);
+
+export function DatasetSections(props: { bench: Workbench; data: VersionPage }): JSX.Element {
+  const { bench, data } = props;
+  const { t } = bench;
+  const { body, version } = data;
+  const steps = stepsOf(body.cleaning);
+  const rows = typeof body.rows === 'number' ? body.rows : 0;
+  const stored = data.files.some(f => f.path === 'rows.jsonl' || f.path === 'rows/slices');
+  return (
+    <>
+      {stored && rows ? (
+        <Section title={t('Rows')} count={rows}>
+          <Rows key={version.ref} bench={bench} refText={version.ref} total={rows} />
+        </Section>
+      ) : null}
+      {isRow(body.statistics) ? (
+        <Section title={t('Statistics')}>
+          <Statistics bench={bench} statistics={body.statistics} />
+        </Section>
+      ) : null}
+      {steps.length || isRow(body.counts) ? (
+        <Section title={t('What became of the rows')}>
+          {isRow(body.counts) ? <Counts bench={bench} counts={body.counts} /> : null}
+          {steps.length ? <Cleaning bench={bench} steps={steps} /> : null}
+        </Section>
+      ) : null}
+      {has(data, 'rejected.jsonl') ? (
+        <Section title={t('Rows that could not be read')}>
+          <Rows key={`rejected ${version.ref}`} bench={bench} refText={version.ref} total={0} part="rejected" detail={h => <Rejected bench={bench} hit={h} />} line={rejectedLine} />
+        </Section>
+      ) : null}
+      {has(data, 'removed.jsonl') ? (
+        <Section title={t('Rows that were taken out')}>
+          <Rows key={`removed ${version.ref}`} bench={bench} refText={version.ref} total={0} part="removed" detail={h => <Rejected bench={bench} hit={h} />} line={rejectedLine} />
+        </Section>
+      ) : null}
+      {body.leaks && typeof body.leaks === 'object' ? (
+        <Section title={t('Leaks into tests')}>
+          <Leaks bench={bench} leaks={body.leaks} />
+        </Section>
+      ) : null}
+    </>
+  );
+}
