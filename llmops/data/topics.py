@@ -65,9 +65,14 @@ def topics(
     n = len(texts)
     k = min(k, n//5)
     if k < 2: return []
-    vec = TfidfVectorizer(analyzer=terms, max_features=20_000, min_df=2, max_df=.3 if n >= 50 else .8, sublinear_tf=True, dtype=np.float32)
-    try: x = vec.fit_transform(texts)
-    except ValueError: return [] # No word stands in two rows and not in most
+    for most in (.4, .9): # Words of most rows are left out, unless too many rows then have none left
+        vec = TfidfVectorizer(analyzer=terms, max_features=20_000, min_df=2, max_df=most, sublinear_tf=True, dtype=np.float32)
+        try: x = vec.fit_transform(texts)
+        except ValueError: continue # No word stands in two rows and not in most
+        if (np.diff(x.indptr) > 0).mean() > .9: break
+    else:
+        if not hasattr(vec, 'vocabulary_') or not len(vec.vocabulary_): return []
+        x = vec.transform(texts)
     k = min(k, *x.shape)
     if k < 2: return []
     with warnings.catch_warnings():
