@@ -15,7 +15,8 @@ from ..core import Invalid, nearest
 from . import formats_chat, formats_pairs, formats_prefs # noqa: F401  (they register the formats)
 from .formats_base import FORMATS as _all
 from .formats_base import Format
-from .formats_rows import BESIDE, KINDS_OF_TEXT, MEMORY, change, columns, flags, is_talk, kind_of, prompt_of, texts # noqa: F401
+from .formats_media import has_media, read_media, write_media
+from .formats_rows import BESIDE, KINDS_OF_TEXT, MEMORY, TALKS, change, columns, flags, is_talk, kind_of, prompt_of, texts # noqa: F401
 from .formats_talk import ROLES, turns, type_of # noqa: F401
 
 # %% ../../nbs/data/formats.ipynb #a9524931
@@ -92,6 +93,7 @@ def convert(
     if r:
         if not r.keys().isdisjoint(out): mem['own'] = mem.get('own', {}) | {k: r.pop(k) for k in out if k in r}
         out.update(r)
+    if f.kind in TALKS and has_media(out): out = read_media(out, mem, media.take if media else None)
     if mem: out[MEMORY] = {'format': name, **mem}
     return out
 
@@ -108,6 +110,7 @@ def write(
     mine = mem.get('format') == name
     if f.kind != 'table' and not _is(r, f.kind): raise Invalid(f'the row holds {kind_of(r)}, and {name} is for {f.kind}')
     if mem and not mine: lost += _forgets(mem)
+    if f.kind in TALKS and has_media(r): r = write_media(r, mem if mine else {}, name in ('sharegpt', 'ranking', 'alpaca'), media.give if media else None)
     out = f.write(r, mem if mine else {}, lost)
     if not mine and name == 'messages' and isinstance(out.get('tools'), list): out['tools'] = formats_chat.wrapped(out['tools'])
     if r:
