@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.core import Failed
+from llmops.core import Failed, NotFound
 from llmops.engines.otlp import Keeper, Otlp
 from llmops.engines.phoenix import Phoenix, python
 from llmops.engines.wandb import Wandb
@@ -295,6 +295,42 @@ def test_calls_reach_phoenix_even_those_made_before_it_was_up(traced):
     same = ('name', 'input', 'output', 'ok', 'prompt_tokens', 'completion_tokens', 'release', 'deployment', 'trace', 'span')
     assert [{k: r[k] for k in same} for r in rows] == [{k: r[k] for k in same} for r in mine]
     assert len(traced.spans(about='release:tickets@1', source='phoenix')) == 8
+
+
+def test_ratings_in_phoenix_become_rows_to_label_and_labels_go_back(traced):
+    import httpx
+
+    from llmops.rows import rows
+    where = Phoenix().find(traced.store.folder/'traces')
+    wait(lambda: len(traced.spans(source='phoenix', about='release:tickets')) == 8)
+    calls = [r for r in traced.spans(source='phoenix', about='release:tickets') if r['input'] in ('plain', 'streamed')]
+    key = Path(where['key_file']).read_text().strip()
+    with httpx.Client(trust_env=False, base_url=where['url'], headers=dict(Authorization=f'Bearer {key}')) as c: # As an application tells what its users thought
+        said = [dict(span_id=r['span'], name='thumb', annotator_kind='HUMAN', result=dict(score=float(r['input'] == 'plain'), label='up' if r['input'] == 'plain' else 'down')) for r in calls]
+        said += [dict(span_id=calls[0]['span'], name='judge', annotator_kind='LLM', result=dict(label='polite'))]
+        assert c.post('/v1/span_annotations?sync=true', json=dict(data=said)).status_code == 200
+    every = traced.feedback('phoenix', out='every')
+    assert every.body['counts']['rows'] == 4 and every.body['counts']['read'] == 4+sum(every.body['counts']['left'].values())
+    down = traced.feedback('phoenix', about='release:tickets', name='thumb', annotator='human', most=.5, out='down')
+    bad = [r for r in calls if r['input'] == 'streamed']
+    assert [(r['messages'], r['rating'], r['_span'], r['_trace'], r['_release']) for r in rows(traced.store, down, origin=False)] == [
+        ([dict(role='user', content='streamed'), dict(role='assistant', content='billing')], 0., r['span'], r['trace'], 'release:tickets@1') for r in bad]
+    q = traced.label(down, 'dialogue', annotators=['anna'], tags=['wrong'])
+    better = [dict(role='user', content='streamed'), dict(role='assistant', content='delivery')]
+    traced.label_save(q, 1, dict(rating=1, tags=['wrong'], messages=better), 'anna', note='It is about a parcel')
+    assert traced.label_send(q) == dict(queue=str(q), to='phoenix', sent=1, again=0, without=0)
+    traced.label_save(q, 1, dict(rating=2, tags=['wrong'], messages=better), 'anna', revision=1)
+    for again in (0, 1): assert traced.label_send(q) == dict(queue=str(q), to='phoenix', sent=1, again=again, without=0)
+    mine = [a for a in Phoenix().annotations(where, [r['span'] for r in calls]) if a['name'] == 'label']
+    assert [{k: a[k] for k in ('span', 'kind', 'label', 'score', 'explanation', 'identifier')} for a in mine] == [
+        dict(span=bad[0]['span'], kind='HUMAN', label='wrong', score=2., explanation='delivery', identifier=f'{q}:anna')] # Sent anew, there once
+    assert mine[0]['metadata']['answer']['messages'] == better
+    back = traced.feedback('phoenix', name='label', out='back')
+    assert [(r['_span'], r['rating']) for r in rows(traced.store, back)] == [(bad[0]['span'], 2.)]
+    assert [(e.data['score'], e.data['label']) for e in traced.store.events('label.sent', 'release:tickets@1')] == [(1., 'wrong'), (2., 'wrong')]
+    dpo = traced.collect(q, 'dpo')
+    assert [(r['chosen'][0]['content'], r['rejected'][0]['content'], r['_span']) for r in rows(traced.store, dpo)] == [('delivery', 'billing', bad[0]['span'])]
+    with pytest.raises(NotFound, match='does not have a span'): Phoenix().annotate(where, [dict(span='0'*16, name='x', label='y')])
 
 
 def test_phoenix_listens_on_this_machine_only_and_asks_for_its_key(traced):

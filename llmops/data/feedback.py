@@ -125,7 +125,7 @@ def label_send(run:Run,
     if to == 'phoenix':
         phoenix = engine('tracer', 'phoenix')
         where = phoenix.find(run.store.folder/'traces')
-        if not where: raise NotFound('Phoenix does not run here. Start it with: llmops trace_server start')
+        if not where: raise NotFound('Phoenix does not run here. Start it with: llmops trace-server start')
         phoenix.annotate(where, out) # All of them: what is there already is replaced by the same
     elif to != 'store': engine('tracer', 'otlp').write_file(Path(to).expanduser(), out)
     for r in new:

@@ -103,7 +103,7 @@ def _sources(store:Store, source:str, project:str, limit:int)->tuple[list[dict],
     if source != 'phoenix': return engine('tracer', 'otlp').read_file(Path(source).expanduser())
     phoenix = engine('tracer', 'phoenix')
     where = phoenix.find(store.folder/'traces')
-    if not where: raise NotFound('Phoenix does not run here. Start it with: llmops trace_server start')
+    if not where: raise NotFound('Phoenix does not run here. Start it with: llmops trace-server start')
     spans = phoenix.spans(where, project, limit)
     said = phoenix.annotations(where, [s['span'] for s in spans], project)
     roots = {s['trace']: s['span'] for s in spans if not s.get('parent')}
