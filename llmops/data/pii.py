@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from ..core import Invalid
 from .pii_fake import pseudonym, tag
-from .pii_numbers import Hit, numbers
+from .pii_numbers import Hit, numbers, stretches
 from .pii_plain import plain
 from .pii_places import addresses
 from .pii_words import documents, emails, ips, keys, plates
@@ -21,7 +21,9 @@ KINDS = {'key': 'keys, tokens and passwords', 'email': 'e-mail addresses', 'id_c
 _rank = {k: n for n, k in enumerate(KINDS)}
 
 def _all(text:str)->Iterator[Hit]:
-    for find in (keys, emails, numbers, ips, plates, documents, addresses): yield from find(text)
+    where = stretches(text)
+    for find in (keys, emails, ips, plates, addresses): yield from find(text)
+    for look in (numbers, documents): yield from look(text, where)
 
 def scan(
     text:str, # Any text

@@ -71,8 +71,8 @@ def is_card(
 
 # %% ../../nbs/data/pii_checks.ipynb #d1f0b843
 _words = {
-    'phone': (r'phones?|tel|telephone|call(?:ed|ing)?|mobile|cell|contact|whats ?app|wechat|fax|sms|text(?:ed)?|dial|ring|reach|hotline|handy|portable|celular|m[oó]vil|'
-              r'telefono|tel[eé]fono|t[eé]l[eé]phone|telefone|telefon|telefoon|numer[oó]? di telefono|tlf|gsm|rufnummer|mobil|cellulare|'
+    'phone': (r'phones?|tel|telephone|call|mobile|cell|contact|whats ?app|wechat|fax|sms|text|dial|hotline|handy|portable|celular|m[oó]vil|'
+              r'telefono|tel[eé]fono|t[eé]l[eé]phone|telefone|telefon|telefoon|numer[oó]? di telefono|tlf|rufnummer|mobil|cellulare|'
               r'тел|телефон|телефону|мобильный|звоните|номер|số điện thoại|điện thoại|nomor|hp',
               r'电话|手机|号码|联系|致电|拨打|来电|传真|热线|座机|短信|微信|電話|手機|號碼|聯絡|携帯|전화|휴대폰|연락|번호|هاتف|جوال|الاتصال|फ़ोन|फोन|मोबाइल|โทร|เบอร์|τηλ|טלפון'),
     'card': (r'cards?|visa|mastercard|amex|unionpay|debit|credit|maestro|discover|jcb|pan|account|acct|iban|karte|kartennummer|kreditkarte|carte|carta|tarjeta|cart[aã]o|karta|kaart|карта|карты|карту|kartu|thẻ',
@@ -83,7 +83,7 @@ _words = {
     'ip': (r'ip|ipv4|ipv6|host|server|addr|address|subnet|gateway|dns|ping|ssh|client|remote|from|adresse|direcci[oó]n|login|logged',
            r'地址|服务器|主机|网关|网段|登录|登陆|伺服器|アドレス|서버'),
     'company': (r'uscc|credit code', r'信用代码|统一|代码|税号|纳税'),
-    'address': (r'address(?:ed)?|lives?|living|reside[sd]?|located|ship(?:ped)?|deliver(?:ed|y)?|mail(?:ed)?|sent|send|street|home|house|office|at|adresse|wohnt|direcci[oó]n|indirizzo|endere[cç]o|адрес|адресу',
+    'address': (r'address(?:ed)?|lives?|living|reside[sd]?|located|ship(?:ped)? to|deliver(?:ed|y)? to|adresse|wohnt|wohne|direcci[oó]n|indirizzo|endere[cç]o|адрес|адресу',
                 r'地址|住址|住在|位于|寄到|寄往|送到|家住|现住|户籍|通讯|收货|住所|居住|坐落'),
 }
 _said = {k: re.compile(rf'(?<![A-Za-zÀ-ɏЀ-ӿ])(?:{a})(?![A-Za-zÀ-ɏЀ-ӿ])|(?:{b})', re.I) for k, (a, b) in _words.items()}
@@ -102,8 +102,8 @@ _other = re.compile(
     r'timestamp|epoch|time|build|commit|hash|sha|md5|uuid|barcode|ean|upc|asin|imei|imsi|vin|zip|population|total|sum|price|cost|amount|revenue|budget|worth|bestellung|bestellnummer|commande|pedido|заказ|заказа)'
     r'|订单|单号|流水|编号|序号|序列|批号|批次|货号|型号|条码|条形码|书号|发票|快递|运单|物流|版本|端口|时间戳|交易|工单|案号|文号|票号|商品|产品|学号|工号|订单号|金额|总额|总价|价格|人口|合同|注文|주문|訂單|單號|編號|發票)'
     r'(?:[ _-]?(?:no|nr|number|num|id|code|key|n°|nº)|号码|号|编码|编号|番号|번호|號|代码|ID)?\.?[\s:：#=\-_"\'（(是为為]*$'
-    r'|(?:[$€£¥￥₩₹₽฿]|(?<![A-Za-z])(?:USD|RMB|CNY|EUR|GBP|JPY|Rs\.?))\s?$|[0-9A-Za-z)\]]\s?[*×÷^=<>]{1,2}\s?$|(?<![A-Za-z0-9])[$#]$', re.I)
-_unit = re.compile(r'\s?(?:[元块円€£¥￥₩₹₽%‰°]|美元|美金|人民币|万元|[万亿]|bytes?\b|[kKMGT]i?B\b|ms\b|[µμn]s\b|sec|秒|usd\b|eur\b|rmb\b|cny\b|dollars?\b|people\b|users?\b|times\b|人次|人口|次|条|件|个|公里|km\b|kg\b)'
+    r'|(?:[$€£¥￥₩₹₽฿]|(?<![A-Za-z])(?:USD|RMB|CNY|EUR|GBP|JPY|Rs\.?))\s?$|[0-9A-Za-z)\]]\s?[*×÷^=<>]{1,2}\s?$|(?<![A-Za-z0-9])[$#]$|[=+*×÷(]\s?[\-−]$', re.I)
+_unit = re.compile(r'\s?(?:[元块円€£¥￥₩₹₽%‰°]|美元|美金|人民币|万元|[万亿]|bytes?\b|[kKMGT]i?B\b|ms\b|[µμn]s\b|sec|秒|usd\b|eur\b|rmb\b|cny\b|dollars?\b|[kMG]?[Hh]z\b|[kmM]?[WV]\b|people\b|users?\b|times\b|人次|人口|次|条|件|个|公里|km\b|kg\b)'
                    r'|\s?[*×÷^/=<>]=?\s?[0-9A-Za-z(]|\s[+\-−]\s[0-9]', re.I)
 
 def denied(

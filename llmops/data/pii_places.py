@@ -48,48 +48,73 @@ _east = [re.compile(p) for p in (
 
 # %% ../../nbs/data/pii_places.ipynb #6b35642a
 _cap = r"[A-ZÀ-ÖØ-Þ][\w'’.\-]{0,20}"
-_west = [(signs, re.compile(p)) for signs, p in (
-    (('St', 'Ave', 'Road', 'Rd', 'Boul', 'Bl', 'Lane', 'Ln', 'Dr', 'Court', 'Ct', 'Pl', 'Square', 'Sq', 'Terr', 'Way', 'Park', 'Pk', 'High', 'Hwy', 'Close', 'Cres', 'Row', 'Mews', 'Alley', 'Trail', 'Circ', 'Cir', 'Loop', 'Walk', 'Gardens', 'Grove', 'Hill', 'Broadway', 'ort', 'ge', 'ill', 'ew', 's'),
-     r"(?<![\w$€£.,/:\-])[0-9]{1,5}[A-Za-z]?(?:[\-/][0-9]{1,4})?,?[ \n](?:[NSEW]\.? |North |South |East |West |Old |New )?(?:(?:[A-Z][A-Za-z'’\-]{1,20}\.?|[0-9]{1,3}(?:st|nd|rd|th)|de|la|of|the|St\.?) ){1,4}?"
-     r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Terrace|Ter|Way|Parkway|Pkwy|Highway|Hwy|Close|Crescent|Cres|Row|Mews|Alley|Trail|Trl|Circle|Cir|Loop|Walk|Gardens|Grove|Green|Hill|Broadway|"
-     r"Bridge|Brook|Burg|Bypass|Camp|Canyon|Cape|Causeway|Center|Centers|Cliff|Cliffs|Club|Common|Corner|Corners|Course|Courts|Cove|Coves|Creek|Crossing|Crossroad|Curve|Dale|Dam|Divide|Estate|Estates|Expressway|Extension|Extensions|Fall|Falls|Ferry|Field|Fields|Flat|Flats|Ford|Fords|Forest|Forge|Forges|Fork|Forks|Fort|Freeway|Garden|Gateway|Glen|Glens|Groves|Harbor|Harbors|Haven|Heights|Highway|Hills|Hollow|Inlet|Island|Islands|Isle|Junction|Junctions|Key|Keys|Knoll|Knolls|Lake|Lakes|Land|Landing|Light|Lights|Lock|Locks|Lodge|Mall|Manor|Manors|Meadow|Meadows|Mill|Mills|Mission|Motorway|Mount|Mountain|Mountains|Neck|Orchard|Oval|Overpass|Park|Parks|Parkways|Pass|Passage|Path|Pike|Pine|Pines|Plain|Plains|Plaza|Point|Points|Port|Ports|Prairie|Radial|Ramp|Ranch|Rapid|Rapids|Rest|Ridge|Ridges|River|Roads|Route|Rue|Run|Shoal|Shoals|Shore|Shores|Skyway|Spring|Springs|Spur|Spurs|Squares|Station|Stravenue|Stream|Streets|Summit|Throughway|Trace|Track|Trafficway|Tunnel|Turnpike|Underpass|Union|Unions|Valley|Valleys|Via|Viaduct|View|Views|Village|Villages|Ville|Vista|Walks|Wall|Ways|Well|Wells)(?![\w'’])\.?(?: (?:NW|NE|SW|SE|N|S|E|W)(?![\w]))?"
-     r"(?:,? (?:Apt|Apartment|Suite|Ste|Unit|Floor|Fl|Room|Rm|#)\.? ?#?[0-9A-Za-z\-]{1,6})?(?:(?:,|,?\n| )? ?[A-Z][A-Za-z.'’]+(?: [A-Z][A-Za-z.'’]+){0,2},? (?:[A-Z]{2} [0-9]{5}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]))?"),
-    (('Box', 'BOX', 'Postfach', 'Casilla', 'Apartado'), r'(?:(?<![A-Za-z])P\.? ?O\.? ?(?:Box|BOX)|Postfach|Apartado(?: de Correos)?|Casilla(?: de Correo)?) ?#?[0-9]{1,6}(?![0-9])'),
-    (('tra', 'Str', 'weg', 'platz', 'allee', 'gasse', 'ring', 'damm', 'ufer', 'Weg', 'Platz', 'Allee', 'Gasse', 'Ring', 'laan', 'plein', 'gracht', 'kade', 'gatan', 'vägen', 'gata', 'vej', 'gade', 'veien', 'katu'),
-     rf"(?<![\w])(?:{_cap}[ \-]){{0,2}}(?:[A-ZÀ-ÖØ-Þ][\wà-öø-ÿ\-]{{1,24}}(?:straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|gatan|vägen|gata|vej|gade|veien|katu)|(?:Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer))\s(?:[0-9]{{1,4}} ?[a-zA-Z]?(?:[\-/][0-9]{{1,4}}[a-z]?)?)(?![\w])(?:,?\s(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}(?: [A-Z]{{2}})?\s{_cap})?"),
-    (('rue', 'Rue', 'avenue', 'Avenue', 'boulevard', 'Boulevard', 'place', 'Place', 'chemin', 'impasse', 'quai', 'route', 'allée', 'Chemin', 'Impasse', 'Quai', 'Allée', 'cours'),
-     rf"(?<![\w$€£.,:\-])[0-9]{{1,4}}(?: ?(?:bis|ter|quater|[A-D]))?,? (?:rue|Rue|avenue|Avenue|boulevard|Boulevard|place|Place|chemin|Chemin|impasse|Impasse|quai|Quai|route|Route|allée|Allée|cours|square|passage) (?:(?:de|du|des|la|le|les|d’|d'|l’|l'|de l'|aux?|à)[ ]?){{0,3}}{_cap}(?:[ \-](?:(?:de|du|des|la|le) )?{_cap}){{0,3}}(?:,?\s[0-9]{{5}}\s{_cap}(?:[ \-]{_cap})?)?"),
-    (('Calle', 'calle', 'C/', 'Av', 'Plaza', 'Paseo', 'Carrer', 'Camino', 'Ronda', 'Via', 'Viale', 'Piazza', 'Corso', 'Vicolo', 'Largo', 'Strada', 'Rua', 'Praça', 'Travessa', 'Alameda', 'Contrada', 'Borgo', 'Carrera', 'Pasaje', 'Rambla', 'Cuesta', 'Glorieta'),
-     rf"(?<![\w])(?:[Cc]alle|C/|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Camino|Ronda|Carrera|Pasaje|Rambla|Cuesta|Glorieta|Via|Viale|Piazza|Corso|Vicolo|Largo|Strada|Contrada|Borgo|Rua|Praça|Travessa|Alameda) ?(?:(?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|e|y|San|Santa) ?){{0,3}}{_cap}(?: (?:(?:de|del|della|di|da|do|dos|das|la|los|e|y) ){{0,2}}{_cap}){{0,4}},? ?(?:n[.º°o]{{1,2}} ?|núm\. ?|No\. ?|#)?[0-9]{{1,5}}[a-zA-Z]?(?![\w])(?:(?:,| -)? (?:Piso|piso|apto|Apto|Puerta|Interno|int\.|Appartamento)\.? ?[0-9A-Za-z]{{1,5}})?(?:,?\s[0-9]{{4,5}}(?:-[0-9]{{3}})?,?\s{_cap}(?: {_cap})?(?: \([A-Z]{{2}}\))?)?"),
-    (('ул', 'пр', 'пер', 'Ул', 'шоссе', 'наб', 'бул', 'вул', 'алл', 'д.'),
-     r"(?<![\w])(?:(?:г\.?|город|м\.) ?[А-ЯЁІЇЄ][а-яёіїє\-]+,? )?(?:[Уу]л\.|[Уу]лица|вул\.|[Пп]р\.|[Пп]роспект|пр-т|пр-кт|пер\.|[Пп]ереулок|[Шш]оссе|ш\.|[Нн]аб\.|[Бб]ул\.|[Бб]ульвар|алл\.)\s?(?:[А-ЯЁІЇЄ0-9][\wа-яё\-]*\.? ?){1,4},? ?(?:д\.|дом|буд\.)? ?[0-9]{1,4}(?:[/\-][0-9а-яА-Я]{1,3})?(?:,? ?(?:к\.|корп\.|стр\.) ?[0-9]{1,2})?(?:,? ?(?:кв\.|квартира|оф\.) ?[0-9]{1,4})?"),
-    (('ul.', 'al.', 'os.', 'ulica', 'Ul.', 'Al.', 'aleja', 'plac'), r"(?<![\w])(?:[Uu]l\.|ulica|[Aa]l\.|aleja|[Oo]s\.|plac|pl\.) ?(?:[A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+ ?){1,3} ?[0-9]{1,4}[a-zA-Z]?(?:[/\-m. ]{1,3}[0-9]{1,4})?(?![\w])(?:,? [0-9]{2}-[0-9]{3} [A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+)?"))]
+_streets = ('Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Parkway|Pkwy|Highway|Hwy|Crescent|Cres|Broadway|Terrace|Ter|Mews|Place|Pl|Square|Sq|Close|Way|Row|Alley|Trail|Trl|Circle|Cir|Loop|Walk|Gardens|Grove|Green|Hill')
+_rarer = ('Bridge|Brook|Brooks|Burg|Bypass|Camp|Canyon|Cape|Causeway|Center|Cliff|Cliffs|Club|Common|Corner|Corners|Course|Cove|Coves|Creek|Crossing|Crossroad|Curve|Dale|Dam|Divide|Estate|Estates|Expressway|Extension|Fall|Falls|Ferry|'
+          'Field|Fields|Flat|Flats|Ford|Fords|Forest|Forge|Forges|Fork|Forks|Fort|Freeway|Garden|Gateway|Glen|Glens|Groves|Harbor|Harbors|Haven|Heights|Highway|Hills|Hollow|Inlet|Island|Islands|Isle|Junction|Key|Keys|Knoll|Knolls|Lake|Lakes|Land|'
+          'Landing|Light|Lights|Loaf|Lock|Locks|Lodge|Mall|Manor|Manors|Meadow|Meadows|Mill|Mills|Mission|Motorway|Mount|Mountain|Neck|Orchard|Oval|Overpass|Park|Parks|Pass|Passage|Path|Pike|Pine|Pines|Plain|Plains|Plaza|Point|Points|Port|Ports|'
+          'Prairie|Radial|Ramp|Ranch|Rapid|Rapids|Rest|Ridge|Ridges|River|Route|Rue|Run|Shoal|Shoals|Shore|Shores|Skyway|Spring|Springs|Spur|Spurs|Station|Stravenue|Stream|Summit|Throughway|Trace|Track|Trafficway|Tunnel|Turnpike|Underpass|Union|'
+          'Unions|Valley|Valleys|Via|Viaduct|View|Views|Village|Villages|Ville|Vista|Wall|Well|Wells|Streets|Squares|Ways|Walks')
+_flat = r'(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Room|Rm|Studio|#)\.? ?#?[0-9A-Za-z\-]{1,6}'
+_post = r"[A-Z][A-Za-z.'’\-]+(?: [A-Z][A-Za-z.'’\-]+){0,2},? (?:[A-Z]{2},? [0-9]{5}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|(?:[A-Z]{2},? )?[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]|(?:NSW|VIC|QLD|WA|SA|TAS|ACT|NT),? [0-9]{4})(?![0-9A-Za-z])"
+_english = re.compile(rf"[0-9]{{1,5}}[A-Za-z]?(?:[\-/][0-9]{{1,4}})?,? (?:[NSEW]\.? )?(?:(?:[A-Z][A-Za-z'’\-]{{1,20}}\.?|[0-9]{{1,3}}(?:st|nd|rd|th)|de|la|of|the) ){{1,4}}?"
+                      rf"(?:{_streets}|{_rarer})(?![\w'’])\.?(?: (?:NW|NE|SW|SE|N|S|E|W|North|South|East|West)(?![\w]))?(?:,? {_flat})?(?:(?:, ?|,?\n| ){_post})?")
+_french = re.compile(rf"[0-9]{{1,4}}(?: ?(?:bis|ter|quater|[A-D]))?,? (?:rue|Rue|avenue|Avenue|boulevard|Boulevard|place|Place|chemin|Chemin|impasse|Impasse|quai|Quai|route|Route|allée|Allée|cours|square|passage) "
+                     rf"(?:(?:de|du|des|la|le|les|d’|d'|l’|l'|de l'|aux?|à)[ ]?){{0,3}}{_cap}(?:[ \-](?:(?:de|du|des|la|le) )?{_cap}){{0,3}}(?:,?\s[0-9]{{5}}\s{_cap}(?:[ \-]{_cap})?)?")
+_numbered = re.compile(r'[0-9]{1,5}[A-Za-z]?(?:[\-/ ](?:[0-9]{1,4}|bis|ter))?,? (?:[A-Z0-9]|rue|avenue|boulevard|place|chemin|impasse|quai|route|all|cours|square|passage)')
+_german = re.compile(rf"(?:{_cap}[ \-]){{0,2}}(?:[A-ZÀ-ÖØ-Þ][\wà-öø-ÿ\-]{{1,24}}(?:straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|gatan|vägen|gata|vej|gade|veien|katu)|Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer)"
+                     rf"\s[0-9]{{1,4}} ?(?:[a-zA-Z](?![\w]))?(?:[\-/][0-9]{{1,4}}[a-z]?)?(?![\w])(?P<post>,?\s(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}(?: [A-Z]{{2}})?\s{_cap})?")
+_ends = ('straße', 'strasse', 'str.', 'weg', 'platz', 'allee', 'gasse', 'ring', 'damm', 'ufer', 'straat', 'laan', 'plein', 'gracht', 'kade', 'gatan', 'vägen', 'gata', 'vej', 'gade', 'veien', 'katu', 'Straße', 'Strasse', 'Str.', 'Weg', 'Platz', 'Allee', 'Gasse', 'Ring', 'Damm', 'Ufer')
+_behind = re.compile(r'[a-zßA-Z.]\s[0-9]{1,4}')
+_named = re.compile(r'P\.? ?O\.? ?B|Postfach|Apartado|Casilla|Calle |calle |C/|Avenida|Avda|Av\. |Plaza |Paseo |Carrer|Camino |Ronda |Via |Viale |Piazza |Corso |Vicolo |Largo |Strada |Rua |Praça |Travessa |Alameda |Contrada |Borgo |Pasaje |Rambla |Cuesta |Glorieta ')
+_latin = re.compile(rf"(?<![\w])(?:[Cc]alle|C/|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Camino|Ronda|Carrera|Pasaje|Rambla|Cuesta|Glorieta|Via|Viale|Piazza|Corso|Vicolo|Largo|Strada|Contrada|Borgo|Rua|Praça|Travessa|Alameda) ?(?:(?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|e|y|San|Santa) ?){{0,3}}"
+                    rf"{_cap}(?: (?:(?:de|del|della|di|da|do|dos|das|la|los|e|y) ){{0,2}}{_cap}){{0,4}},? ?(?:n[.º°o]{{1,2}} ?|núm\. ?|No\. ?|#)?[0-9]{{1,5}}[a-zA-Z]?(?![\w])(?:(?:,| -)? (?:Piso|piso|apto|Apto|Puerta|Interno|int\.|Appartamento)\.? ?[0-9A-Za-z]{{1,5}})?(?:,?\s[0-9]{{4,5}}(?:-[0-9]{{3}})?,?\s{_cap}(?: {_cap})?(?: \([A-Z]{{2}}\))?)?")
+_slavic = [re.compile(p) for p in (
+    r"(?<![\w])(?:(?:г\.?|город|м\.) ?[А-ЯЁІЇЄ][а-яёіїє\-]+,? )?(?:[Уу]л\.|[Уу]лица|[Уу]лице|вул\.|[Пп]р\.|[Пп]роспект|[Пп]роспекте|пр-т|пр-кт|пер\.|[Пп]ереулок|[Шш]оссе|ш\.|[Нн]аб\.|[Бб]ул\.|[Бб]ульвар|алл\.)\s?(?:[А-ЯЁІЇЄ0-9][\wа-яё\-]*\.? ?){1,4},? ?(?:д\.|дом|буд\.)? ?[0-9]{1,4}(?:[/\-][0-9а-яА-Я]{1,3})?(?:,? ?(?:к\.|корп\.|стр\.) ?[0-9]{1,2})?(?:,? ?(?:кв\.|квартира|оф\.) ?[0-9]{1,4})?",
+    r"(?<![\w])(?:[Uu]l\.|ulica|[Aa]l\.|aleja|[Oo]s\.|plac|pl\.) ?(?:[A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+ ?){1,3} ?[0-9]{1,4}[a-zA-Z]?(?:[/\-m. ]{1,3}[0-9]{1,4})?(?![\w])(?:,? [0-9]{2}-[0-9]{3} [A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+)?")]
+_box = re.compile(r'(?:P\.? ?O\.? ?(?:Box|BOX)|Postfach|Apartado(?: de Correos)?|Casilla(?: de Correo)?) ?#?[0-9]{1,6}(?![0-9])')
 _small = re.compile(r'(?<![\w$€£.,/:\-])[0-9]{1,5} (?:[a-z]{3,16} ){1,3}(?:street|avenue|road|boulevard|lane|drive|court)(?![\w])', re.I)
-_no_place = re.compile(r'(?:^|\s)(?:AD|BC|AM|PM|The|This|That|These|It|In|On|At|When|While|January|February|March|April|May|June|July|August|September|October|November|December|Students|People|Members|Points|Million|Percent|Times|Years)(?:\s|$)')
-
-def addresses(
-    text:str, # Plain text
-)->Iterator[Hit]:
-    "Street addresses"
-    if text.isascii(): pass
-    elif any(c in text for c in '号號弄栋幢座楼樓室单單组'): yield from _chinese(text)
-    if not text.isascii():
-        if '都' in text or '県' in text or '府' in text or '道' in text: yield from (Hit('address', *m.span(), m.group()) for m in _east[0].finditer(text))
-        if '로' in text or '길' in text or '동' in text: yield from (Hit('address', *m.span(), m.group()) for m in _east[1].finditer(text))
-    for n, (signs, pattern) in enumerate(_west):
-        if any(s in text for s in signs):
-            for m in pattern.finditer(text):
-                if n == 0 and not _real_street(text, m): continue
-                yield Hit('address', *m.span(), ' '.join(m.group().lower().split()))
-    if 'street' in text or 'avenue' in text or ' road' in text or ' lane' in text or ' drive' in text:
-        for m in _small.finditer(text):
-            if said(text, m.start(), 'address', 24): yield Hit('address', *m.span(), ' '.join(m.group().lower().split()))
-
+_no_place = re.compile(r'(?:^|\s)(?:AD|BC|AM|PM|The|This|That|These|It|In|On|At|When|While|January|February|March|April|May|June|July|August|September|October|November|December|Students|People|Members|Points|Million|Percent|Times|Years)(?:\s|$)|n[\'’]t\s')
 _sure = re.compile(r'(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Parkway|Pkwy|Highway|Hwy|Court|Ct|Crescent|Broadway|Terrace|Mews)\.?(?:\s|,|$)')
+_posted = re.compile(rf'{_post}$|{_flat}')
+_in_number = set('$€£.,/:-_’\'')
 
 def _real_street(text:str, m:re.Match)->bool:
     "An address, and not a number before a name that ends like a street?"
     s = m.group()
     if _no_place.search(s): return False
-    if re.match(r'(?:19|20)\d\d ', s) and not re.search(r'[A-Z]{2} [0-9]{5}', s) and not said(text, m.start(), 'address', 24): return False
-    return _sure.search(s) is not None or re.search(r'[A-Z]{2} [0-9]{5}|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}$|(?:Apt|Suite|Unit)', s) is not None or said(text, m.start(), 'address', 24)
+    if _posted.search(s): return True
+    if re.match(r'(?:1[5-9]|20)\d\d[ ,]', s) or not _sure.search(s): return said(text, m.start(), 'address', 24)
+    return True
+
+def _western(text:str)->Iterator[Hit]:
+    at = 0
+    for n in _numbered.finditer(text):
+        s = n.start()
+        if s < at or s and (text[s-1].isalnum() and text[s-1].isascii() or text[s-1] in _in_number): continue
+        m = _english.match(text, s)
+        if m and not _real_street(text, m): m = None
+        if m := m or _french.match(text, s):
+            at = m.end()
+            yield Hit('address', *m.span(), ' '.join(m.group().lower().split()))
+    for n in _behind.finditer(text):
+        if not text[max(0, n.start()-8):n.start()+1].endswith(_ends): continue
+        s = max(0, n.start()-64)
+        for m in _german.finditer(text, s, n.end()+64):
+            if m.start() <= n.start() < m.end() and (not re.search(r'(?:ring|weg|laan|plein|gade|kade|gata|damm)\s[0-9]', m.group().lower()) or m.group('post') or said(text, m.start(), 'address', 24) or not re.search('[a-z]ring ', m.group())):
+                yield Hit('address', *m.span(), ' '.join(m.group().lower().split()))
+    if _named.search(text):
+        for pattern in (_latin, _box): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in pattern.finditer(text))
+    if not text.isascii() and ('ул' in text or 'пр' in text or 'пер' in text or 'шос' in text or 'Ул' in text or 'Пр' in text): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _slavic[0].finditer(text))
+    if 'ul. ' in text or 'ulica ' in text or 'Ul. ' in text or not text.isascii() and ('al. ' in text or 'os. ' in text): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _slavic[1].finditer(text))
+    if ' street' in text or ' avenue' in text or ' road' in text or ' lane' in text or ' drive' in text:
+        yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _small.finditer(text) if said(text, m.start(), 'address', 24))
+
+def addresses(
+    text:str, # Plain text
+)->Iterator[Hit]:
+    "Street addresses"
+    if not text.isascii():
+        if any(c in text for c in '号號弄栋幢座楼樓室单單组'): yield from _chinese(text)
+        if '都' in text or '県' in text or '府' in text or '道' in text: yield from (Hit('address', *m.span(), m.group()) for m in _east[0].finditer(text))
+        if '로' in text or '길' in text or '동' in text: yield from (Hit('address', *m.span(), m.group()) for m in _east[1].finditer(text))
+    yield from _western(text)

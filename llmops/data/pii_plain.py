@@ -27,19 +27,19 @@ def _plain_char(c:str)->str|None:
     return None
 
 @cache
-def _odd()->tuple[dict[str, str], re.Pattern, re.Pattern]:
-    "Characters that stand for others, a quick search for them or an escape, and the careful one"
+def _odd()->tuple[dict[str, str], re.Pattern]:
+    "Characters that stand for others, and a search for them"
     # assigned characters that can matter lie below 0x20000, tags and selectors in 0xe0000 to 0xe01ef
     table = {c: p for c in map(chr, (*range(0x80, 0xd800), *range(0xe000, 0x20000), *range(0xe0000, 0xe01f0))) if (p := _plain_char(c)) is not None}
     runs:list[list[int]] = []
-    for o in map(ord, table):
+    for o in (o for o in map(ord, table) if o < 0x10000): # beyond, all are looked at: a set of ranges there would be slow
         if runs and runs[-1][1] == o-1: runs[-1][1] = o
         else: runs.append([o, o])
-    chars = ''.join(f'{re.escape(chr(a))}-{re.escape(chr(b))}' for a, b in runs)
-    return table, re.compile(f'[{chars}\\\\&%<]'), re.compile(f'[{chars}]|{_escape}')
+    return table, re.compile('['+''.join(f'{re.escape(chr(a))}-{re.escape(chr(b))}' for a, b in runs)+r'\\&%<]|[\U00010000-\U0010ffff]')
 
-_escape = (r'\\+(?:u\{?[0-9A-Fa-f]{4}\}?|x[0-9A-Fa-f]{2}|[nrt/"])' r'|&(?:\#[0-9]{1,6}|\#[xX][0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});'
-           r'|%(?:40|2[0BbDdEe]|3[AaDd])|</?(?:b|i|em|strong|span|u|font|wbr|mark|code)(?:\s[^<>]{0,80})?/?>|<!--[^<>]{0,80}-->')
+_escapes = re.compile(r'\\+(?:u\{?[0-9A-Fa-f]{4}\}?|x[0-9A-Fa-f]{2}|[nrt/"])|&(?:\#[0-9]{1,6}|\#[xX][0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});'
+                      r'|%(?:40|2[0BbDdEe]|3[AaDd])|</?(?:b|i|em|strong|span|u|font|wbr|mark|code)(?:\s[^<>]{0,80})?/?>|<!--[^<>]{0,80}-->')
+_ascii = re.compile(r'[\\&%<]')
 
 def _unescape(s:str)->str:
     "What an escape stands for"
@@ -70,10 +70,6 @@ class Plain(NamedTuple):
     def _at(self, i:int, side:int)->int:
         "The original position of plain character `i`: its start (1) or its end (2)"
         n = bisect_right(self.starts, i)-1
-        while n >= 0 and self.parts[n][0] == self.starts[n]: # shows nothing: look further left for the one that holds i
-            if n == 0 or self.starts[n-1] != self.starts[n]: break
-            n -= 1
-        n = bisect_right(self.starts, i)-1
         if n < 0: return i + side-1
         end, a, b = self.parts[n]
         if i < end: return (a, b)[side-1]
@@ -83,21 +79,27 @@ def plain(
     text:str, # Any text
 )->Plain: # Without escapes, invisible and dressed-up characters
     "Read a text as an eye does"
-    table, quick, careful = _odd()
-    if not quick.search(text): return Plain(text, [], [])
+    if text.isascii():
+        if not any(c in text for c in '\\&%<'): return Plain(text, [], [])
+        table, odd = {}, _ascii
+    else: table, odd = _odd()
     out:list[str] = []
     starts:list[int] = []
     parts:list[tuple[int, int, int]] = []
     was = at = 0
-    for m in careful.finditer(text):
-        s = m.group()
-        new = table.get(s)
-        if new is None and (new := _unescape(s)) != s and len(new) == 1: new = table.get(new, new)
-        if new == s: continue
-        out += text[was:m.start()], new
-        at += m.start()-was
+    for m in odd.finditer(text):
+        s, e = m.span()
+        if s < was: continue
+        c = m.group()
+        if (new := table.get(c)) is None:
+            if c not in '\\&%<' or not (x := _escapes.match(text, s)): continue
+            new, e = _unescape(x.group()), x.end()
+            if new == x.group(): continue
+            if len(new) == 1: new = _odd()[0].get(new, new)
+        out += text[was:s], new
+        at += s-was
         starts.append(at)
         at += len(new)
-        parts.append((at, *m.span()))
-        was = m.end()
+        parts.append((at, s, e))
+        was = e
     return Plain(''.join((*out, text[was:])), starts, parts) if starts else Plain(text, [], [])

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .pii_checks import iban, said
-from .pii_numbers import Hit
+from .pii_numbers import Hit, stretches
 
 # %% ../../nbs/data/pii_words.ipynb #134d44a8
 _l = 'A-Za-z0-9\u00c0-\u024f\u0370-\u052f'
@@ -63,20 +63,21 @@ def _dot_before(text:str, start:int)->int:
     return m.start(1) if m else 0
 
 # %% ../../nbs/data/pii_words.ipynb #2f1d7f4a
-_issued = re.compile('(?<![A-Za-z0-9_])(?:' + '|'.join((
+_issued = re.compile('|'.join((
     r'(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA|AGPA|ANPA)[0-9A-Z]{12,20}', r'gh[pousr]_[A-Za-z0-9]{16,255}', r'github_pat_[A-Za-z0-9_]{20,255}', r'gl(?:pat|ptt|dt|rt|soat)-[A-Za-z0-9_\-]{16,}',
     r'sk-[A-Za-z0-9]{1,8}-[A-Za-z0-9_\-]{16,255}', r'sk-[A-Za-z0-9_]{16,255}', r'(?:sk|rk|pk)_(?:live|test|prod)_[A-Za-z0-9]{10,}', r'whsec_[A-Za-z0-9]{16,}',
     r'xox[abeoprs]-[A-Za-z0-9\-]{10,255}', r'xapp-[0-9]-[A-Za-z0-9\-]{10,255}', r'eyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]{6,}(?:\.[A-Za-z0-9_\-]*)?', r'AIza[0-9A-Za-z_\-]{30,40}', r'ya29\.[0-9A-Za-z_\-]{20,}', r'GOCSPX-[0-9A-Za-z_\-]{20,}',
     r'hf_[A-Za-z0-9]{20,}', r'npm_[A-Za-z0-9]{30,}', r'pypi-[A-Za-z0-9_\-]{40,}', r'LTAI[A-Za-z0-9]{10,26}', r'AKID[A-Za-z0-9]{12,40}', r'SG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{16,}',
-    r'(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])', r'do[opr]_v1_[a-f0-9]{40,}', r'shp(?:at|ca|pa|ss)_[a-fA-F0-9]{20,}', r'(?:gsk|xai|pplx|tvly|r8|nvapi|fw|dapi|lin_api|figd|PMAK|rpa|key|csk|jina)[_-][A-Za-z0-9_\-]{24,}',
-    r'[0-9]{8,10}:AA[A-Za-z0-9_\-]{30,}', r'[MNO][A-Za-z0-9_\-]{23,27}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,}', r'AGE-SECRET-KEY-1[0-9A-Z]{40,}', r'v[12]\.[0-9a-f]{40}')) + ')')
-_hints = tuple(s.encode() for s in ('KIA', 'ASIA', 'ABIA', 'ACCA', 'AIDA', 'AROA', 'AGPA', 'ANPA', 'gh', 'gl', 'sk', 'rk_', 'pk_', 'xox', 'xapp', 'eyJ', 'AIza', 'ya29', 'GOCS', 'hf_', 'npm_', 'pypi-', 'LTAI', 'AKID', 'SG.', 'AC', 'SK',
-                                     '_v1_', 'shp', 'xai', 'pplx', 'tvly', 'r8_', 'nvapi', 'fw_', 'dapi', 'lin_', 'figd', 'PMAK', 'rpa_', 'key', 'jina', ':AA', 'AGE-'))
+    r'(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])', r'do[opr]_v1_[a-f0-9]{40,}', r'shp(?:at|ca|pa|ss)_[a-fA-F0-9]{20,}', r'(?:gsk|xai|pplx|tvly|r8|nvapi|lin_api|figd|PMAK|rpa|csk|jina)[_-][A-Za-z0-9_\-]{24,}',
+    r'AGE-SECRET-KEY-1[0-9A-Z]{40,}')))
+_run, _in_run = b'a'*16, bytes(97 if chr(i).isalnum() and i < 128 or i in b'_-' else 32 for i in range(256))
+_telegram = re.compile(r'[0-9]{8,10}:AA[A-Za-z0-9_\-]{30,}')
 _pem = re.compile(r'-{4,5}\s?BEGIN ([A-Z0-9 ]{0,24}?PRIVATE KEY(?: BLOCK)?)\s?-{4,5}(?:.{0,20000}?-{4,5}\s?END \1\s?-{4,5}|[A-Za-z0-9+/=\s:,.\-]{0,20000})', re.S)
-_word = (r'(?:api|app|access|secret|auth|private|client|account|encryption|signing|master|service|session|refresh|bearer|shared|storage|consumer|security)?[ _\-.]{0,2}(?:key|secret|token|passwd|password|passphrase|passcode|pwd|credentials?|signature)s?'
-         r'(?:[ _\-.]?(?:id|key|value|hash|string))?|auth(?:orization)?|bearer|basic|密码|口令|密钥|秘钥|令牌|凭证|暗号|密碼|金鑰|パスワード|비밀번호|passwort|kennwort|contrase[nñ]a|mot de passe|senha|wachtwoord|пароль|ключ|токен')
-_assigned = re.compile(rf'(?:{_word})(?P<by>["\'`]?\s{{0,3}}(?:[:=：]|:=|=>|->|is\s|was\s|是|为|為|は|ist\s|es\s|est\s|é\s){{1,2}}\s{{0,3}}(?:(?:bearer|basic|token)\s+)?["\'`“「]?|\s+(?=[A-Za-z0-9+/_\-=.~]{{20,}}))(?P<value>[^\s"\'`<>“”「」，。；、！？（）\u4e00-\u9fff\u3040-\u30ff]{{6,512}})', re.I)
-_asks = re.compile(rf'(?:key|secret|token|passw|passph|passcode|pwd|credential|signature|auth|bearer|basic|contrase|mot de passe|senha|wachtwoord|kennwort|密码|口令|密钥|秘钥|令牌|凭证|暗号|密碼|金鑰|パスワード|비밀번호|пароль|ключ|токен)', re.I)
+_asks = (b'key', b'secret', b'token', b'passw', b'passphrase', b'passcode', b'pwd', b'credential', b'authorization', b'bearer', b'contrase', b'mot de passe', b'senha', b'wachtwoord', b'kennwort')
+_asks_far = ('密码', '口令', '密钥', '秘钥', '令牌', '凭证', '暗号', '密碼', '金鑰', 'パスワード', '비밀번호', 'пароль', 'ключ', 'токен')
+_assigned = re.compile(r'(?P<word>(?:passw(?:or)?[dt]?|secret|token|key|[^\W\d_]+(?: de passe)?)(?:s|[ _\-.]?(?:id|key|token|value|hash|string|base64))?)(?P<by>["\'`\]]{0,2}\s{0,3}(?:[:=：]|:=|=>|->|is\s|was\s|是|为|為|は|ist\s|es\s|est\s|é\s){1,2}\s{0,3}(?:(?:bearer|basic|token)\s+)?["\'`“「]?|\s+(?=[A-Za-z0-9+/_\-=.~]{20}))'
+                       r'(?P<value>[^\s"\'`<>“”「」，。；、！？（）\u4e00-\u9fff\u3040-\u30ff]{6,512})', re.I)
+_whole_word = re.compile(r'(?:monkey|turkey|hockey|donkey|jockey|whiskey|smokey|mickey|lackey|kidney)$', re.I)
 _login = re.compile(r'(?<=://)[^\s:/@"\'<>]{0,64}:([^\s/@"\'<>]{3,256})@(?=[A-Za-z0-9\[])')
 
 def entropy(
@@ -101,18 +102,30 @@ def keys(
     text:str, # Plain text
 )->Iterator[Hit]:
     "Keys, tokens and passwords"
-    raw = text.encode('utf-8', 'surrogatepass')
-    if b'PRIVATE KEY' in raw: yield from (Hit('key', *m.span(), m.group()) for m in _pem.finditer(text))
-    if any(h in raw for h in _hints):
-        for m in _issued.finditer(text):
+    if 'PRIVATE KEY' in text: yield from (Hit('key', *m.span(), m.group()) for m in _pem.finditer(text))
+    raw = text.encode('latin-1', 'replace') # a byte a character
+    runs = raw.translate(_in_run)
+    i = runs.find(_run)
+    while i >= 0:
+        end = runs.find(b' ', i)
+        end = len(text) if end < 0 else end
+        for m in _issued.finditer(text, max(0, i-3), end+4000 if text[end:end+1] == '.' else end):
+            if m.start() >= end: break
+            if m.start() and text[m.start()-1].isascii() and (text[m.start()-1].isalnum() or text[m.start()-1] == '_'): continue
             v = m.group().rstrip('-_.')
             body = v[3:]
             if re.fullmatch('A[A-Z]{3}[0-9A-Z]{16}', v) or sum(c.isdigit() for c in body) >= 2 and len(set(body)) > 6 or len(v) > 30 and len(set(body)) > 12 and not v.islower(): yield Hit('key', m.start(), m.start()+len(v), v)
+        i = runs.find(_run, end)
+    if ':AA' in text: yield from (Hit('key', *m.span(), m.group()) for m in _telegram.finditer(text))
     if '://' in text and '@' in text: yield from (Hit('key', *m.span(1), m.group(1)) for m in _login.finditer(text) if not _placeholder.search(m.group(1)))
-    if _asks.search(text):
-        for m in _assigned.finditer(text):
-            v = m.group('value').rstrip(',;.:!?)]}')
-            if _secret(v, m.group()[:m.start('by')-m.start()], bool(m.group('by')) and m.group('by')[-1:] in '"\'`“「'): yield Hit('key', m.start('value'), m.start('value')+len(v), v)
+    low = raw.lower()
+    for w, where in (*((w, low) for w in _asks), *(() if text.isascii() else ((w, text) for w in _asks_far))):
+        at = where.find(w)
+        while at >= 0:
+            if (m := _assigned.match(text, at)) and not (w == b'key' and _whole_word.search(text, max(0, at-6), at+3)):
+                v = m.group('value').rstrip(',;.:!?)]}')
+                if _secret(v, str(m.group('word')), m.group('by')[-1:] in tuple('"\'`“「')): yield Hit('key', m.start('value'), m.start('value')+len(v), v)
+            at = where.find(w, at+len(w))
 
 # %% ../../nbs/data/pii_words.ipynb #450c0e9e
 _v4 = re.compile(r'(?<![0-9A-Za-z_])(?<![0-9][.。．])(?:[0-9]{1,3}(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)){3}[0-9]{1,3}(?![0-9])(?!\.[0-9])', re.I)
@@ -148,30 +161,38 @@ def ips(
 # %% ../../nbs/data/pii_words.ipynb #edd48e5e
 _s = r'[ \t\u00a0\-‐-―.·•‧・_*]{0,3}'
 _cn_pass = re.compile(rf'(?<![A-Za-z0-9_\-])(?:[EeGg]{_s}[0-9]|[DdSsPp]{_s}[Ee]?{_s}[0-9]|[Ee]{_s}[A-HJ-NP-Za-hj-np-z]{_s}[0-9])(?:{_s}[0-9]){{6,7}}(?![A-Za-z0-9_])')
-_any_pass = re.compile(rf'(?<![A-Za-z0-9])(?=(?:{_s}[A-Za-z0-9]){{6,10}}(?![A-Za-z0-9]))(?:[A-Za-z]{{0,3}}{_s}[0-9](?:{_s}[0-9]){{4,9}}[A-Za-z]?|[0-9]{{2}}{_s}[A-Z]{{2}}{_s}[0-9](?:{_s}[0-9]){{4}}|[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{{8}})(?![A-Za-z0-9])')
+_any_pass = re.compile(r'(?<![A-Za-z0-9\-])(?:[A-Za-z]{1,3}[ \-]?[0-9]{5,9}[A-Za-z]?|[0-9]{8,9}|[A-Za-z](?:[ \-.][0-9]+){1,9}|[0-9]{2} ?[A-Z]{2} ?[0-9]{5}|[0-9]{2} ?[0-9]{2} ?[0-9]{6}|[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8})(?![A-Za-z0-9\-])')
 _no_pass = re.compile(r'(?:订单|单号|编号|型号|货号|序列|批号|流水|order|invoice|part|model|sku|serial|ticket|flight|case|ref|code|version|product|item)(?:号|号码|编号|\s?(?:no|number|id|code))?\.?[\s:：#=\-是为]*$', re.I)
 _plate = re.compile(rf'[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领]{_s}[A-HJ-Za-hj-z](?:{_s}[A-HJ-NP-Za-hj-np-z0-9]){{4,6}}[挂学警港澳领使试超]?')
 _account = re.compile(r'(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ \-]?[A-Z0-9]{4}){2,7}(?:[ \-]?[A-Z0-9]{1,3})?(?![0-9A-Za-z])')
 _alnum = re.compile('[^0-9A-Za-z]+')
 
+_pass_words = ('passp', 'pasap', 'passap', 'paspo', 'paszport', 'hộ chiếu', 'паспорт', '护照', '護照', '通行证', 'パスポート', '旅券', '여권', 'جواز', 'पासपोर्ट', 'หนังสือเดินทาง')
+
 def documents(
     text:str, # Plain text
+    stretches:list[tuple[int, int]], # Where long numbers are, from `stretches`
 )->Iterator[Hit]:
     "Passports and international account numbers"
-    for m in _cn_pass.finditer(text):
+    for a, e in stretches:
+        i = a
+        while i > 0 and i > a-5 and (text[i-1].isascii() and text[i-1].isalpha() or text[i-1] in ' -.·_*'): i -= 1
+        m = _cn_pass.search(text, i, min(len(text), e+1)) if i < a else None
+        if not m or m.start() >= a: continue
         v = _alnum.sub('', m.group()).upper()
         if not (len(v) == 9 or len(v) == 8 and v[0] in 'SDP' or len(v) == 10 and v[1] == 'E'): continue
-        told = said(text, m.start(), 'passport', 24)
-        if not told and (v[0] not in 'EG' and v[1] != 'E' or not m.group()[0].isupper() or len(m.group()) > 9 and ' ' in m.group() and text[:m.start()].rstrip()[-1:].isascii() or _no_pass.search(text, max(0, m.start()-24), m.start())): continue
-        yield Hit('passport', *m.span(), v)
-    if said(text, len(text), 'passport', len(text)):
+        if said(text, m.start(), 'passport', 24): yield Hit('passport', *m.span(), v)
+        elif (v[0] in 'EG' or v[1] == 'E') and m.group()[0].isupper() and not (len(m.group()) > len(v) and ' ' in m.group() and text[:m.start()].rstrip()[-1:].isascii()) and not _no_pass.search(text, max(0, m.start()-24), m.start()): yield Hit('passport', *m.span(), v)
+    if stretches:
+        for m in _account.finditer(text):
+            v = _alnum.sub('', m.group())
+            if 15 <= len(v) <= 34 and iban(v): yield Hit('bank_card', *m.span(), v)
+    low = text.lower()
+    if any(w in low for w in _pass_words if not text.isascii() or w.isascii()):
         for m in _any_pass.finditer(text):
             v = _alnum.sub('', m.group()).upper()
             near = max(m.start()-28, *(text.rfind(c, 0, m.start())+1 for c in '。；;\n，!?'))
             if 6 <= len(v) <= 10 and sum(c.isdigit() for c in v) >= 5 and said(text, m.start(), 'passport', m.start()-near): yield Hit('passport', *m.span(), v)
-    for m in _account.finditer(text):
-        v = _alnum.sub('', m.group())
-        if 15 <= len(v) <= 34 and iban(v): yield Hit('bank_card', *m.span(), v)
 
 def plates(
     text:str, # Plain text
