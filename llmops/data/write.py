@@ -48,6 +48,7 @@ def write_dataset(
     removed:Iterable[dict]|Path|None=None, # Rows that were taken out: step, why, row
     after:Callable[[], dict]|None=None, # More facts, known when all rows went through
     kind:str='dataset', # dataset or benchmark
+    media:dict[str, dict]|None=None, # Entries of pictures, sound and films that rows hold, by path; filled when all rows went through
     **facts:Any, # What else the body says: licence, role, counts, …
 )->Version: # The version
     "Write rows as a version of a dataset"
@@ -68,6 +69,9 @@ def write_dataset(
         p = what if isinstance(what, Path) else at/path
         if not isinstance(what, Path): write_lines(p, what)
         if p.exists() and p.stat().st_size: files.append({'path': path, **run.blobs.put_file(p, link=True)})
+    known = {e['path'] for e in files}
+    more = {e['path']: e for p in parents if format not in ('text', 'table') for e in p.body.get('files') or [] if e['path'].startswith('media/')} | (media or {})
+    files += [e for p, e in more.items() if p not in known]
     body = {'format': format, 'rows': w.count, 'columns': quick.columns, 'files': sorted(files, key=lambda e: e['path']), **inherited(parents),
             **{k: v for k, v in facts.items() if v is not None}, **(after() if after else {}), 'statistics': quick.result()}
     if parents: body['parents'] = [dict(ref=str(p.ref), digest=p.digest) for p in parents]
