@@ -34,6 +34,7 @@ def came_as(
     "The format of the files that a dataset was made of, where it still fits; else the usual one of its kind"
     kind, at = v.body.get('format', 'table'), v
     for _ in range(deep):
+        if (f := FORMATS.get((at.body.get('convert') or {}).get('written', ''))) and f.kind == kind: return f.name
         names = {s.get('format') for s in at.body.get('sources') or [] if isinstance(s, dict)} or {(at.body.get('origin') or {}).get('format')}
         if len(names) == 1 and (f := FORMATS.get(names.pop() or '')): return f.name if f.kind == kind else _usual.get(kind, 'table')
         parents = at.body.get('parents') or []
