@@ -303,7 +303,7 @@ from pathlib import Path
 from llmops.data.flow import run_steps
 from llmops.data.recipe import check_recipe
 def batches():
-    for i in range(0, 100_000, 5000): yield [{'text': f'row {j} '+'word '*60} for j in range(i, i+5000)]
+    for i in range(0, 40_000, 2000): yield [{'text': f'row {j} '+'word '*200} for j in range(i, i+2000)]
 plan = check_recipe([{'step': 'normalise'}, {'step': 'empty'}, {'step': 'length', 'max': 10_000}, {'step': 'sample', 'share': .5}])
 next(iter(batches()))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -313,6 +313,18 @@ print(len(r.kept), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss-before)/1
 
 
 def test_rows_are_not_held_in_memory():
-    "30 MB of text, as objects three times as much: the memory that is added is a fraction of it"
+    "40 MB of text: the memory that is added is a fraction of it"
     out = subprocess.run([sys.executable, '-c', MEMORY], capture_output=True, text=True, check=True).stdout.split()
-    assert int(out[0]) == 50_000 and float(out[1]) < 60, out
+    assert int(out[0]) == 20_000 and float(out[1]) < 25, out
+
+
+def test_what_is_masked_stands_nowhere_in_the_version(ws, tmp_path):
+    "Neither in rows, nor in rows that an earlier step took out, nor in any example"
+    secret = 'ann.lee77@mail.example.org'
+    rs = [dict(prompt=f' Write to {secret} ', completion='done'), dict(prompt='x', completion=f'{secret} '+'long '*30), dict(prompt=secret, completion=''), dict(prompt='Hi', completion='yo')]
+    (tmp_path/'p.jsonl').write_text('\n'.join(map(json.dumps, rs)))
+    for extra in ({}, dict(drop_pattern='ann[.]lee')):
+        c = ws.clean(ws.load(tmp_path/'p.jsonl'), max_chars=100, mask_pii=True, **extra)
+        f = {e['path']: ws.store.blobs.get(e['blob']) for e in c.body['files']}
+        assert 'ann.lee' not in json.dumps(c.body) and all(b'ann.lee' not in b for b in f.values()) and b'[EMAIL]' in f['removed.jsonl']
+        assert c.body['counts']['removed'] == len(f['removed.jsonl'].splitlines())

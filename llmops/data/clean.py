@@ -6,15 +6,16 @@
 __all__ = ['from_options', 'find_recipe', 'keep_recipe', 'write_cleaned', 'clean', 'recipe_', 'recipes', 'steps']
 
 # %% ../../nbs/data/clean.ipynb #aa1cc441
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import AnyVersion, Dataset, Invalid, Model, NotFound, Template, Version, check_name
 from .flow import Result, run_steps
-from .recipe import STEPS, Planned, check_recipe, load_steps, read_recipe
+from .recipe import STEPS, Planned, check_recipe, find_step, load_steps, read_recipe
 from .write import write_dataset
 from ..rows import batches
-from ..verbs import Run, verb, view
+from ..verbs import Param, Run, verb, view
 
 if TYPE_CHECKING: from llmops.store import Store
 
@@ -95,7 +96,7 @@ def write_cleaned(
 def clean(run:Run,
     data:Dataset, # Rows to clean
     out:str='', # Name of the cleaned dataset; empty: the same with -clean
-    recipe:Path|None=None, # Steps to run: template:NAME, or a JSON, YAML or TOML file; options that ask for more are added
+    recipe:Path|None=None, # Steps to run: template:NAME, or a JSON, YAML or TOML file; what other options ask for is added
     steps:list|None=None, # Or the steps themselves: [{"step": "normalise", "form": "NFKC"}, "duplicates"]
     tidy_text:bool=True, # One Unicode form, one kind of line end, nothing unseen, no blanks at the ends
     empty:bool=True, # Take out rows in which something is empty
@@ -163,8 +164,9 @@ def recipes(store:'Store')->list[dict]: # Rows: ref, steps, about
 @view
 def steps(store:'Store',
     name:str='', # One step; empty: all
-)->list[dict]: # Rows: step, doc, params
+)->list[dict]: # Rows: step, parameters, doc; of one step a row for each parameter
     "Steps that a recipe can have, with their parameters"
-    from llmops.data.recipe import find_step
     load_steps()
-    return [(s := STEPS[n]).row() for n in (sorted(STEPS) if not name else [find_step(name).name])]
+    def said(p:Param)->str: return p.name if p.required else f'{p.name}={"|".join(map(str, p.choices)) if p.choices else json.dumps(p.default, ensure_ascii=False)}'
+    if name: return [dict(step=find_step(name).name, **p.row()) for p in find_step(name).params.values()]
+    return [dict(step=s.name, parameters=' '.join(map(said, s.params.values())), doc=s.doc) for _, s in sorted(STEPS.items())]

@@ -143,6 +143,10 @@ def run_steps(
     at.mkdir(exist_ok=True)
     store = getattr(run, 'store', None)
     ctxs = [Ctx(store, run, p.spec.name, p.args, at, keep, index=i) for i, p in enumerate(plan)]
+    masks = next((i for i, p in enumerate(plan) if p.spec.name == 'pii'), 0)
+    if masks:
+        from llmops.data.pii_step import hide
+        for c in ctxs[:masks]: c.hide = hide
     read, last, stages, i = [0], [time.monotonic()], [], 0
 
     def told()->Iterator[list[dict]]:
@@ -162,7 +166,7 @@ def run_steps(
             continue
         log:dict = {}
         for c in ctxs[i:j]: c.log = log
-        s = Stage(plan[i:j], ctxs[i:j], memo(store, [p.row() | _digests(p) for p in plan[i:j]], keep))
+        s = Stage(plan[i:j], ctxs[i:j], memo(store, [[bool(c.hide), p.row(), _digests(p)] for p, c in zip(plan[i:j], ctxs[i:j], strict=True)], keep))
         stages.append(s)
         flow, i = s.run(flow), j
     kept = Spool(at/'kept')
@@ -178,6 +182,7 @@ def run_steps(
     return out
 
 def _digests(p:Planned)->dict:
-    "What a ref says may change with its version"
-    return {f'{k} digest': [x.digest for x in (v if isinstance(v, list) else [v])] for k, v in p.args.items()
+    "What the work depends on beside what the recipe says"
+    on = {'also on': p.spec.also_on(p.args)} if p.spec.also_on else {}
+    return on | {f'{k} digest': [x.digest for x in (v if isinstance(v, list) else [v])] for k, v in p.args.items()
             if hasattr(v, 'digest') or (isinstance(v, list) and v and hasattr(v[0], 'digest'))}

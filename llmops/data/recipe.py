@@ -78,6 +78,7 @@ class Spool:
 class StepSpec(Spec):
     "A step of a recipe: its function and what is documented about it"
     rowwise:bool = False # Is what it does with a row the same whatever the other rows are?
+    also_on:Callable[[dict], str]|None = None # Arguments → what else the result depends on, such as the mark of a secret
 
     @cached_property
     def params(self)->dict[str, Param]:
@@ -100,11 +101,12 @@ def step(
     name:str='', # What people call it; empty: the function's name
     rowwise:bool=False, # It looks at one row at a time: yields one list for each list it takes, and tells figures by `ctx.count` only
     also:tuple[str, ...]=(), # Other names that are understood
+    also_on:Callable[[dict], str]|None=None, # Arguments → what else the result depends on, such as the mark of a secret
 )->Callable:
     "Register a function of (ctx, batches, parameters…) as a step"
     def f(fn:Callable)->Callable:
         n = name or fn.__name__.rstrip('_')
-        STEPS[n] = StepSpec(n, fn, rowwise=rowwise)
+        STEPS[n] = StepSpec(n, fn, rowwise=rowwise, also_on=also_on)
         _also.update(dict.fromkeys(also, n))
         return fn
     return f
@@ -233,6 +235,7 @@ class Ctx:
     keep:bool = True # May it use what earlier runs kept?
     log:dict|None = None # Of a step that goes row by row: number of the row → what was said of it
     index:int = 0 # Place of the step in the recipe, from 0
+    hide:Callable[[Any], Any]|None = None # Masks what is shown and kept of rows, where a later step masks the rows
     rows:int = 0 # Taken so far
     kept:int = 0 # Given on
     removed:int = 0
@@ -261,8 +264,12 @@ class Ctx:
         **counts:float, # Figures to add up, like email=2
     )->None:
         "Tell that a row was changed"
-        if self.log is not None: self.log.setdefault(before['_row'], []).append([self.index, 'changed', two(before, after), secret, counts])
-        else: self._changed(before, two(before, after) if len(self.examples) < _examples else [], secret, counts)
+        if self.hide: shown:list[str] = []
+        elif self.log is None and len(self.examples) >= _examples: shown = []
+        else: shown = two(before, after)
+        if secret and shown: shown[0] = '' # Not even for the memo
+        if self.log is not None: self.log.setdefault(before['_row'], []).append([self.index, 'changed', shown, secret, counts])
+        else: self._changed(before, shown, secret, counts)
 
     def count(self,
         row:dict, # A row
@@ -295,6 +302,7 @@ class Ctx:
         self.removed += 1
         k = why if why in self.why or len(self.why) < _reasons else 'other'
         self.why[k] = self.why.get(k, 0)+1
+        if self.hide: what, more = self.hide(content(what)), {k: v for k, v in more.items() if not isinstance(v, str)}
         where = dict(line=row.get('_line'), **(dict(file=row['_file']) if row.get('_file') else {}))
         if len(self.examples) < _examples: self.examples.append(dict(where, **(dict(text=short(_said(content(what)))) if what else {}), why=why, **more))
         self.gone = self.gone if self.gone is not None else Spool(self.at/f'{self.index}-gone')
@@ -308,7 +316,8 @@ class Ctx:
 
     def _changed(self, row:dict, shown:list[str], secret:bool, counts:dict)->None:
         self.changes += 1
-        if len(self.examples) < _examples: self.examples.append(dict(line=row.get('_line'), **({} if secret else dict(before=shown[0])), after=shown[1]))
+        if len(self.examples) < _examples:
+            self.examples.append(dict(line=row.get('_line'), **({} if secret or not shown else dict(before=shown[0])), **(dict(after=shown[1]) if shown else {})))
         self._count(counts)
 
     def _count(self, counts:dict)->None:
