@@ -111,6 +111,10 @@ svg .plain{fill:var(--dim)}
 svg .mono{font-family:ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:11.5px}
 .model{fill:var(--model)}
 .baseline{fill:var(--base)}
+.gone{fill:var(--bad);opacity:.72}
+.limit{stroke:var(--bad);stroke-width:1.6;stroke-dasharray:5 4}
+ins{background:var(--goodbg);color:var(--good);text-decoration:none}
+del{background:var(--badbg);color:var(--bad)}
 .whisker{stroke:var(--ink);stroke-width:1.6;fill:none}
 .grid{stroke:var(--line)}
 .zero{stroke:var(--dim);stroke-width:1.4}
@@ -325,11 +329,31 @@ _REST = '''{% if p.parity %}<section><h2>{{ mark(p.parity.passed) }} {{ t('Parit
 '''
 
 # %% ../../nbs/faces/page.ipynb #504c9320
+_BLOCKS = '''{% macro cell(c) %}{% if c is mapping %}{% if c.code is defined %}<code>{{ c.code }}</code>{% else %}{{ t(c.en, c.zh) }}{% endif %}{% else %}{{ c }}{% endif %}{% endmacro %}
+{% for b in p.blocks %}<section{% if b.id %} id="{{ b.id }}"{% endif %}><h2>{{ t(b.en, b.zh) }}</h2>
+{% for x in b.parts %}{% if x.h %}<h3>{{ t(x.h[0], x.h[1]) }}{% if x.chip %} <span class="chip">{{ x.chip }}</span>{% endif %}</h3>
+{% endif %}{% if x.say %}<p class="{{ x.cls or 'dim' }}">{{ t(x.say[0], x.say[1]) }}</p>
+{% endif %}{% if x.svg %}<div class="scroll">{{ x.svg }}</div>
+{% endif %}{% if x.heads %}<div class="scroll"><table><tr>{% for h in x.heads %}<th{% if h[2] %} class="r"{% endif %}>{{ t(h[0], h[1]) }}</th>
+{% endfor %}</tr>
+{% for row in x.rows %}<tr>{% for c in row %}<td{% if x.heads[loop.index0][2] %} class="r"{% endif %}>{{ cell(c) }}</td>
+{% endfor %}</tr>
+{% endfor %}</table>
+</div>
+{% endif %}{% for c in x.cases %}<div class="case">{% if c.top %}<div class="q">{% for y in c.top %}<span class="chip">{{ cell(y) }}</span>{% endfor %}</div>
+{% endif %}<dl>{% for en, zh, said, cls in c.rows %}<dt>{{ t(en, zh) }}</dt><dd{% if cls %} class="{{ cls }}"{% endif %}><pre>{{ said }}</pre></dd>{% endfor %}</dl>
+</div>
+{% endfor %}{% if x.chips %}<p>{% for c in x.chips %}<span class="chip">{{ cell(c) }}</span>{% endfor %}</p>
+{% endif %}{% endfor %}</section>
+{% endfor %}
+'''
+
+# %% ../../nbs/faces/page.ipynb #a756a096
 @cache
 def _template():
     from jinja2 import ChainableUndefined, Environment
     env = Environment(autoescape=True, undefined=ChainableUndefined, trim_blocks=True)
-    return env.from_string(_MACROS + _HEAD + _VERDICT + _RESULTS + _EXAMPLES + _REST)
+    return env.from_string(_MACROS + _HEAD + _VERDICT + _BLOCKS + _RESULTS + _EXAMPLES + _REST)
 
 def write(
     p:dict, # What the page says: title, ref, digest, tone, badge, headline, and any of the parts

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..core import LlmopsError, NotFound, Version, stamp
 from .cells import cells
+from .datapage import dataset_page, statistics_page
 from .draw import curve, graph
 from .findings import GATES, OUTCOMES, TYPES, examples, headline, result_parts, tiles, why_zh
 from .page import write
@@ -160,6 +161,15 @@ def _card(store, v:Version)->dict:
     return out
 
 # %% ../../nbs/faces/report.ipynb #adba0a7b
+def _parts(store, v:Version, ours:bool)->dict:
+    "What the page of this kind of version says"
+    if ours: return _report(store, v)
+    if v.kind == 'report' and v.body.get('type') == 'statistics': return {**statistics_page(store, v), 'reruns': []}
+    if v.kind != 'dataset': return _card(store, v)
+    own, plain = dataset_page(store, v), _card(store, v)
+    files = [f for f in plain['facts'] if f['en'] != 'What it is']
+    return {**plain, **own, 'badge': plain['badge'] if plain['tone'] != 'none' else own['badge'], 'tone': plain['tone'], 'notices': [*plain['notices'], *own['notices']], 'facts': [*own['facts'], *files]}
+
 def render(
     store, # Store
     ref, # A version, its ref, or `run:<id>`
@@ -174,7 +184,7 @@ def render(
     page = {'title': str(v.body.get('title') or v.name), 'ref': str(v), 'digest': v.digest, 'created': _day(v.created)[:10],
             'label': TYPES.get(str(v.body.get('type')) if ours else v.kind, (v.kind, v.kind)), 'history': _history(store, v),
             'graph': Markup(graph(nodes, edges)) if len(nodes) > 1 else '',
-            'curves': list(curves(store, [n for n in nodes if ours or n == str(v)])), **(_report(store, v) if ours else _card(store, v))}
+            'curves': list(curves(store, [n for n in nodes if ours or n == str(v)])), **_parts(store, v, ours)}
     return write(page, lang)
 
 def _run(store, about:str, lang:str)->str:
