@@ -67,6 +67,7 @@ def is_card(
     told:bool=False, # The text says that it is a card: any issuer will do
 )->bool:
     "Is it the number of a bank card?"
+    if len(digits) == 18 and not told and int(digits[:2]) in _provinces and _day(digits[6:10], digits[10:12], digits[12:14]): return False # a mistyped identity number
     return luhn(digits) and len(set(digits)) > 1 and (told or _networks.fullmatch(digits) is not None)
 
 # %% ../../nbs/data/pii_checks.ipynb #d1f0b843
@@ -102,7 +103,7 @@ _other = re.compile(
     r'timestamp|epoch|time|build|commit|hash|sha|md5|uuid|barcode|ean|upc|asin|imei|imsi|vin|zip|population|total|sum|price|cost|amount|revenue|budget|worth|bestellung|bestellnummer|commande|pedido|заказ|заказа)'
     r'|订单|单号|流水|编号|序号|序列|批号|批次|货号|型号|条码|条形码|书号|发票|快递|运单|物流|版本|端口|时间戳|交易|工单|案号|文号|票号|商品|产品|学号|工号|订单号|金额|总额|总价|价格|人口|合同|注文|주문|訂單|單號|編號|發票)'
     r'(?:[ _-]?(?:no|nr|number|num|id|code|key|n°|nº)|号码|号|编码|编号|番号|번호|號|代码|ID)?\.?[\s:：#=\-_"\'（(是为為]*$'
-    r'|(?:[$€£¥￥₩₹₽฿]|(?<![A-Za-z])(?:USD|RMB|CNY|EUR|GBP|JPY|Rs\.?))\s?$|[0-9A-Za-z)\]]\s?[*×÷^=<>]{1,2}\s?$|(?<![A-Za-z0-9])[$#]$|[=+*×÷(]\s?[\-−]$', re.I)
+    r'|(?:[$€£¥￥₩₹₽฿]|(?<![A-Za-z])(?:USD|RMB|CNY|EUR|GBP|JPY|Rs\.?))\s?$|[0-9)\]]\s?[*×÷^=<>]{1,2}\s?$|[A-Za-z]\s?[*×÷^]\s?$|(?<![A-Za-z])[A-Za-z]\s?=\s?$|(?<![A-Za-z0-9])[$#]$|[=+*×÷(]\s?[\-−]$', re.I)
 _unit = re.compile(r'\s?(?:[元块円€£¥￥₩₹₽%‰°]|美元|美金|人民币|万元|[万亿]|bytes?\b|[kKMGT]i?B\b|ms\b|[µμn]s\b|sec|秒|usd\b|eur\b|rmb\b|cny\b|dollars?\b|[kMG]?[Hh]z\b|[kmM]?[WV]\b|people\b|users?\b|times\b|人次|人口|次|条|件|个|公里|km\b|kg\b)'
                    r'|\s?[*×÷^/=<>]=?\s?[0-9A-Za-z(]|\s[+\-−]\s[0-9]', re.I)
 

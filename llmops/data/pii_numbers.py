@@ -69,6 +69,7 @@ def _windows(text:str, start:int, end:int)->Iterator[tuple[int, int, str, tuple[
 def _sized(text:str, start:int, end:int)->Iterator[Hit]:
     "Mobiles, identity numbers and cards of a stretch"
     for a, e, digits, sizes, alone in _windows(text, start, end):
+        if len(sizes) == 2 and sizes[0] < 5 and text[a+sizes[0]:e-sizes[1]] == '.' and not said(text, a, 'card', 12) and not said(text, a, 'id', 12) and not said(text, a, 'phone', 12): continue # a decimal number
         n, solid = len(digits), len(sizes) == 1
         if n == 17:
             m = re.compile(rf'{_sep}{{0,3}}([Xx])(?![A-Za-z0-9])').match(text, e)
@@ -96,8 +97,8 @@ _g = r'[ \-.\u00a0\u202f‐-―−·_~*]'
 _phones = [(name, re.compile(p, re.X)) for name, p in (
     ('plus', rf'\+\s?\(?[1-9](?:(?:{_g}|[()/]){{0,3}}[0-9]){{6,14}}'),
     ('zeros', rf'(?<![0-9])00(?:{_g})?[1-9](?:(?:{_g}|[()/]){{0,2}}[0-9]){{7,13}}'),
-    ('china', rf'(?<![0-9])\(?86\)?{_g}{{0,3}}(?:1[3-9](?:{_g}{{0,3}}[0-9]){{9}}|0?(?:10|2[0-57-9]|[3-9][0-9]{{2}}){_g}{{1,2}}[2-8][0-9]{{2,3}}{_g}?[0-9]{{4}})'),
-    ('line', rf'(?<![0-9])[(（]?0(?:10|2[0-57-9]|[3-9][0-9]{{2}})[)）]?{_g}{{0,3}}[2-8](?:{_g}{{0,3}}[0-9]){{6,7}}(?:{_g}?(?:ext\.?|x|转|轉|分机|\#|-){_g}?[0-9]{{1,6}})?'),
+    ('china', rf'(?<![0-9])(?:00)?\(?86\)?{_g}{{0,3}}(?:1[3-9](?:{_g}{{0,3}}[0-9]){{9}}|0?(?:10|2[0-57-9]|[3-9][0-9]{{2}}){_g}{{1,2}}[2-8][0-9]{{2,3}}{_g}?[0-9]{{4}})'),
+    ('line', rf'(?<![0-9])[(（]?0(?:10|2[0-57-9]|[3-9][0-9]{{2}})[)）]?{_g}{{0,3}}[2-9](?:{_g}{{0,3}}[0-9]){{6,7}}(?:{_g}?(?:ext\.?|x|转|轉|分机|\#|-){_g}?[0-9]{{1,6}})?'),
     ('hotline', rf'(?<![0-9])[48]00{_g}[0-9]{{3,4}}{_g}[0-9]{{3,4}}'),
     ('america', rf'(?<![0-9])(?:1{_g}?)?(?:\([2-9][0-9]{{2}}\){_g}{{0,2}}|[2-9][0-9]{{2}}(?:{_g}|{_g}{{3}}|/))[0-9]{{3}}{_g}{{1,3}}[0-9]{{4}}(?:\s?(?:x|ext\.?)\s?[0-9]{{1,5}})?'),
     ('brackets', rf'(?<![0-9])\(0?[1-9][0-9]{{0,4}}\){_g}{{0,2}}[0-9]{{2,5}}(?:{_g}?[0-9]{{2,4}}){{1,4}}'),
@@ -105,7 +106,7 @@ _phones = [(name, re.compile(p, re.X)) for name, p in (
     ('russia', rf'(?<![0-9])8{_g}?\(?9[0-9]{{2}}\)?{_g}?[0-9]{{3}}{_g}[0-9]{{2}}{_g}?[0-9]{{2}}'),
     ('told', r'(?<![0-9])(?:[0-9]{7,15}|\(?[0-9]{1,5}\)?(?:[ \-.][0-9]{2,8}){1,6}|[0-9](?:[ \-.·*][0-9]){6,14})'))]
 _date = re.compile(r'\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d(?!\d)|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2}(?!\d)|(?:19|20)\d\d\s?[-–—/]\s?(?:19|20)\d\d(?!\d)|[012]\d[.-][0-5]\d[.-][0-5]\d(?!\d)')
-_sizes = {'plus': (8, 15), 'zeros': (9, 16), 'china': (12, 15), 'line': (10, 18), 'hotline': (10, 10), 'america': (10, 16), 'brackets': (8, 12), 'zero': (9, 12), 'russia': (11, 11), 'told': (7, 15)}
+_sizes = {'plus': (8, 15), 'zeros': (9, 16), 'china': (12, 16), 'line': (10, 18), 'hotline': (10, 10), 'america': (10, 16), 'brackets': (8, 12), 'zero': (9, 12), 'russia': (11, 11), 'told': (7, 15)}
 
 def _shaped(text:str, start:int, end:int)->Iterator[Hit]:
     "Telephones of a stretch, by their shape"
@@ -129,6 +130,7 @@ def _shaped(text:str, start:int, end:int)->Iterator[Hit]:
 def _dialled(digits:str, name:str)->str:
     "The same number however it is written"
     if name == 'zeros': digits = digits[2:]
+    digits = digits.removeprefix('00')
     return digits[2:] if len(digits) == 13 and digits.startswith('861') else digits
 
 def _phone_ok(text:str, a:int, e:int, name:str, digits:str, told:bool)->bool:
@@ -140,6 +142,7 @@ def _phone_ok(text:str, a:int, e:int, name:str, digits:str, told:bool)->bool:
         return len(digits)-c.end() >= 6 and (c.group() != '1' or len(digits) == 11)
     if _glued(text, a, e, 'phone') or _priced(text, a, e) or _tight(text, a, e) and not told: return False
     if denied(text, a, e) and not told: return False
+    if name == 'china' and digits == text[a:e] and digits[-11] != '1': return told
     if name == 'zeros': return _country.match(digits[2:]) is not None and (told or digits != text[a:e])
     if name == 'line':
         if digits != text[a:e]: return not _thousands(text[a:e])
@@ -157,7 +160,7 @@ def _coded(text:str, start:int, end:int)->Iterator[Hit]:
     "Company codes that begin with this stretch"
     for m in _company.finditer(text, max(0, start-4), min(len(text), end+40)):
         code = _not_code.sub('', m.group().upper())
-        if company_check(code[:17]) == code[17]: yield Hit('company', *m.span(), code)
+        if company_check(code[:17]) == code[17] and (not code.isdigit() or said(text, m.start(), 'company')): yield Hit('company', *m.span(), code)
 
 # %% ../../nbs/data/pii_numbers.ipynb #28d2b341
 def stretches(

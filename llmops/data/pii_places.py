@@ -47,7 +47,7 @@ _east = [re.compile(p) for p in (
     r'(?:[가-힣]{2,8}(?:특별시|광역시|특별자치시|특별자치도|도|시)\s)(?:[가-힣]{1,8}(?:시|군|구)\s){0,2}[가-힣0-9]{1,14}(?:로|길|동|대로)\s?[0-9]{1,4}(?:-[0-9]{1,4})?(?:번길\s?[0-9]{1,4})?(?:,?\s[0-9]{1,4}동)?(?:\s?[0-9]{1,4}호)?')]
 
 # %% ../../nbs/data/pii_places.ipynb #6b35642a
-_cap = r"[A-ZÀ-ÖØ-Þ][\w'’.\-]{0,20}"
+_cap = r"[A-ZÀ-ÖØ-Þ][0-9A-Za-z\u00c0-\u024f'’.\-]{0,20}"
 _streets = ('Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Parkway|Pkwy|Highway|Hwy|Crescent|Cres|Broadway|Terrace|Ter|Mews|Place|Pl|Square|Sq|Close|Way|Row|Alley|Trail|Trl|Circle|Cir|Loop|Walk|Gardens|Grove|Green|Hill')
 _rarer = ('Bridge|Brook|Brooks|Burg|Bypass|Camp|Canyon|Cape|Causeway|Center|Cliff|Cliffs|Club|Common|Corner|Corners|Course|Cove|Coves|Creek|Crossing|Crossroad|Curve|Dale|Dam|Divide|Estate|Estates|Expressway|Extension|Fall|Falls|Ferry|'
           'Field|Fields|Flat|Flats|Ford|Fords|Forest|Forge|Forges|Fork|Forks|Fort|Freeway|Garden|Gateway|Glen|Glens|Groves|Harbor|Harbors|Haven|Heights|Highway|Hills|Hollow|Inlet|Island|Islands|Isle|Junction|Key|Keys|Knoll|Knolls|Lake|Lakes|Land|'
@@ -57,22 +57,22 @@ _rarer = ('Bridge|Brook|Brooks|Burg|Bypass|Camp|Canyon|Cape|Causeway|Center|Clif
 _flat = r'(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Room|Rm|Studio|#)\.? ?#?[0-9A-Za-z\-]{1,6}'
 _post = r"[A-Z][A-Za-z.'’\-]+(?: [A-Z][A-Za-z.'’\-]+){0,2},? (?:[A-Z]{2},? [0-9]{5}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|(?:[A-Z]{2},? )?[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]|(?:NSW|VIC|QLD|WA|SA|TAS|ACT|NT),? [0-9]{4})(?![0-9A-Za-z])"
 _english = re.compile(rf"[0-9]{{1,5}}[A-Za-z]?(?:[\-/][0-9]{{1,4}})?,? (?:[NSEW]\.? )?(?:(?:[A-Z][A-Za-z'’\-]{{1,20}}\.?|[0-9]{{1,3}}(?:st|nd|rd|th)|de|la|of|the) ){{1,4}}?"
-                      rf"(?:{_streets}|{_rarer})(?![\w'’])\.?(?: (?:NW|NE|SW|SE|N|S|E|W|North|South|East|West)(?![\w]))?(?:,? {_flat})?(?:(?:, ?|,?\n| ){_post})?")
+                      rf"(?:{_streets}|{_rarer})(?![0-9A-Za-z_\u00c0-\u024f'’])\.?(?: (?:NW|NE|SW|SE|N|S|E|W|North|South|East|West)(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff]))?(?:,? {_flat})?(?:(?:, ?|,?\n| ){_post})?")
 _french = re.compile(rf"[0-9]{{1,4}}(?: ?(?:bis|ter|quater|[A-D]))?,? (?:rue|Rue|avenue|Avenue|boulevard|Boulevard|place|Place|chemin|Chemin|impasse|Impasse|quai|Quai|route|Route|allée|Allée|cours|square|passage) "
                      rf"(?:(?:de|du|des|la|le|les|d’|d'|l’|l'|de l'|aux?|à)[ ]?){{0,3}}{_cap}(?:[ \-](?:(?:de|du|des|la|le) )?{_cap}){{0,3}}(?:,?\s[0-9]{{5}}\s{_cap}(?:[ \-]{_cap})?)?")
 _numbered = re.compile(r'[0-9]{1,5}[A-Za-z]?(?:[\-/ ](?:[0-9]{1,4}|bis|ter))?,? (?:[A-Z0-9]|rue|avenue|boulevard|place|chemin|impasse|quai|route|all|cours|square|passage)')
-_german = re.compile(rf"(?:{_cap}[ \-]){{0,2}}(?:[A-ZÀ-ÖØ-Þ][\wà-öø-ÿ\-]{{1,24}}(?:straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|gatan|vägen|gata|vej|gade|veien|katu)|Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer)"
-                     rf"\s[0-9]{{1,4}} ?(?:[a-zA-Z](?![\w]))?(?:[\-/][0-9]{{1,4}}[a-z]?)?(?![\w])(?P<post>,?\s(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}(?: [A-Z]{{2}})?\s{_cap})?")
+_german = re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f])(?:{_cap}[ \-]){{0,2}}(?:[A-ZÀ-ÖØ-Þ][\wà-öø-ÿ\-]{{1,24}}(?:straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|gatan|vägen|gata|vej|gade|veien|katu)|Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer)"
+                     rf"\s[0-9]{{1,4}} ?(?:[a-zA-Z](?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff]))?(?:[\-/][0-9]{{1,4}}[a-z]?)?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?P<post>,?\s(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}(?: [A-Z]{{2}})?\s{_cap})?")
 _ends = ('straße', 'strasse', 'str.', 'weg', 'platz', 'allee', 'gasse', 'ring', 'damm', 'ufer', 'straat', 'laan', 'plein', 'gracht', 'kade', 'gatan', 'vägen', 'gata', 'vej', 'gade', 'veien', 'katu', 'Straße', 'Strasse', 'Str.', 'Weg', 'Platz', 'Allee', 'Gasse', 'Ring', 'Damm', 'Ufer')
 _behind = re.compile(r'[a-zßA-Z.]\s[0-9]{1,4}')
 _named = re.compile(r'P\.? ?O\.? ?B|Postfach|Apartado|Casilla|Calle |calle |C/|Avenida|Avda|Av\. |Plaza |Paseo |Carrer|Camino |Ronda |Via |Viale |Piazza |Corso |Vicolo |Largo |Strada |Rua |Praça |Travessa |Alameda |Contrada |Borgo |Pasaje |Rambla |Cuesta |Glorieta ')
-_latin = re.compile(rf"(?<![\w])(?:[Cc]alle|C/|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Camino|Ronda|Carrera|Pasaje|Rambla|Cuesta|Glorieta|Via|Viale|Piazza|Corso|Vicolo|Largo|Strada|Contrada|Borgo|Rua|Praça|Travessa|Alameda) ?(?:(?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|e|y|San|Santa) ?){{0,3}}"
-                    rf"{_cap}(?: (?:(?:de|del|della|di|da|do|dos|das|la|los|e|y) ){{0,2}}{_cap}){{0,4}},? ?(?:n[.º°o]{{1,2}} ?|núm\. ?|No\. ?|#)?[0-9]{{1,5}}[a-zA-Z]?(?![\w])(?:(?:,| -)? (?:Piso|piso|apto|Apto|Puerta|Interno|int\.|Appartamento)\.? ?[0-9A-Za-z]{{1,5}})?(?:,?\s[0-9]{{4,5}}(?:-[0-9]{{3}})?,?\s{_cap}(?: {_cap})?(?: \([A-Z]{{2}}\))?)?")
+_latin = re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Cc]alle|C/|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Camino|Ronda|Carrera|Pasaje|Rambla|Cuesta|Glorieta|Via|Viale|Piazza|Corso|Vicolo|Largo|Strada|Contrada|Borgo|Rua|Praça|Travessa|Alameda) ?(?:(?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|e|y|San|Santa) ?){{0,3}}"
+                    rf"{_cap}(?: (?:(?:de|del|della|di|da|do|dos|das|la|los|e|y) ){{0,2}}{_cap}){{0,4}},? ?(?:n[.º°o]{{1,2}} ?|núm\. ?|No\. ?|#)?[0-9]{{1,5}}[a-zA-Z]?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:(?:,| -)? (?:Piso|piso|apto|Apto|Puerta|Interno|int\.|Appartamento)\.? ?[0-9A-Za-z]{{1,5}})?(?:,?\s[0-9]{{4,5}}(?:-[0-9]{{3}})?,?\s{_cap}(?: {_cap})?(?: \([A-Z]{{2}}\))?)?")
 _slavic = [re.compile(p) for p in (
-    r"(?<![\w])(?:(?:г\.?|город|м\.) ?[А-ЯЁІЇЄ][а-яёіїє\-]+,? )?(?:[Уу]л\.|[Уу]лица|[Уу]лице|вул\.|[Пп]р\.|[Пп]роспект|[Пп]роспекте|пр-т|пр-кт|пер\.|[Пп]ереулок|[Шш]оссе|ш\.|[Нн]аб\.|[Бб]ул\.|[Бб]ульвар|алл\.)\s?(?:[А-ЯЁІЇЄ0-9][\wа-яё\-]*\.? ?){1,4},? ?(?:д\.|дом|буд\.)? ?[0-9]{1,4}(?:[/\-][0-9а-яА-Я]{1,3})?(?:,? ?(?:к\.|корп\.|стр\.) ?[0-9]{1,2})?(?:,? ?(?:кв\.|квартира|оф\.) ?[0-9]{1,4})?",
-    r"(?<![\w])(?:[Uu]l\.|ulica|[Aa]l\.|aleja|[Oo]s\.|plac|pl\.) ?(?:[A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+ ?){1,3} ?[0-9]{1,4}[a-zA-Z]?(?:[/\-m. ]{1,3}[0-9]{1,4})?(?![\w])(?:,? [0-9]{2}-[0-9]{3} [A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+)?")]
+    r"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:(?:г\.?|город|м\.) ?[А-ЯЁІЇЄ][а-яёіїє\-]+,? )?(?:[Уу]л\.|[Уу]лица|[Уу]лице|вул\.|[Пп]р\.|[Пп]роспект|[Пп]роспекте|пр-т|пр-кт|пер\.|[Пп]ереулок|[Шш]оссе|ш\.|[Нн]аб\.|[Бб]ул\.|[Бб]ульвар|алл\.)\s?(?:[А-ЯЁІЇЄ0-9][\wа-яё\-]*\.? ?){1,4},? ?(?:д\.|дом|буд\.)? ?[0-9]{1,4}(?:[/\-][0-9а-яА-Я]{1,3})?(?:,? ?(?:к\.|корп\.|стр\.) ?[0-9]{1,2})?(?:,? ?(?:кв\.|квартира|оф\.) ?[0-9]{1,4})?",
+    r"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Uu]l\.|ulica|[Aa]l\.|aleja|[Oo]s\.|plac|pl\.) ?(?:[A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+ ?){1,3} ?[0-9]{1,4}[a-zA-Z]?(?:[/\-m. ]{1,3}[0-9]{1,4})?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:,? [0-9]{2}-[0-9]{3} [A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+)?")]
 _box = re.compile(r'(?:P\.? ?O\.? ?(?:Box|BOX)|Postfach|Apartado(?: de Correos)?|Casilla(?: de Correo)?) ?#?[0-9]{1,6}(?![0-9])')
-_small = re.compile(r'(?<![\w$€£.,/:\-])[0-9]{1,5} (?:[a-z]{3,16} ){1,3}(?:street|avenue|road|boulevard|lane|drive|court)(?![\w])', re.I)
+_small = re.compile(r'(?<![0-9A-Za-z_$€£.,/:\-])[0-9]{1,5} (?:[a-z]{3,16} ){1,3}(?:street|avenue|road|boulevard|lane|drive|court)(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])', re.I)
 _no_place = re.compile(r'(?:^|\s)(?:AD|BC|AM|PM|The|This|That|These|It|In|On|At|When|While|January|February|March|April|May|June|July|August|September|October|November|December|Students|People|Members|Points|Million|Percent|Times|Years)(?:\s|$)|n[\'’]t\s')
 _sure = re.compile(r'(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Parkway|Pkwy|Highway|Hwy|Court|Ct|Crescent|Broadway|Terrace|Mews)\.?(?:\s|,|$)')
 _posted = re.compile(rf'{_post}$|{_flat}')

@@ -89,6 +89,12 @@ def entropy(
 
 _placeholder = re.compile(r'your|xxx|\*\*\*|\.\.\.|placeholder|example\b|changeme|insert|<|\$\{|\{\{|%s|\(|\[|os\.|process\.|config\.|self\.|this\.|args\.|request\.|settings\.|none$|null$|true$|false$', re.I)
 
+_names_key = re.compile('(?:key|token|secret|password)$', re.I)
+
+def _wordy(value:str)->bool:
+    "Is it put together from words?"
+    return value.islower() or value.isupper() or sum(len(w) for w in re.findall('[A-Z]?[a-z]{3,}|[A-Z]{4,}', value)) > .8*len(value)
+
 def _secret(value:str, word:str, quoted:bool)->bool:
     "Does it look like a secret and not like a word, a number or code?"
     if _placeholder.search(value) or '://' in value: return False
@@ -96,7 +102,7 @@ def _secret(value:str, word:str, quoted:bool)->bool:
     if re.search('pass|pwd|口令|密码|密碼|暗号|パスワード|비밀|senha|contrase|mot de|wort|wachtw|пароль', word, re.I):
         odd = len(value)-letters-digits
         return len(value) >= 6 and letters > 0 and (digits > 0 or odd > 0 and quoted) and not re.fullmatch(r'[a-z]+[_.\-]?[a-z_.]*\d?', value) and entropy(value) >= 2
-    return len(value) >= 12 and letters > 0 and digits >= 2 and entropy(value) >= (3 if len(value) >= 16 else 2.8) and re.fullmatch(r'[A-Za-z0-9+/_\-=.~:!@#$%^&*|]+', value) is not None
+    return len(value) >= 12 and letters > 0 and (digits >= 2 or len(value) >= 20 and not _wordy(value)) and entropy(value) >= (3 if len(value) >= 16 else 2.8) and re.fullmatch(r'[A-Za-z0-9+/_\-=.~:!@#$%^&*|]+', value) is not None
 
 def keys(
     text:str, # Plain text
@@ -111,10 +117,10 @@ def keys(
         end = len(text) if end < 0 else end
         for m in _issued.finditer(text, max(0, i-3), end+4000 if text[end:end+1] == '.' else end):
             if m.start() >= end: break
-            if m.start() and text[m.start()-1].isascii() and (text[m.start()-1].isalnum() or text[m.start()-1] == '_'): continue
+            if m.start() and text[m.start()-1].isascii() and (text[m.start()-1].isalnum() or text[m.start()-1] == '_') and not _names_key.search(text, max(0, m.start()-10), m.start()): continue
             v = m.group().rstrip('-_.')
             body = v[3:]
-            if re.fullmatch('A[A-Z]{3}[0-9A-Z]{16}', v) or sum(c.isdigit() for c in body) >= 2 and len(set(body)) > 6 or len(v) > 30 and len(set(body)) > 12 and not v.islower(): yield Hit('key', m.start(), m.start()+len(v), v)
+            if re.fullmatch('A[A-Z]{3}[0-9A-Z]{16}', v) or sum(c.isdigit() for c in body) >= 2 and len(set(body)) > 6 or not _wordy(body) and entropy(body) >= 3: yield Hit('key', m.start(), m.start()+len(v), v)
         i = runs.find(_run, end)
     if ':AA' in text: yield from (Hit('key', *m.span(), m.group()) for m in _telegram.finditer(text))
     if '://' in text and '@' in text: yield from (Hit('key', *m.span(1), m.group(1)) for m in _login.finditer(text) if not _placeholder.search(m.group(1)))
@@ -128,11 +134,11 @@ def keys(
             at = where.find(w, at+len(w))
 
 # %% ../../nbs/data/pii_words.ipynb #450c0e9e
-_v4 = re.compile(r'(?<![0-9A-Za-z_])(?<![0-9][.。．])(?:[0-9]{1,3}(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)){3}[0-9]{1,3}(?![0-9])(?!\.[0-9])', re.I)
+_v4 = re.compile(r'(?:(?<![0-9A-Za-z_])|(?<=[Ii][Pp]))(?<![0-9][.。．])(?:[0-9]{1,3}(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)){3}[0-9]{1,3}(?![0-9])(?!\.[0-9])', re.I)
 _v4_sign = re.compile(r'[0-9](?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)[0-9]{1,3}(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)[0-9]', re.I)
 _versioned = re.compile(r'(?:(?<![A-Za-z])(?:v|ver|version|versions|release|build|section|sect|sec|chapter|figure|fig|table|step|rev|revision|firmware|driver|update|patch|upgrade|upgraded|python|java|jdk|php|node|linux|kernel|windows|macos|ios|android|chrome|firefox|'
                         r'safari|opera|edge|office|excel|numpy|torch|cuda|eq|equation|theorem|lemma|appendix|article|clause|rule|item|oid)(?:\s?(?:no|number|to))?|§|版本号?|固件|章节|第|升级到|更新到|更新至|章|节)[\s:：=v.\-_#(（为是]{0,3}$|(?<![A-Za-z/])[A-Za-z]{2,}[/\-_]$', re.I)
-_v6 = re.compile(r'(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:[0-9]{1,3}\.){3}[0-9]{1,3})?(?![0-9A-Za-z:])')
+_v6 = re.compile(r'(?:(?<![0-9A-Za-z:.])|(?<=[Ii][Pp])|(?<=[Ii][Pp]:))(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:[0-9]{1,3}\.){3}[0-9]{1,3})?(?![0-9A-Za-z:])')
 
 def ips(
     text:str, # Plain text
@@ -163,7 +169,8 @@ _s = r'[ \t\u00a0\-‐-―.·•‧・_*]{0,3}'
 _cn_pass = re.compile(rf'(?<![A-Za-z0-9_\-])(?:[EeGg]{_s}[0-9]|[DdSsPp]{_s}[Ee]?{_s}[0-9]|[Ee]{_s}[A-HJ-NP-Za-hj-np-z]{_s}[0-9])(?:{_s}[0-9]){{6,7}}(?![A-Za-z0-9_])')
 _any_pass = re.compile(r'(?<![A-Za-z0-9\-])(?:[A-Za-z]{1,3}[ \-]?[0-9]{5,9}[A-Za-z]?|[0-9]{8,9}|[A-Za-z](?:[ \-.][0-9]+){1,9}|[0-9]{2} ?[A-Z]{2} ?[0-9]{5}|[0-9]{2} ?[0-9]{2} ?[0-9]{6}|[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8})(?![A-Za-z0-9\-])')
 _no_pass = re.compile(r'(?:订单|单号|编号|型号|货号|序列|批号|流水|order|invoice|part|model|sku|serial|ticket|flight|case|ref|code|version|product|item)(?:号|号码|编号|\s?(?:no|number|id|code))?\.?[\s:：#=\-是为]*$', re.I)
-_plate = re.compile(rf'[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领]{_s}[A-HJ-Za-hj-z](?:{_s}[A-HJ-NP-Za-hj-np-z0-9]){{4,6}}[挂学警港澳领使试超]?')
+_one = r'[ \t\u00a0\-‐-―.·•‧・_*]'
+_plate = re.compile(rf'[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领]{_s}[A-HJ-Za-hj-z](?:{_s}[A-HJ-NP-Za-hj-np-z0-9]{{4,6}}|(?:{_one}{{1,3}}[A-HJ-NP-Za-hj-np-z0-9]){{4,6}}|{_s}[A-HJ-NP-Za-hj-np-z0-9]{{2,3}}{_one}[A-HJ-NP-Za-hj-np-z0-9]{{2,3}})(?![A-Za-z0-9])[挂学警港澳领使试超]?')
 _account = re.compile(r'(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ \-]?[A-Z0-9]{4}){2,7}(?:[ \-]?[A-Z0-9]{1,3})?(?![0-9A-Za-z])')
 _alnum = re.compile('[^0-9A-Za-z]+')
 
@@ -182,7 +189,7 @@ def documents(
         v = _alnum.sub('', m.group()).upper()
         if not (len(v) == 9 or len(v) == 8 and v[0] in 'SDP' or len(v) == 10 and v[1] == 'E'): continue
         if said(text, m.start(), 'passport', 24): yield Hit('passport', *m.span(), v)
-        elif (v[0] in 'EG' or v[1] == 'E') and m.group()[0].isupper() and not (len(m.group()) > len(v) and ' ' in m.group() and text[:m.start()].rstrip()[-1:].isascii()) and not _no_pass.search(text, max(0, m.start()-24), m.start()): yield Hit('passport', *m.span(), v)
+        elif (v[0] in 'EG' or v[1] == 'E') and not any('a' <= c <= 'z' for c in m.group()) and not (len(m.group()) > len(v) and ' ' in m.group() and text[:m.start()].rstrip()[-1:].isascii()) and not _no_pass.search(text, max(0, m.start()-24), m.start()): yield Hit('passport', *m.span(), v)
     if stretches:
         for m in _account.finditer(text):
             v = _alnum.sub('', m.group())
