@@ -134,7 +134,7 @@ def _write(t:str, pack:str, it:Written, part:Path, scratch:Path)->int:
 # %% ../../nbs/data/export.ipynb #6674bc6a
 @verb(name='export')
 def export(run:Run,
-    data:Dataset, # Rows to write
+    ref:Dataset, # Rows to write
     path:Path, # File, named by its type: .jsonl .json .csv .tsv .txt .parquet .arrow .xlsx, and .gz .bz2 .xz .zst behind it; or a folder
     format:Name='auto', # How rows are written; auto: as they came, or the usual way of their kind
     type:FileType='auto', # Type of file; auto: by its name, and a folder of datasets where it has none
@@ -142,6 +142,7 @@ def export(run:Run,
     strict:bool=False, # Refuse if anything cannot be held
 )->Generator[dict, None, dict]: # Where it is, how many rows, what stayed out and what was lost
     "Write a dataset to a file"
+    data = ref
     kind = data.body.get('format', 'table')
     t, pack = ('llamafactory', '') if type == 'llamafactory' else type_of_file(path, type)
     factory = t == 'llamafactory'

@@ -19,7 +19,7 @@ from .arrow import arrow_type, encoder, has_json, types
 from ..ports import need
 from ..rows import line_of, parse
 
-# %% ../../nbs/data/export_files.ipynb #2047fe15
+# %% ../../nbs/data/export_files.ipynb #da4d1bbf
 FileType = Literal['auto', 'jsonl', 'json', 'csv', 'tsv', 'txt', 'parquet', 'arrow', 'xlsx', 'datasets', 'llamafactory']
 _by_name = {'jsonl': 'jsonl', 'ndjson': 'jsonl', 'json': 'json', 'csv': 'csv', 'tsv': 'tsv', 'txt': 'txt', 'text': 'txt', 'parquet': 'parquet', 'pq': 'parquet', 'arrow': 'arrow',
             'feather': 'arrow', 'ipc': 'arrow', 'xlsx': 'xlsx'}
@@ -36,8 +36,6 @@ def type_of_file(
     if not t: raise Invalid(f'{path.name!r}: there is no type of file for .{parts[-1]}. Use one of .{", .".join(_by_name)} (and .{", .".join(_packers)} behind it), or say the type')
     if pack and t not in ('jsonl', 'json', 'csv', 'tsv', 'txt'): raise Invalid(f'{path.name!r}: {t} is not packed as a whole. Leave out .{pack}')
     return t, pack
-
-[type_of_file(Path(p)) for p in ('a.jsonl', 'a.v2.json.zst', 'b.CSV.gz', 'c.parquet', 'folder')]
 
 # %% ../../nbs/data/export_files.ipynb #3fffb069
 @contextlib.contextmanager
