@@ -14,6 +14,7 @@ from llmops.data.pii import KINDS, masker, samples, scan
 from llmops.data.pii_fake import pseudonym
 from llmops.data.pii_plain import plain
 from llmops.data.recipe import check_recipe
+from llmops.rows import rows as rows_of
 
 KEY = 'a secret that no test set holds'
 MASKS = {m: masker(m, KEY) for m in ('replace', 'hash', 'pseudonym')}
@@ -185,11 +186,24 @@ def _import(ws, tmp_path, rows):
 
 def test_a_cleaned_version_holds_no_personal_data(tmp_path, ws):
     rows = [*ROWS, {'messages': [{'role': 'user', 'content': '邮箱zhao@qq.com'}, {'role': 'assistant', 'content': 'ok'}], 'owner': 'x'}] * 2
-    v = ws.clean(_import(ws, tmp_path, rows), mask_pii=True, out='safe')
-    assert ws.view('pii', data=str(v.ref)) == []
+    raw = _import(ws, tmp_path, rows)
+    def blobs(): return {p for p in (tmp_path/'ws'/'blobs').glob('??/*')}
+    before = blobs()
+    v = ws.clean(raw, mask_pii=True, max_chars=60, out='safe')
+    assert v.body['counts'] == {'read': 6, 'removed': 4, 'rows': 2} and ws.view('pii', data=str(v.ref)) == []
     assert [r['kind'] for r in ws.view('pii', data='dataset:raw')] == ['email', 'bank_card', 'ip', 'phone']
-    held = json.dumps(v.body, ensure_ascii=False) + ''.join(ws.store.blobs.get(f['digest']).decode('utf-8', 'replace') if hasattr(ws.store, 'blobs') and isinstance(f, dict) and 'digest' in f else '' for f in v.body.get('files', {}).values())
-    assert [s for s in (*SECRETS, 'zhao@qq') if s in held] == []
+    held = json.dumps(v.body, ensure_ascii=False) + ''.join(p.read_bytes().decode('utf-8', 'replace') for p in blobs() - before)
+    assert '[EMAIL]' in held and [s for s in (*SECRETS, 'zhao@qq') if s in held] == []
+
+
+def test_another_key_gives_other_pseudonyms(tmp_path, ws, monkeypatch):
+    "What an earlier run remembered with one key is not taken over with another"
+    raw, made = _import(ws, tmp_path, ROWS), []
+    for k in (KEY, KEY, KEY + '2'):
+        monkeypatch.setenv('LLMOPS_PII_KEY', k)
+        v = ws.clean(raw, steps=[{'step': 'pii', 'mode': 'pseudonym'}], out='fake')
+        made.append([r['owner'] for r in rows_of(ws.store, v)])
+    assert made[0] == made[1] != made[2] and made[0][0].split('@')[1].startswith('example.')
 
 
 def test_the_report_counts_and_shows_no_value(tmp_path, ws):

@@ -35,7 +35,7 @@ def _key_mark(args:dict)->str:
     return '' if args['mode'] == 'replace' else tag(secret(args['key']), 'key', args['key'])
 
 # %% ../../nbs/data/pii_step.ipynb #c5d9f315
-@step('pii', rowwise=True, also=('mask_pii', 'mask'))
+@step('pii', rowwise=True, also=('mask_pii', 'mask'), also_on=_key_mark)
 def pii(ctx:Ctx, batches:Iterator[list[dict]],
     mode:Literal['replace', 'hash', 'pseudonym']='replace', # [PHONE]; or [PHONE:…] with a keyed hash; or another number that is the same everywhere
     key:str='LLMOPS_PII_KEY', # Environment variable with the secret of hashes and pseudonyms, 16 characters or more
