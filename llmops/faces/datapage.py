@@ -42,7 +42,7 @@ def _length(x:dict|None, en:str, zh:str, mark:float|None=None)->list[dict]:
     "A histogram and its figures"
     if not x: return []
     figures = [('least', '最小', 'min'), ('median', '中位数', 'median'), ('mean', '平均', 'mean'), ('95 %', '95 %', 'p95'), ('most', '最大', 'max')]
-    return [dict(h=(en, zh), svg=_svg(histogram(x.get('histogram') or [], en, zh, mark)), chips=[dict(en=f'{w} {_n(x[k])}', zh=f'{z} {_n(x[k])}') for w, z, k in figures if k in x])]
+    return [dict(h=(en, zh), svg=_svg(histogram(x.get('histogram') or [], en, zh, mark)) if len(x.get('histogram') or []) > 1 else '', chips=[dict(en=f'{w} {_n(x[k])}', zh=f'{z} {_n(x[k])}') for w, z, k in figures if k in x])]
 
 def lengths(
     s:dict, # Statistics of a version
@@ -192,7 +192,7 @@ def dataset_page(
     if c.get('rejected'): tiles.append(dict(value=_n(c['rejected']), en='refused', zh='拒收'))
     if _steps(b): tiles += [dict(value=_n(gone), en='taken out', zh='移除'), dict(value=_n(sum(x['changed'] for x in steps)), en='changed', zh='修改')]
     if s.get('characters'): tiles.append(dict(value=_n(s['characters']['median']), en='characters a row, median', zh='每行字符数中位数'))
-    facts = [(k, str(b[x])) for k, x in (('format', 'format'), ('part', 'role'), ('licence', 'licence'), ('about', 'about')) if b.get(x)]
+    facts = [(k, str(b[k])) for k in ('format', 'role', 'licence', 'about') if b.get(k)]
     if b.get('language'): facts.append(('language', ', '.join(b['language']) if isinstance(b['language'], list) else str(b['language'])))
     facts += [('parent', f'{p.get("ref")} {str(p.get("digest"))[:16]}') for p in b.get('parents') or [] if isinstance(p, dict)]
     notices = []
@@ -249,10 +249,12 @@ def statistics_page(
     notices = [] if m == b['rows'] else [dict(tone='none', en=f'Tokens, languages, near duplicates, topics and personal data were measured on {m:,} rows drawn by the seed {b["settings"]["seed"]}; the rest on all {b["rows"]:,}',
                                               zh=f'词元、语言、近似重复、主题与个人信息在种子 {b["settings"]["seed"]} 抽取的 {m:,} 行上测量；其余覆盖全部 {b["rows"]:,} 行', text='')]
     name = (b.get('inputs', {}).get('data') or {}).get('ref', '')
+    again = f'llmops data stats {name}'+''.join(f' --{k} {i["ref"]}' for k, i in (b.get('inputs') or {}).items() if k == 'model')
+    blocks.append(dict(id='again', en='Measure again', zh='重新测量', parts=[dict(chips=[dict(code=again)])]))
     tiles = [dict(value=_n(b['rows']), cls='m', en='rows', zh='行')]
     if s.get('characters'): tiles.append(dict(value=_n(s['characters']['median']), en='characters a row, median', zh='每行字符数中位数'))
     if 'exact' in dup: tiles.append(dict(value=percent(dup['near']['rows']/max(1, dup['near']['of'])), en='say nearly what another says', zh='与另一行近似'))
     if 'found' in pii: tiles.append(dict(value=_n(pii['found']), en='rows with personal data', zh='含个人信息的行'))
     return dict(tone='none', badge=('Statistics', '统计', 'i'), label=('Statistics', '统计报告'), headline=(f'{b["rows"]:,} rows of {name}', f'{name} 的 {b["rows"]:,} 行'), tiles=tiles, notices=notices,
                 blocks=[x for x in blocks if x.get('parts')], settings=sorted((b.get('settings') or {}).items()),
-                inputs=[dict(en=k, zh={'data': '数据', 'model': '模型'}.get(k, k), **i) for k, i in (b.get('inputs') or {}).items()], command=f'llmops data stats {name}')
+                inputs=[dict(en=k, zh={'data': '数据', 'model': '模型'}.get(k, k), **i) for k, i in (b.get('inputs') or {}).items()])
