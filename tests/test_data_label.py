@@ -373,3 +373,97 @@ def test_a_notebook_and_a_terminal_show_a_queue(lite):
     assert '<i>' not in got['text/html'] and '&lt;i&gt;' in got['text/html'] and 'llmops lab' in got['text/plain']
     assert lite.labeller(str(q))._repr_mimebundle_() == got == lite.label(q)._repr_mimebundle_()
     assert [x['queue'] for x in lite.labelling()] == [str(q)]
+
+
+# --- Label Studio ----------------------------------------------------------------------------------------------------
+
+def labelled(ws, task):
+    "A queue of a task that two people answered, with a note and a skipped item"
+    if task == 'preference': items = [dict(prompt=f'q{i}', a=f'x{i}', b=f'y{i}', model='secret') for i in range(6)]
+    elif task == 'classification': items = [dict(text=f'文本 {i}') for i in range(6)]
+    else: items = [chat(f'q😀{i}', f'a{i}', shop=i) for i in range(6)]
+    more = dict(preference=dict(pair=['a', 'b']), classification=dict(classes=['好', 'bad', '"so" & <so>'], multi=True), dialogue=dict(tags=['t1', 't2'], spans=['s']), correction={})[task]
+    q = ws.label(dataset(ws, items, task), task, annotators=['anna', 'ben'], overlap=2, **more)
+    edited = [dict(role='user', content='q new'), dict(role='assistant', content='b'), dict(role='user', content='and?'), dict(role='assistant', content='c')]
+    span = lambda i: dict(turn=0, start=1, end=3, label='s', text=f'😀{i-1}')
+    value = dict(preference=lambda i, w: {'choice': ('A', 'B', 'tie', 'neither')[(i+(w == 'ben')) % 4], **({'rating': 2} if i == 4 and w == 'anna' else {})},
+                 classification=lambda i, w: {'classes': [['好'], ['bad', '"so" & <so>'], []][i % 3]}, correction=lambda i, w: {'text': f'new\n{i} {w}'},
+                 dialogue=lambda i, w: {'rating': i % 5+1, 'tags': ['t2'], 'spans': [span(i)], **({'messages': edited} if i == 2 else {'messages': chat(f'q😀{i-1}', 'better')['messages']} if i == 3 else {})})[task]
+    for i in range(1, 6):
+        for w in ('anna', 'ben'): ws.label_save(q, i, value(i, w), w, i+.5, note='so' if i == 1 else '')
+    ws.label_skip(q, 6, 'anna')
+    ws.label_adjudicate(q, 1, {'rating': 5} if task == 'dialogue' else value(2, 'anna'), 'chen')
+    return q
+
+
+def all_answers(ws, q):
+    out = {}
+    for i in range(1, 7):
+        for w in ('anna', 'ben', 'chen'):
+            got = ws.label_item(q, i, w)[0]
+            if got['state'] != 'open': out[i, w] = got['state'], settle(q.body['labelling'], i, w, got['value']) if got['value'] else None, got['note'], (ws.store.state(f'{q}#{i}', f'done:{w}') or {}).get('seconds')
+        out[i] = (ws.store.state(f'{q}#{i}', 'done') or {}).get('value')
+    return out
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_a_queue_goes_through_label_studio_and_comes_back(lite, task, tmp_path):
+    q = labelled(lite, task)
+    want = all_answers(lite, q)
+    wrote = lite.label_export(q, tmp_path/'p.json')
+    project = json.loads((tmp_path/'p.json').read_text())
+    assert wrote == dict(file='p.json', config='p.xml', tasks=6, annotations=12)
+    if task == 'preference': assert 'secret' not in (tmp_path/'p.json').read_text() and {t['data']['left'][0] for t in project} == {'x', 'y'}
+    same = lite.label_import(tmp_path/'p.json', queue=str(q)) # All of it is here already
+    assert lite.store.events('label.import')[-1].data['taken'] == 0 and all_answers(lite, q) == want
+    assert {k: lite.store.events('label.import')[-1].data[k] for k in ('same', 'other', 'unread')} == dict(same=12, other=0, unread={})
+    fresh = lite.label(q.body['labelling']['source'], task, annotators=['anna', 'ben'], overlap=2, out='fresh', **{k: q.body['labelling'][k] for k in ('pair', 'classes', 'multi', 'tags', 'spans') if q.body['labelling'][k]})
+    for t in project: t['data']['queue'] = str(fresh)
+    (tmp_path/'f.json').write_text(json.dumps(project))
+    (tmp_path/'f.xml').write_text((tmp_path/'p.xml').read_text())
+    lite.label_import(tmp_path/'f.json', queue=str(fresh))
+    assert all_answers(lite, fresh) == want
+    new = lite.label_import(tmp_path/'p.json', out='new') # As a project of its own
+    if task != 'preference':
+        assert all_answers(lite, new) == want
+        assert list(rows(lite.store, new, origin=False)) == list(rows(lite.store, q, origin=False))
+    else:
+        for i in range(1, 6):
+            for w in ('anna', 'ben'):
+                a, b = lite.label_item(q, i, w)[0], lite.label_item(new, i, w)[0]
+                said = [next((s['messages'][0]['content'] for s in z['content']['sides'] if s['side'] == z['value']['choice']), z['value']['choice']) for z in (a, b)]
+                assert said[0] == said[1]
+    assert same.body == q.body
+
+
+def test_a_foreign_project_comes_in_and_what_has_no_place_is_named(lite, tmp_path):
+    config = '''<View><!-- theirs --><Text name="t" value="$body"/><Labels name="ner" toName="t"><Label value="PER"/><Label value="LOC"/></Labels>
+      <Choices name="mood" toName="t"><Choice value="good"/><Choice value="bad"/></Choices><Rating name="stars" toName="t" maxRating="4"/><RectangleLabels name="box" toName="t"/></View>'''
+    r = lambda name, type_, **v: dict(id=name, from_name=name, to_name='t', type=type_, value=v)
+    tasks = [dict(id=9, data=dict(body='😀 Ann in Rome', source='web'), predictions=[dict(result=[])], drafts=[dict(result=[])], annotations=[
+        dict(completed_by=7, lead_time=2.25, updated_at='2025-01-02T03:04:05Z', result=[r('ner', 'labels', start=3, end=6, text='Ann', labels=['PER']), r('mood', 'choices', choices=['good']), r('stars', 'rating', rating=3),
+                                                                                        r('box', 'rectanglelabels', x=1), r('ner', 'labels', start=3, end=99, text='no', labels=['LOC'])]),
+        dict(completed_by=dict(id=8, email='b@x.org'), was_cancelled=True, result=[])]),
+        dict(id=10, data=dict(body='Bob', source='mail'), annotations=[])]
+    (tmp_path/'their project.json').write_text(json.dumps(tasks))
+    (tmp_path/'c.xml').write_text(config)
+    q = lite.label_import(tmp_path/'their project.json', config=str(tmp_path/'c.xml'))
+    assert {k: q.body['labelling'][k] for k in ('task', 'tags', 'spans', 'scale', 'items')} == dict(task='dialogue', tags=['good', 'bad'], spans=['PER', 'LOC'], scale=4, items=2)
+    assert lite.label_item(q, 1, '7')[0]['value'] == dict(rating=3, tags=['good'], spans=[dict(turn=0, start=2, end=5, label='PER', text='Ann')])
+    assert lite.label_item(q, 1, 'b@x.org')[0]['state'] == 'skipped' and lite.store.state(f'{q}#1', 'done:7')['seconds'] == 2.25
+    assert lite.store.events('label.import')[-1].data['unread'] == {'predictions (kept in the file)': 1, 'drafts (kept in the file)': 1, 'rectanglelabels box': 1, 'labels ner': 1}
+    assert [x['source'] for x in rows(lite.store, q)] == ['web', 'mail']
+    assert json.loads(lite.store.blobs.get(q.body['original']['blob'])) == tasks and not lite.store.verify()
+    plain = [dict(id=1, data=dict(text='x'), annotations=[dict(completed_by=1, result=[dict(from_name='c', to_name='t', type='choices', value=dict(choices=['spam']))])]), dict(id=2, data=dict(text='y'), annotations=[dict(completed_by=2, result=[
+        dict(from_name='c', to_name='t', type='choices', value=dict(choices=['ham']))])])]
+    (tmp_path/'plain.json').write_text(json.dumps(plain))
+    v = lite.collect(lite.label_import(tmp_path/'plain.json')) # Without a configuration
+    assert [(x['text'], x['label'], x['labels']['by'], x['_file'], x['_line']) for x in rows(lite.store, v)] == [('x', 'spam', ['1'], 'plain.json', 1), ('y', 'ham', ['2'], 'plain.json', 2)]
+
+
+@pytest.mark.parametrize('text, what', [('[', 'is not JSON'), ('[]', 'holds no tasks'), ('[1]', 'task 1 has no data'), ('[{"data": {"n": 1}, "annotations": [{"result": [{"type": "choices", "from_name": "c", "value": {"choices": ["a"]}}]}]}]', 'no text or conversation'),
+                                        ('[{"data": {"text": "x"}}]', 'no task here has a place'), ('[{"data": {"text": "x"}, "annotations": [{"result": [{"type": "brush", "from_name": "b", "value": {}}]}]}]', 'asks for brush')])
+def test_a_broken_project_is_refused_in_a_sentence(lite, tmp_path, text, what):
+    (tmp_path/'p.json').write_text(text)
+    with pytest.raises(Invalid, match=what): lite.label_import(tmp_path/'p.json')
+    assert not lite.labelling()

@@ -323,7 +323,7 @@ def label_import(run:Run,
         if said - {None} and said != {str(queue)}: raise Invalid(f'{path.name} was made from {", ".join(sorted(str(s) for s in said))}, not from {queue}')
         at = [t['data'].get('item') for t in items] # type: ignore[misc]
     facts = _take_in(run, queue, project, items, at, left)
-    run.event('label.import', queue, file=path.name, tasks=len(items), **facts, unread=dict(left), at=round(now(), 3))
+    run.event('label.import', queue, file=path.name, tasks=len(items), **facts, unread={k: n for k, n in left.items() if n}, at=round(now(), 3))
     return Queue(run.store, queue)
 
 def _new_queue(run:Run, path:Path, p:Project, items:list[dict], task:str, out:str, left:Counter)->Version:
@@ -349,7 +349,7 @@ def _new_queue(run:Run, path:Path, p:Project, items:list[dict], task:str, out:st
 def _take_in(run:Run, queue:Version, p:Project, items:list[dict], at:list[Any], left:Counter)->dict:
     "Answers as events; those that cannot be are counted"
     led, n = ledger(run.store, queue), Counter()
-    plan, mine = led.plan, {i: r for i, r in enumerate(rows(run.store, queue, origin=False), 1)}
+    mine = dict(enumerate(rows(run.store, queue, origin=False), 1))
     def choose()->Iterator[tuple]:
         led.follow(run.store)
         for t, item in zip(items, at, strict=True):
@@ -358,7 +358,8 @@ def _take_in(run:Run, queue:Version, p:Project, items:list[dict], at:list[Any], 
                 continue
             for a in _list(t, 'annotations'):
                 who = _who(a)
-                try: event = _event(run, queue, led, p, mine[item], item, who, a, left)
+                judge = bool(a.get('ground_truth')) and any(_who(x) != who and not x.get('was_cancelled') for x in _list(t, 'annotations'))
+                try: event = _event(run, led, p, mine[item], item, who, a, judge, left)
                 except Invalid as e:
                     left[f'annotation refused: {e}'] += 1
                     continue
@@ -372,9 +373,9 @@ def _take_in(run:Run, queue:Version, p:Project, items:list[dict], at:list[Any], 
     run.store.decide(lambda: list(choose()))
     return dict(taken=n['taken'], same=n['there already'], other=n['left: another answer stands here'])
 
-def _event(run:Run, queue:Version, led:Any, p:Project, row:dict, item:int, who:str, a:dict, left:Counter)->tuple[str, dict]|None:
+def _event(run:Run, led:Any, p:Project, row:dict, item:int, who:str, a:dict, judge:bool, left:Counter)->tuple[str, dict]|None:
     plan = led.plan
-    if plan['annotators'] and who not in led.of(item) and not a.get('ground_truth'): raise Invalid(f'{who} has not this item')
+    if plan['annotators'] and who not in led.of(item) and not judge: raise Invalid(f'{who} has not this item')
     try: t = when(a['updated_at']) if a.get('updated_at') else now()
     except Invalid: t = now()
     base = dict(item=item, who=who, at=round(t, 3), by=run.by)
@@ -389,5 +390,5 @@ def _event(run:Run, queue:Version, led:Any, p:Project, row:dict, item:int, who:s
         if v['choice'] in ('first', 'second') and str(plan['source']).startswith('dataset:'): v = settle(plan, item, 'label-studio', v | {'choice': 'AB'[('first', 'second').index(v['choice'])]})
         v = as_seen(plan, item, who, v)
     kept = tasks[plan['task']].check(plan, tasks[plan['task']].show(plan, row, swapped(plan, item, who)), v)
-    if a.get('ground_truth') and who not in led.people.get(item, {}) and led.people.get(item): return 'label.adjudicate', base | dict(value=kept, drop=False, note=note)
+    if judge: return 'label.adjudicate', base | dict(value=kept, drop=False, note=note)
     return 'label', base | dict(value=kept, revision=1, **took, **({'note': note} if note else {}))
