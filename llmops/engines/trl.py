@@ -120,7 +120,10 @@ def tokenise(
     cut = silent = 0
     for i, row in enumerate(rows, 1):
         try: x, y = label(tok, row['messages'], row.get('tools'))
-        except (TemplateError, TypeError) as e: raise Invalid(f"Row {i} of the data does not fit the model's chat template: {e}") from None
+        except (TemplateError, TypeError) as e:
+            calls = row.get('tools') or any(m.get('tool_calls') or m['role'] == 'tool' for m in row['messages'])
+            how = '. Write tools as text first: llmops data convert REF --to messages --plain-tools' if calls else ''
+            raise Invalid(f"Row {i} of the data does not fit the model's chat template: {e}{how}") from None
         cut += len(x) > limit
         if all(l == -100 for l in y[1:limit]):
             silent += 1
