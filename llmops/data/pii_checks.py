@@ -30,11 +30,14 @@ def company_check(
     "The check character of a unified social credit code (GB 32100-2015)"
     return _uscc[-sum(_uscc.index(c)*w for c, w in zip(code, (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28), strict=True)) % 31]
 
+_lengths = dict(zip('AD AE AL AT AZ BA BE BG BH BR BY CH CR CY CZ DE DK DO EE EG ES FI FO FR GB GE GI GL GR GT HR HU IE IL IQ IS IT JO KW KZ LB LC LI LT LU LV LY MC MD ME MK MR MT MU NL NO PK PL PS PT QA RO RS SA SC SD SE SI SK SM ST SV TL TN TR UA VA VG XK'.split(),
+                    map(int, '24 23 28 20 28 20 16 22 22 29 28 21 22 28 24 22 18 28 20 29 24 18 18 27 22 22 23 18 27 28 21 28 22 23 23 26 27 30 30 20 28 32 21 20 20 21 25 27 24 22 19 27 31 30 18 15 24 28 29 25 29 24 22 24 31 18 24 19 24 27 25 28 23 24 26 29 22 24 20'.split()), strict=True))
+
 def iban(
     code:str, # Capital letters and digits
 )->bool:
-    "Does an international bank account number check out? (ISO 13616, ISO 7064 MOD 97-10)"
-    return int(''.join(str(int(c, 36)) for c in code[4:]+code[:4])) % 97 == 1
+    "Does an international bank account number check out? (ISO 13616, ISO 7064 MOD 97-10; lengths from the IBAN registry)"
+    return _lengths.get(code[:2]) == len(code) and int(''.join(str(int(c, 36)) for c in code[4:]+code[:4])) % 97 == 1
 
 # %% ../../nbs/data/pii_checks.ipynb #30a0ebd0
 _provinces = {11, 12, 13, 14, 15, 21, 22, 23, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 50, 51, 52, 53, 54, 61, 62, 63, 64, 65, 71, 81, 82, 83, 91}
@@ -68,7 +71,7 @@ def is_card(
 )->bool:
     "Is it the number of a bank card?"
     if len(digits) == 18 and not told and int(digits[:2]) in _provinces and _day(digits[6:10], digits[10:12], digits[12:14]): return False # a mistyped identity number
-    return luhn(digits) and len(set(digits)) > 1 and (told or _networks.fullmatch(digits) is not None)
+    return luhn(digits) and len(set(digits)) > 1 and (told or len(digits) > 15 and digits[0] in '3456' or _networks.fullmatch(digits) is not None)
 
 # %% ../../nbs/data/pii_checks.ipynb #d1f0b843
 _words = {

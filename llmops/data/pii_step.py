@@ -9,16 +9,18 @@ __all__ = ['secret', 'pii', 'hide', 'scan_pii']
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..core import Dataset, Invalid
 from .formats import change, texts
-from .pii import KINDS, Hit, masker, samples, scan
 from .recipe import Ctx, step
 from ..rows import batches as read_batches
 from ..verbs import view
 
-if TYPE_CHECKING: from llmops.store import Store
+if TYPE_CHECKING:
+    from llmops.data.pii import Hit
+    from llmops.store import Store
 
 # %% ../../nbs/data/pii_step.ipynb #e4d3a5fd
 def secret(
@@ -42,11 +44,12 @@ def pii(ctx:Ctx, batches:Iterator[list[dict]],
     kinds:list[str]=[], # Only these: key email id_card company bank_card phone ip plate passport address; none: all
 )->Iterator[list[dict]]:
     "Mask personal data: e-mail, phones, identity and bank numbers, passports, plates, IP and street addresses, keys"
+    from llmops.data.pii import masker
     mask = masker(mode, b'' if mode == 'replace' else secret(key), tuple(kinds))
     for b in batches:
         out = []
         for r in b:
-            found:list[Hit] = []
+            found:list['Hit'] = []
             def one(text:str)->str:
                 new, hits = mask(text)
                 found.extend(hits) # noqa: B023
@@ -57,13 +60,16 @@ def pii(ctx:Ctx, batches:Iterator[list[dict]],
         yield out
 
 # %% ../../nbs/data/pii_step.ipynb #bb2ef440
-_hide = masker()
+@cache
+def _masker()->Any:
+    from llmops.data.pii import masker
+    return masker()
 
 def hide(
     what:Any, # A row, a report, anything of JSON
 )->Any: # A copy
     "Mask all texts in it"
-    if isinstance(what, str): return _hide(what)[0]
+    if isinstance(what, str): return _masker()(what)[0]
     if isinstance(what, dict): return {k: hide(v) for k, v in what.items()}
     return [hide(v) for v in what] if isinstance(what, list) else what
 
@@ -75,6 +81,7 @@ def scan_pii(store:'Store',
     examples:int=3, # Masked samples shown of each kind
 )->list[dict]: # Rows: kind, what, found, rows, share, samples
     "What personal data a dataset holds: counts by kind, rows, masked samples"
+    from llmops.data.pii import KINDS, samples, scan
     if bad := [k for k in kinds if k not in KINDS]: raise Invalid(f'{bad[0]!r} is no kind of personal data: write some of {", ".join(KINDS)}')
     found, where, shown, n = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0), {k: [] for k in KINDS}, 0
     for b in read_batches(store, data):

@@ -87,7 +87,7 @@ def entropy(
     n = len(text)
     return -sum(c/n*math.log2(c/n) for c in Counter(text).values()) if n else 0.
 
-_placeholder = re.compile(r'your|xxx|\*\*\*|\.\.\.|placeholder|example\b|changeme|insert|<|\$\{|\{\{|%s|\(|\[|os\.|process\.|config\.|self\.|this\.|args\.|request\.|settings\.|none$|null$|true$|false$', re.I)
+_placeholder = re.compile(r'your|xxxx|^x+$|\*\*\*|\.\.\.|placeholder|example\b|changeme|insert|<|\$\{|\{\{|%s|\(|\[|os\.|process\.|config\.|self\.|this\.|args\.|request\.|settings\.|none$|null$|true$|false$', re.I)
 
 _names_key = re.compile('(?:key|token|secret|password)$', re.I)
 
@@ -193,7 +193,7 @@ def documents(
     if stretches:
         for m in _account.finditer(text):
             v = _alnum.sub('', m.group())
-            if 15 <= len(v) <= 34 and iban(v): yield Hit('bank_card', *m.span(), v)
+            if iban(v): yield Hit('bank_card', *m.span(), v)
     low = text.lower()
     if any(w in low for w in _pass_words if not text.isascii() or w.isascii()):
         for m in _any_pass.finditer(text):
@@ -213,5 +213,5 @@ def plates(
         if not special and end < len(text) and text[end].isascii() and text[end].isalnum(): continue
         n = len(body)
         if n == 7 and not (body[1] in 'ABCDEFGHJK' or body[-1] in 'ABCDEFGHJK' ) or n == 5 and not special or n < 5: continue
-        if n == 7 and sum(c.isdigit() for c in body[1:]) < 4 or sum(c.isdigit() for c in body[1:]) < 1: continue
+        if n == 7 and sum(c.isdigit() for c in body[1:]) < 4 or not any(c.isdigit() for c in body) and (n != 6 or not body.isupper() or sum(c in 'AEU' for c in body[1:]) > 1): continue
         yield Hit('plate', *m.span(), m.group()[0]+body+(last if special else ''))
