@@ -328,3 +328,15 @@ def test_what_is_masked_stands_nowhere_in_the_version(ws, tmp_path):
         f = {e['path']: ws.store.blobs.get(e['blob']) for e in c.body['files']}
         assert 'ann.lee' not in json.dumps(c.body) and all(b'ann.lee' not in b for b in f.values()) and b'[EMAIL]' in f['removed.jsonl']
         assert c.body['counts']['removed'] == len(f['removed.jsonl'].splitlines())
+
+
+def test_the_template_prepares_a_real_file(ws, data, tmp_path):
+    "From the file to what is handed over; the parts and the statistics are versions"
+    import llmops.faces.notebook  # noqa: F401
+    (tmp_path/'r.yaml').write_text('steps: [normalise, empty, {step: length, min: 20}, duplicates]\n')
+    r = ws.run('prepare', data=str(data/'llamafactory'/'alpaca_zh_demo.json'), rows=200, name='zh', recipe=str(tmp_path/'r.yaml'), mask_pii=True, near=True, export=str(tmp_path/'out.jsonl'))
+    assert r['status'] == 'done', r
+    clean, train, test = (ws.store.get(f'dataset:zh-{p}') for p in ('clean', 'train', 'test'))
+    assert [s['step'] for s in clean.body['cleaning']] == ['normalise', 'empty', 'length', 'duplicates', 'pii', 'near_duplicates']
+    assert train.body['rows']+test.body['rows'] == clean.body['rows'] == clean.body['counts']['read']-clean.body['counts']['removed']
+    assert len((tmp_path/'out.jsonl').read_text().splitlines()) == train.body['rows'] and ws.store.get('report:zh-statistics').body['type'] == 'statistics'
