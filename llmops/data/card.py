@@ -35,7 +35,7 @@ def features(
         if ts == {'int', 'float'}: return {'name': name, 'dtype': 'float64'}
         if len(ts) == 1 and (t := next(iter(ts))) in _types: return {'name': name, 'dtype': _types[t]}
         return {'name': name, 'list': 'json'} if ts in ({'messages'}, {'list', 'messages'}) else {'name': name, 'dtype': 'json'}
-    return [one(k, t) for k, t in columns.items()]
+    return [one(k, t) for k, t in sorted(columns.items())]
 
 def front_matter(
     v:Version, # A dataset
@@ -103,16 +103,18 @@ def _done(b:dict, t:Any)->list[str]:
         if isinstance(b.get(k), dict): out.append(f'{t(k) if k in ZH else k}: {_code(json.dumps({x: y for x, y in b[k].items() if not isinstance(y, list) or len(y) < 20}, ensure_ascii=False)[:600])}')
     return out or [t('Nothing was done to its rows since they were read.')]
 
+def _most(counts:dict[str, int])->list[tuple[str, int]]: return sorted(counts.items(), key=lambda x: (-x[1], x[0]))
+
 def _columns(b:dict, t:Any)->str:
     st = (b.get('statistics') or {}).get('columns') or {}
     rows = []
-    for k, types in (b.get('columns') or {}).items():
+    for k, types in sorted((b.get('columns') or {}).items()):
         if k[:1] == '_': continue
         c = st.get(k) or {}
         size = c.get('length') or c.get('items') or {}
         vals = c.get('values') or {}
         rows.append([_code(k), _code(types), f'{c["missing"]:,}' if 'missing' in c else '', f'{c["empty"]:,}' if 'empty' in c else '', f'{size["median"]:,}' if size else '', f'{size["max"]:,}' if size else '',
-                     _cell(', '.join(f'{x} {n:,}' for x, n in list(vals.items())[:6])+(' …' if len(vals) > 6 else ''))])
+                     _cell(', '.join(f'{x} {n:,}' for x, n in _most(vals)[:6])+(' …' if len(vals) > 6 else ''))])
     return _table([t(k) for k in ('column', 'type', 'missing', 'empty', 'median', 'most', 'values')], rows)+f'\n\n({t("lengths are in characters")})'
 
 def _figures(b:dict, t:Any)->list[str]:
@@ -120,8 +122,8 @@ def _figures(b:dict, t:Any)->list[str]:
     m = s.get('messages') or {}
     rows = [[t(w), *(f'{x[k]:,}' for k in ('min', 'median', 'p95', 'max'))] for w, x in (('characters a row', s.get('characters')), ('messages a row', m.get('per_row'))) if x]
     out = [_table([t(k) for k in ('what', 'least', 'median', '95 %', 'most')], rows)] if rows else []
-    if m: out.append(' · '.join([f'{t("roles")}: '+', '.join(f'{_cell(r)} {n:,}' for r, n in m['roles'].items()), *([f'{t("tool calls")}: {m["tool_calls"]:,}'] if m.get('tool_calls') else []),
-                                 *(f'{_cell(p)} {n:,}' for p, n in (m.get('parts') or {}).items())]))
+    if m: out.append(' · '.join([f'{t("roles")}: '+', '.join(f'{_cell(r)} {n:,}' for r, n in _most(m['roles'])), *([f'{t("tool calls")}: {m["tool_calls"]:,}'] if m.get('tool_calls') else []),
+                                 *(f'{_cell(p)} {n:,}' for p, n in _most(m.get('parts') or {}))]))
     return out
 
 def _checked(store:'Store', v:Version, rows:list[dict], t:Any)->list[list[str]]:

@@ -43,7 +43,7 @@ def origin(store:'Store',
     was = _row(store, v, n) if 1 <= n <= v.body.get('rows', 0) else None
     if was is None: raise Invalid(f'{v} has rows 1 to {v.body.get("rows", 0):,}, not {n}')
     for _ in range(1000):
-        o = origin_of(store, v, n)
+        o = origin_of(store, v, n) or {k: x for k, x in next(rows(store, v, n-1, n)).items() if k in ('_file', '_line')} # As versions before origins say
         verb = (store.state(f'run:{v.made_by}', 'run') or {}).get('verb', '') if v.made_by else ''
         at = dict(ref=str(v.ref), row=n, verb=verb, steps=_steps(v), what='', file=o.get('_file', ''), line=o.get('_line'), content=was)
         out.append(at)

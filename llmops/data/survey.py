@@ -181,6 +181,8 @@ def stats(run:Run,
 def _size(what:str, x:dict|None, **more:Any)->list[dict]:
     return [dict(what=what, name='', **{k: x[k] for k in ('min', 'median', 'mean', 'p95', 'max')}, **more)] if x else []
 
+def _most(counts:dict[str, int])->list[tuple[str, int]]: return sorted(counts.items(), key=lambda x: (-x[1], x[0]))
+
 @view
 def figures(store:'Store',
     ref:Report, # A statistics report
@@ -194,14 +196,14 @@ def figures(store:'Store',
     out = [dict(what='rows', name='', rows=b['rows']), *_size('characters', s.get('characters')), *_size('messages', (s.get('messages') or {}).get('per_row'))]
     t = b['tokens']
     out += unknown('tokens') or _size('tokens', t['length'], rows=t['total'], note=note+(f'; {t["over"]:,} rows are longer than the context of {t["context"]:,}' if t.get('over') else ''))
-    out += unknown('languages') or [dict(what='language', name=k, rows=n, share=n/m, note=note) for k, n in b['languages']['counts'].items()]
+    out += unknown('languages') or [dict(what='language', name=k, rows=n, share=n/m, note=note) for k, n in _most(b['languages']['counts'])]
     if not unknown('duplicates'):
         d = b['duplicates']
         out += [dict(what='duplicates', name='exact', rows=d['exact']['rows'], share=d['exact']['rows']/max(1, d['exact']['of'])),
                 dict(what='duplicates', name=f'near, {d["near"]["threshold"]:g}', rows=d['near']['rows'], share=d['near']['rows']/max(1, d['near']['of']), note=note)]
     else: out += unknown('duplicates')
     out += unknown('topics') or [dict(what='topic', name=', '.join(x['words']), rows=x['rows'], share=x['rows']/max(1, b['topics']['rows']), note=note) for x in b['topics']['topics']]
-    out += [dict(what=f'label {k}', name=v, rows=n, share=n/max(1, b['rows'])) for k, c in s.get('columns', {}).items() for v, n in (c.get('values') or {}).items()]
-    out += [dict(what='personal data', name=k, rows=e['rows'], share=e['rows']/m, note=note) for k, e in b['pii']['kinds'].items()] or [dict(what='personal data', name='none found', rows=0, note=note)]
+    out += [dict(what=f'label {k}', name=v, rows=n, share=n/max(1, b['rows'])) for k, c in s.get('columns', {}).items() for v, n in _most(c.get('values') or {})]
+    out += [dict(what='personal data', name=k, rows=e['rows'], share=e['rows']/m, note=note) for k, e in sorted(b['pii']['kinds'].items(), key=lambda x: (-x[1]['rows'], x[0]))] or [dict(what='personal data', name='none found', rows=0, note=note)]
     keys = ('what', 'name', 'rows', 'share', 'min', 'median', 'mean', 'p95', 'max', 'note')
     return [{'ref': str(ref), **{k: r.get(k) for k in keys}} for r in out]

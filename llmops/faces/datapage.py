@@ -27,6 +27,8 @@ UNKNOWN = {'Tokens': '词元', 'Languages': '语言', 'Duplicates': '重复', 'T
 
 def _n(x:Any)->str: return f'{x:,}' if isinstance(x, int) else f'{x:,.4g}' if isinstance(x, float) else '' if x is None else str(x)
 
+def _most(counts:dict[str, int])->list[tuple[str, int]]: return sorted(counts.items(), key=lambda x: (-x[1], x[0]))
+
 def hidden()->Callable[[str], str]:
     "Masks personal data in what a page shows"
     from llmops.data.pii import masker
@@ -50,9 +52,9 @@ def lengths(
     "Lengths of rows and messages"
     m = s.get('messages') or {}
     parts = [*_length(s.get('characters'), 'Characters a row', '每行字符数'), *_length(m.get('per_row'), 'Messages a row', '每行消息数')]
-    if m.get('roles'): parts.append(dict(h=('Who speaks', '角色'), svg=_svg(shares(list(m['roles'].items()), sum(m['roles'].values()), 'roles'))))
+    if m.get('roles'): parts.append(dict(h=('Who speaks', '角色'), svg=_svg(shares(_most(m['roles']), sum(m['roles'].values()), 'roles'))))
     more = [dict(en=f'tool calls {m["tool_calls"]:,}', zh=f'工具调用 {m["tool_calls"]:,}')] if m.get('tool_calls') else []
-    more += [dict(en=f'{k} {n:,}', zh=f'{k} {n:,}') for k, n in (m.get('parts') or {}).items()]
+    more += [dict(en=f'{k} {n:,}', zh=f'{k} {n:,}') for k, n in _most(m.get('parts') or {})]
     if more: parts.append(dict(chips=more))
     return dict(id='lengths', en='Lengths', zh='长度', parts=parts)
 
@@ -60,7 +62,7 @@ def labels(
     s:dict, # Statistics of a version
 )->dict: # A block
     "Balance of columns with few values"
-    parts = [dict(h=(k, k), svg=_svg(shares(list(c['values'].items())[:20], s['rows'], k))) for k, c in s.get('columns', {}).items() if c.get('values')]
+    parts = [dict(h=(k, k), svg=_svg(shares(_most(c['values'])[:20], s['rows'], k))) for k, c in s.get('columns', {}).items() if c.get('values')]
     return dict(id='labels', en='Balance of labels', zh='标签分布', parts=parts)
 
 def columns(
@@ -113,7 +115,7 @@ def cleaning(
         if not (s.get('removed') or s.get('changed')): continue
         name = str(s['step'])
         p = dict(h=(name.replace('_', ' '), STEPS.get(name, name)), chip=', '.join(f'{k}={v}' for k, v in (s.get('params') or {}).items())[:200],
-                 heads=[('Why', '原因', 0), ('Rows', '行数', 1)] if s.get('why') else None, rows=[[str(w), _n(n)] for w, n in (s.get('why') or {}).items()],
+                 heads=[('Why', '原因', 0), ('Rows', '行数', 1)] if s.get('why') else None, rows=[[str(w), _n(n)] for w, n in _most(s.get('why') or {})],
                  cases=[_example(e, hide) for e in (s.get('examples') or [])[:3] if isinstance(e, dict)])
         figures = [f'{k.replace("_", " ")} {_n(v)}' for k, v in (s.get('figures') or {}).items() if isinstance(v, (int, float, str))]
         parts.append(p | dict(chips=figures))
@@ -234,16 +236,17 @@ def statistics_page(
     t = _unknown(tok) or [*_length(tok['length'], 'Tokens a row', '每行词元数', tok.get('context')), dict(chips=[f'{tok["model"]}', dict(en=f'all rows: {"about " if tok.get("total") is None else ""}{_n(tok.get("total") or tok.get("estimate"))} tokens',
         zh=f'所有行：{"约 " if tok.get("total") is None else ""}{_n(tok.get("total") or tok.get("estimate"))} 词元'), *([dict(en=f'{tok["over"]:,} rows are longer than the model can read ({tok["context"]:,})', zh=f'{tok["over"]:,} 行超出模型可读长度（{tok["context"]:,}）')] if tok.get('over') else [])])]
     blocks.append(dict(id='tokens', en='Tokens', zh='词元', parts=t))
-    blocks.append(dict(id='languages', en='Languages', zh='语言', parts=_unknown(lang) or [dict(svg=_svg(shares(list(lang['counts'].items())[:20], lang['rows'], 'languages')))]))
+    blocks.append(dict(id='languages', en='Languages', zh='语言', parts=_unknown(lang) or [dict(svg=_svg(shares(_most(lang['counts'])[:20], lang['rows'], 'languages')))]))
     blocks.append(dict(id='duplicates', en='Duplicates', zh='重复', parts=_unknown(dup) or _pairs(dup)))
     parts = _unknown(top) or [dict(svg=_svg(shares([(', '.join(x['words']) or '–', x['rows']) for x in top['topics']], top['rows'], 'topics', left=330)),
         cases=[dict(top=[', '.join(x['words'])], rows=[(f'row {e["row"]}', f'第 {e["row"]} 行', e['text'], '') for e in x['examples']]) for x in top['topics']])] if 'unknown' in top or top['topics'] else [dict(say=('Too few rows, or too few words in common, to tell topics apart', '行数或共同词语太少，无法区分主题'))]
     blocks.append(dict(id='topics', en='Topics', zh='主题', parts=parts))
     blocks.append(labels(s))
     kinds = pii.get('kinds') or {}
+    ranked = sorted(kinds.items(), key=lambda x: (-x[1]['rows'], x[0]))
     found = [dict(heads=[('What', '项目', 0), ('Rows', '行数', 1), ('Found', '次数', 1), ('Share of rows', '行占比', 1)],
-                  rows=[[dict(en=e.get('what', k), zh=PII.get(k, k)), _n(e['rows']), _n(e['found']), percent(e['rows']/max(1, m))] for k, e in kinds.items()],
-                  cases=[dict(top=[dict(en=e.get('what', k), zh=PII.get(k, k)), dict(en=f'row {x["row"]}', zh=f'第 {x["row"]} 行')], rows=[('Masked', '已遮盖', x['text'], '')]) for k, e in kinds.items() for x in e['examples'][:2]])]
+                  rows=[[dict(en=e.get('what', k), zh=PII.get(k, k)), _n(e['rows']), _n(e['found']), percent(e['rows']/max(1, m))] for k, e in ranked],
+                  cases=[dict(top=[dict(en=e.get('what', k), zh=PII.get(k, k)), dict(en=f'row {x["row"]}', zh=f'第 {x["row"]} 行')], rows=[('Masked', '已遮盖', x['text'], '')]) for k, e in ranked for x in e['examples'][:2]])]
     blocks.append(dict(id='pii', en='Personal data', zh='个人信息', parts=_unknown(pii) or (found if kinds else [dict(say=('None was found', '未发现'))])))
     blocks.append(columns(dict(columns={k: '|'.join(c.get('types', {})) for k, c in s.get('columns', {}).items()}, statistics=s)))
     notices = [] if m == b['rows'] else [dict(tone='none', en=f'Tokens, languages, near duplicates, topics and personal data were measured on {m:,} rows drawn by the seed {b["settings"]["seed"]}; the rest on all {b["rows"]:,}',
