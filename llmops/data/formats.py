@@ -52,7 +52,7 @@ def detect(
     second, m = _most(rest)
     other = max(rest[second], key=lambda c: rest[second][c])
     if m < first[best]: return best, f'{why}; next is {second}, which fits {m}'
-    if set(other) <= _taken(seen[best], best): return best, f'{why}; {second} needs only {" and ".join(other)}'
+    if set(other) <= _taken(seen[best], best) | set(cols): return best, f'{why}; {second} needs only {" and ".join(other)}'
     return best, f'{why}; ambiguous: {second} fits {m} too, by {" and ".join(other)}. If that is meant, say so: --format {second}'
 
 def _taken(r:dict, name:str)->set[str]:

@@ -256,7 +256,9 @@ def put_instruction(
         if m['role'] != ('user', 'assistant')[(n-1) % 2]: raise Invalid(f'message {n} is from {m["role"]}, for which alpaca has no place')
     if not said or len(said) % 2 == 0: raise Invalid('there is no question')
     s = said[-1]['content']
-    parts = cut_text(s, mem['cut']) if len(mem.get('cut') or ()) == 1 else None
+    cut = mem.get('cut') or []
+    parts = cut_text(s, cut) if len(cut) == 1 else None
+    if parts and (not parts[1] or bool(parts[0]) != bool(cut[0])): parts = None # They would not be joined so
     k = mem.get('input', 'input')
     cols = {'instruction': parts[0] if parts else s} | ({k: parts[1] if parts else ''} if k else {})
     if len(said) > 1: out['history'] = [[a['content'], b['content']] for a, b in zip(said[:-1:2], said[1:-1:2], strict=True)]

@@ -23,13 +23,17 @@ def _chat(name:str, columns:tuple[str, ...], doc:str)->Any:
         return {k: put_talk(said, mem, k)} | out | put_tools(row, mem, text)
     def fits(r:dict)->bool:
         v = r[next(k for k in columns if k in r)]
-        return bool(v) and (isinstance(v, list) and all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in v) or isinstance(v, str) and v.lstrip()[:1] == '[')
+        if isinstance(v, str): return v.lstrip()[:1] == '['
+        return isinstance(v, list) and bool(v) and all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in v) and ROLES.get(str(v[-1].get('role') or v[-1].get('from'))) not in ('user', 'tool')
     @reader(name, 'messages', doc, (columns,), write, fits)
     def read(r:dict, mem:dict)->dict:
         k = next(k for k in columns if k in r)
         if k != columns[0]: mem['column'] = k
         out = {'messages': check_order(system_of(r, mem, talk(r, mem, k), False) if 'system' in r or 'system_prompt' in r else talk(r, mem, k))}
-        return out | tools_of(r, mem, text) if 'tools' in r else out
+        if 'tools' not in r: return out
+        out |= tools_of(r, mem, text)
+        if not text and out.get('tools') and wrapped(out['tools']) != out['tools']: mem['bare'] = True
+        return out
     return read
 
 _chat('sharegpt', ('conversations', 'conversation'), 'conversations of from and value')

@@ -18,7 +18,7 @@ def _write_alpaca(row:dict, mem:dict, lost:list)->dict:
     answer = plain(said, 'alpaca', lost)[-1]
     return put_instruction(said[:-1], mem, lost) | {mem.get('answer', 'output'): answer['content']} | put_tools(row, mem, True)
 
-@reader('alpaca', 'messages', 'instruction, input and output', (('instruction',), ('output', 'response')), _write_alpaca, lambda r: not isinstance(r.get('output'), list))
+@reader('alpaca', 'messages', 'instruction, input and output', (('instruction',), ('output', 'response')), _write_alpaca, lambda r: isinstance(r['output' if 'output' in r else 'response'], str))
 def _alpaca(r:dict, mem:dict)->dict:
     k = 'output' if 'output' in r else 'response'
     if k != 'output': mem['answer'] = k

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from ..core import Invalid
-from .formats_base import (FORMATS, Format, asked, check_order, is_list, own, put_asked, put_said, put_system, put_talk, put_tools, reader, said_in, system_of, talk,
+from .formats_base import (FORMATS, Format, asked, check_order, is_list, own, plain, put_asked, put_said, put_system, put_talk, put_tools, reader, said_in, system_of, talk,
                                       text_of, tools_of, type_of)
 
 # %% ../../nbs/data/formats_prefs.ipynb #dc678097
@@ -73,9 +73,15 @@ def _write_dpo(row:dict, mem:dict, lost:list)->dict:
 
 reader('dpo', 'preference', 'chosen and rejected answers to one prompt', (('chosen',), ('rejected',)), _write_dpo)(_read_dpo)
 
+def _write_output_pair(row:dict, mem:dict, lost:list)->dict:
+    for k in ('chosen', 'rejected'):
+        if len(row[k]) != 1: raise Invalid(f'{k} has {len(row[k])} messages: alpaca-pair holds one')
+        plain(row[k], 'alpaca-pair', lost)
+    return _write_dpo(row, {'ask': 'instruction', 'pair': 'output', **mem}, lost)
+
 def _is_output_pair(r:dict)->bool: return isinstance(r['output'], list) and len(r['output']) == 2
 
-reader('alpaca-pair', 'preference', 'an instruction, and in output a better and a worse answer', (('instruction',), ('output',)), _write_dpo, _is_output_pair)(_read_dpo)
+reader('alpaca-pair', 'preference', 'an instruction, and in output a better and a worse answer', (('instruction',), ('output',)), _write_output_pair, _is_output_pair)(_read_dpo)
 
 # %% ../../nbs/data/formats_prefs.ipynb #5f8e9f98
 def _write_ranking(row:dict, mem:dict, lost:list)->dict:

@@ -141,7 +141,9 @@ def read_talk(
         try: o = strict_json(said)
         except ValueError as e: raise Invalid(f'the conversation is text that is not JSON ({e})') from None
         out, m = read_talk(o, who)
-        return out, m | {'text': spelling_of(said, o)}
+        m['text'] = spelling_of(said, o)
+        if write_talk(out, who, m) != said: m['text'] = {'raw': said} # Keys in another order
+        return out, m
     if not isinstance(said, list) or not said: raise Invalid(f'the conversation is {type_of(said) if not isinstance(said, list) else "empty"}')
     out, plain, what = [], _plain[who], _said[who]
     say:list[str] = []
