@@ -58,6 +58,7 @@ class Spec:
     view:bool = False # Does it only read?
     writes:str = '' # Kind of version that it writes
     instant:bool = False # One event and no run: a registry's small moves
+    again:bool = False # It reads what changes, such as events: what it made before is never taken for it
 
     @property
     def doc(self)->str:
@@ -98,11 +99,12 @@ def verb(
     writes:str='', # Kind of version that it writes
     name:str='', # If it is not the function's
     instant:bool=False, # One event and no run
+    again:bool=False, # It reads what changes: never take what it made before
 )->Callable:
     "Register a function of a run as a verb"
     def f(fn:Callable)->Callable:
         n = name or fn.__name__.rstrip('_')
-        VERBS[n] = Spec(n, fn, False, writes, instant)
+        VERBS[n] = Spec(n, fn, False, writes, instant, again)
         return fn
     return f
 
@@ -431,7 +433,7 @@ def call(
               parent=parent or os.environ.get('LLMOPS_RUN', ''), progress=progress)
     if spec.instant: return _instant(run, got)
     same = _same(spec, plain, got)
-    reuse = (reuse or os.environ.get('LLMOPS_REUSE') == '1') and spec.writes not in ('', 'deployment') # A server may be gone since
+    reuse = (reuse or os.environ.get('LLMOPS_REUSE') == '1') and spec.writes not in ('', 'deployment') and not spec.again # A server may be gone since
     if reuse and (old := store.state(f'same:{same}', 'done')) and (r := _reused(store, old)) is not None: return r[0]
     run.record = dict(id=run.id, verb=name, status='running', args=shown, reads={k: dict(ref=str(v.ref), digest=v.digest) for k, v in reads.items()},
                       writes=[], by=run.by, parent=run.parent, started=now(), ended=None, same=same, pid=os.getpid(), pid_started=proc_started(os.getpid()),
