@@ -72,6 +72,10 @@ def _call_verb(a:argparse.Namespace)->int:
         if a.json: out = [{**(out if isinstance(out, dict) else {}), **_rows(ws, shown)[0]}]
         else: out = shown
     if a._spec.name == 'rerun' and isinstance(out, dict): return _rerun(ws, out, a.json)
+    if say := getattr(out, 'say', None): # It has words of its own, and facts for programs
+        if a.json: emit(ws, [{**r, **out.facts()} for r in _rows(ws, out)], True)
+        else: print(say())
+        return 0
     emit(ws, out, a.json)
     return 0
 
