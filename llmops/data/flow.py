@@ -59,7 +59,7 @@ class Stage:
     def _together(self, batch:list[dict], keys:list[bytes], known:dict, got:list[dict])->list[dict]:
         "Rows of the batch that stay, in their order"
         log, new = self.ctxs[0].log or {}, {r['_row']: r for r in got}
-        out, learnt = [], {}
+        out, learnt, silent = [], {}, 0
         for i, r in enumerate(batch):
             k = keys[i] if keys else b''
             if k in known:
@@ -71,14 +71,15 @@ class Stage:
             else:
                 self.new += 1
                 said, now = log.get(r['_row'], ()), new.get(r['_row'])
-                if sum(s[1] == 'out' for s in said) != (now is None): # Went without a word, or twice, or stayed all the same
+                if (now is None or said) and sum(s[1] == 'out' for s in said) != (now is None): # Went without a word, or twice, or stayed all the same
                     raise Failed(f'The steps {self._names()} do not add up: row {r["_row"]} was neither kept nor taken out once. Nothing was registered')
                 if now is not None: out.append(now)
                 if keys:
                     same = now is None or now is r or content(now) == content(r)
                     learnt[k] = self.mark+(b'' if same and not said else marshal.dumps((None if same else content(now), said)))
             if said: self._count(r, said)
-            else: self._through(len(self.ctxs))
+            else: silent += 1
+        self._through(len(self.ctxs), silent)
         log.clear()
         self.memo.put(learnt)
         return out
@@ -88,13 +89,13 @@ class Stage:
         for s in said: self.ctxs[s[0]-first].replay(r, s)
         gone = [s[0]-first for s in said if s[1] == 'out']
         n = gone[0] if gone else len(self.ctxs)
-        self._through(n)
+        self._through(n, 1)
         if gone: self.ctxs[n].rows += 1
 
-    def _through(self, n:int)->None:
+    def _through(self, n:int, rows:int)->None:
         for c in self.ctxs[:n]:
-            c.rows += 1
-            c.kept += 1
+            c.rows += rows
+            c.kept += rows
 
 # %% ../../nbs/data/flow.ipynb #51f7089e
 @dataclass
@@ -165,7 +166,7 @@ def run_steps(
             flow, i = _whole(plan[i], ctxs[i], flow), i+1
             continue
         log:dict = {}
-        for c in ctxs[i:j]: c.log = log
+        for c in ctxs[i:j]: c.log, c.brief = log, not keep or store is None
         s = Stage(plan[i:j], ctxs[i:j], memo(store, [[bool(c.hide), p.row(), _digests(p)] for p, c in zip(plan[i:j], ctxs[i:j], strict=True)], keep))
         stages.append(s)
         flow, i = s.run(flow), j

@@ -245,6 +245,8 @@ class Ctx:
     figures:dict = field(default_factory=dict)
     gone:Spool|None = None
     files:int = 0
+    brief:bool = True # Show the first changes only: nothing is remembered for later runs
+    told:int = 0
     _wait:list = field(default_factory=list)
 
     def out(self,
@@ -265,8 +267,8 @@ class Ctx:
     )->None:
         "Tell that a row was changed"
         if self.hide: shown:list[str] = []
-        elif self.log is None and len(self.examples) >= _examples: shown = []
-        else: shown = two(before, after)
+        elif self.brief and self.told >= _examples: shown = [] # Nobody will see it
+        else: shown, self.told = two(before, after), self.told+1
         if secret and shown: shown[0] = '' # Not even for the memo
         if self.log is not None: self.log.setdefault(before['_row'], []).append([self.index, 'changed', shown, secret, counts])
         else: self._changed(before, shown, secret, counts)
