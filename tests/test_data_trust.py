@@ -181,7 +181,7 @@ def test_cards_are_read_by_the_hubs_own_reader(shared, kind, licence):
         c = DatasetCard(card_text(ws.store, v, lang, 'rows.jsonl'))
         assert (c.data.license, getattr(c.data, 'license_name', None)) == (('unknown', None) if not licence else ('other', licence) if 'own' in licence else (licence, None))
         assert c.data.size_categories == ['n<1K'] and c.data.dataset_info['splits'][0] | {'num_bytes': 0} == dict(name='test', num_examples=len(PARADIGMS[kind]), num_bytes=0)
-        assert [f['name'] for f in c.data.dataset_info['features']] == list(v.body['columns']) and c.data.configs[0]['data_files'] == [{'split': 'test', 'path': 'rows.jsonl'}]
+        assert [f['name'] for f in c.data.dataset_info['features']] == sorted(v.body['columns']) and c.data.configs[0]['data_files'] == [{'split': 'test', 'path': 'rows.jsonl'}]
         assert v.digest in c.text and ('nobody said' in c.text or '无人说明' in c.text) == (not licence)
     assert ws.card(str(v)) == card_text(ws.store, v)
 

@@ -75,11 +75,9 @@ def languages(
     texts:list[str], # What rows say
 )->dict: # rows, counts: language → rows
     "Languages of rows, as the language step tells them"
-    tell = importlib.import_module('llmops.data.language').language
-    c = Counter(_code(tell(t)) for t in texts)
-    return dict(rows=len(texts), counts=dict(sorted(c.items(), key=lambda x: (-x[1], x[0]))))
-
-def _code(x:Any)->str: return str(x[0] if isinstance(x, tuple) else getattr(x, 'code', x)) or 'unknown'
+    tell = importlib.import_module('llmops.data.language').language_of
+    c = Counter(tell(t)[0] for t in texts)
+    return dict(rows=len(texts), counts=dict(_most(c)))
 
 def repeated(
     store:'Store', # Where the version is
