@@ -427,6 +427,8 @@ class RowWriter:
         put = self.store.blobs.put_file
         if not used: return [{'path': 'rows.jsonl', **self.store.blobs.put_bytes(b'')}]
         if used == [nb] and len(self._new) == 1 and (row == np.arange(len(row))).all(): return [{'path': 'rows.jsonl', **put(self._new[0][0], link=True)}]
+        if len(used) == 1 and used[0] < nb and len(row) == self.base.size[used[0]] and (row == np.arange(len(row))).all(): # The same rows as one that is there
+            return [{'path': 'rows.jsonl', **{k: self.base.segments[used[0]][k] for k in ('blob', 'size')}}]
         to = np.full(max(used)+1, -1)
         to[used] = np.arange(len(used))
         cut = np.flatnonzero((np.diff(seg) != 0) | (np.diff(row) != 1))+1
