@@ -157,10 +157,10 @@ class Answers:
         return out
 
 # %% ../../nbs/data/agreement.ipynb #c77b08a4
-def _yes(said:list[dict], f:Callable[[dict], bool])->Answers: return Answers([{a: f(v) for a, v in s.items()} for s in said], (False, True))
+def _yes(said:list[dict], word:str, key:str)->Answers: return Answers([{a: word in (v.get(key) or []) for a, v in s.items()} for s in said], (False, True))
 
 def _by_class(said:list[dict], words:list[str], key:str, what:str, times:int)->list[dict]:
-    return [r for c in words for r in _yes(said, lambda v, c=c: c in (v.get(key) or [])).rows(f'{what}:{c}', times=times, people=False) if r['measure'] in ('percent', 'krippendorff')]
+    return [r for c in words for r in _yes(said, c, key).rows(f'{what}:{c}', times=times, people=False) if r['measure'] in ('percent', 'krippendorff')]
 
 def _spans(said:list[dict], times:int)->list[dict]:
     "Mean of F1 over pairs of people: spans with the same place and label"

@@ -15,7 +15,7 @@ from ..core import Dataset, Invalid, Version
 from .agreement import Answers, label_agreement
 from .label import ledger, plan_of
 from .label_answer import answers, decision, plain
-from .label_tasks import talk
+from .label_tasks import talk, task as tasks
 from .write import write_dataset
 from ..rows import rows
 from ..store import Store
@@ -157,42 +157,45 @@ def made(
     return [r | {'labels': told} for r in _ways[plan['task']](plan, row, stands['value'], to)]
 
 # %% ../../nbs/data/collect.ipynb #be8d7953
-@verb(writes='dataset')
+@verb(writes='dataset', again=True)
 def collect(run:Run,
     queue:Dataset, # A labelling queue
     to:Literal['auto', 'sft', 'dpo', 'kto', 'classification', 'text', 'table']='auto', # What the rows are for; auto: what fits the task best; table: every answer beside its row
     policy:Policy='majority', # Where people disagree: majority, what a third person adjudicated, drop such items, or all answers as rows of their own
     least:int=0, # Of dialogues: only those rated this or better; 0: all
     unchanged:bool=True, # Keep items that were answered and needed no correction?
+    partial:bool=False, # Items too that some of their people have not answered yet; of a finished queue they count anyway
     out:str='', # Name of the dataset; empty: the queue's with the kind behind
 )->Version: # The dataset
     "Turn reviewed items into training rows"
     led = ledger(run.store, queue)
     plan, fit = led.plan, _fit[led.plan['task']]
-    if to == 'auto': to = fit[0] if plan['task'] != 'correction' or not (plan['column'] or queue.body.get('format') == 'text') else 'text'
-    if to not in (*fit, 'table'): raise Invalid(f'A queue for {plan["task"]} gives {", ".join(fit)} or table, not {to}')
+    kind:str = to if to != 'auto' else 'text' if plan['task'] == 'correction' and (plan['column'] or queue.body.get('format') == 'text') else fit[0]
+    if kind not in (*fit, 'table'): raise Invalid(f'A queue for {plan["task"]} gives {", ".join(fit)} or table, not {kind}')
     if least and plan['task'] != 'dialogue': raise Invalid(f'least is for ratings of dialogues; this queue is for {plan["task"]}')
     count, why, used = led.count(), Counter(), Counter()
-    out_rows = _stream(run.store, queue, led, to, policy, least, unchanged, why, used)
-    if not count['labelled']: raise Invalid(f'Nobody has answered an item of {queue} yet. Answer in Lab: llmops lab')
+    out_rows = _stream(run.store, queue, led, kind, policy, least, unchanged, partial or policy == 'all' or bool(led.finished), why, used)
+    some = sum(any(e['s'] == 'done' for e in p.values()) for p in led.people.values())
+    if not some: raise Invalid(f'Nobody has answered an item of {queue} yet. Answer in Lab: llmops lab')
+    if not count['labelled'] and not (partial or policy == 'all' or led.finished): raise Invalid(f'No item of {queue} has all its answers yet, {some} have some. Take those too: llmops data collect {queue} --partial')
     first = next(out_rows, None)
-    if first is None: raise Invalid(f'No item of {queue} gives a row for {to}: {"; ".join(f"{k} ({n})" for k, n in why.most_common(4))}')
+    if first is None: raise Invalid(f'No item of {queue} gives a row for {kind}: {"; ".join(f"{k} ({n})" for k, n in why.most_common(4))}')
     def all_rows()->Iterator[dict]:
         yield first
         yield from out_rows
     def after()->dict:
         counts = dict(read=count['items'], used=used['items'], rows=used['rows'], left=dict(why))
-        return dict(counts=counts, labelling=dict(queue=str(queue), asked=plan['task'], to=to, policy=policy, **count, annotators=led.names(), adjudicated=sum(s == 'adjudicated' for s in led.judged.values()),
+        return dict(counts=counts, labelling=dict(queue=str(queue), asked=plan['task'], to=kind, policy=policy, **count, annotators=led.names(), adjudicated=sum(s == 'adjudicated' for s in led.judged.values()),
                                                  agreement=[{k: r[k] for k in ('what', 'measure', 'level', 'value', 'low', 'high', 'items')} for r in label_agreement(run.store, queue, resamples=300)
                                                             if not r['what'].startswith('annotator')]))
     facts = {k: queue.body[k] for k in ('licence', 'role') if queue.body.get(k)}
-    return write_dataset(run, out or f'{queue.name.removesuffix("-queue")}-{to}', all_rows(), format=_formats[to], parents=[queue], after=after, **facts)
+    return write_dataset(run, out or f'{queue.name.removesuffix("-queue")}-{kind}', all_rows(), format=_formats[kind], parents=[queue], after=after, **facts)
 
-def _stream(store:Store, queue:Version, led:Any, to:str, policy:Policy, least:int, unchanged:bool, why:Counter, used:Counter)->Iterator[dict]:
+def _stream(store:Store, queue:Version, led:Any, to:str, policy:Policy, least:int, unchanged:bool, partial:bool, why:Counter, used:Counter)->Iterator[dict]:
     for item, row in enumerate(rows(store, queue), 1):
         state = led.state(item)
         said = answers(store, queue, item) if item in led.people else {}
-        if not said or state == 'open' and policy != 'all':
+        if not said or state == 'open' and not partial:
             why['left out by a third person' if led.judged.get(item) == 'dropped' else 'skipped' if state == 'skipped' else 'open'] += 1
             continue
         stand, reason = standing(led.plan['task'], said, decision(store, queue, item), policy)
@@ -210,5 +213,4 @@ def _stream(store:Store, queue:Version, led:Any, to:str, policy:Policy, least:in
         yield from got
 
 def _original(plan:dict, row:dict)->str:
-    from llmops.data.label_tasks import task
-    return task['correction'].show(plan, row, False)['text']
+    return tasks['correction'].show(plan, row, False)['text']

@@ -33,11 +33,12 @@ def _row(r:dict, fit:list[dict])->dict:
     if any(isinstance(m['content'], str) and len(m['content']) >= LIMIT for m in r['messages']): raise Invalid(f'a text was cut off by the tracer at {LIMIT} characters')
     try: said = turns(r['messages'])
     except Invalid as e: raise Invalid(str(e)) from None
+    if said[-1]['role'] == 'assistant' and not said[-1]['content'] and not said[-1].get('tool_calls'): raise Invalid('the answer is empty')
     scores = [a['score'] for a in fit if a.get('score') is not None]
-    return {'messages': said, 'rating': scores[-1] if scores else None, 'feedback': [{k: v for k, v in a.items() if v not in (None, '')} for a in fit],
+    return {'messages': said, 'rating': scores[-1] if scores else None, 'feedback': [{k: v for k, v in a.items() if k not in ('span', 'trace') and v not in (None, '')} for a in fit],
             '_trace': r['trace'], '_span': r['span'], '_release': str(r['release'] or ''), '_at': r['at']}
 
-@verb(writes='dataset')
+@verb(writes='dataset', again=True)
 def feedback(run:Run,
     source:str='store', # Where traces are: store, phoenix, or a file of OTLP JSON
     about:str='', # Only answers of this release, deployment or model, like release:chat
@@ -119,7 +120,7 @@ def label_send(run:Run,
             note, got = a.get('note') or None, annotation(led.plan, a['value'])
             out.append(dict(span=row['_span'], trace=row.get('_trace', ''), name=name, kind='HUMAN', identifier=f'{queue}:{who}', at=stamp(a['at']), **got | {'explanation': got['explanation'] or note},
                             metadata=dict(queue=str(queue), item=item, annotator=who, revision=a['revision'], answer=a['value'], **({'note': note} if note else {})), release=row.get('_release', '')))
-    if not out: raise Invalid(f'No answer in {queue} is about a span. Rows from traces come by: llmops data feedback' if not led.people or apart else f'Nobody has answered an item of {queue} yet. Answer in Lab: llmops lab')
+    if not out: raise Invalid(f'No answer in {queue} is about a span. Rows from traces come by: llmops data feedback' if apart else f'Nobody has answered an item of {queue} yet. Answer in Lab: llmops lab')
     place = to if to in ('phoenix', 'store') else 'file'
     new = [r for r in out if run.store.state(f'{queue}#{r["metadata"]["item"]}', f'sent:{place}:{r["metadata"]["annotator"]}') != r['metadata']['revision']]
     if to == 'phoenix':

@@ -123,7 +123,8 @@ def _edited(v:Any, said:list[dict])->list[dict]:
 
 def check_dialogue(plan:dict, seen:dict, value:Any)->dict:
     "Edited messages, a rating, tags and spans; nothing at all: fine as it is"
-    v, out, said = _keys(value, ('messages', 'rating', 'tags', 'spans'), '{"rating": 4}'), {}, seen['messages']
+    v, said = _keys(value, ('messages', 'rating', 'tags', 'spans'), '{"rating": 4}'), seen['messages']
+    out:dict[str, Any] = {}
     if v.get('messages') is not None and v['messages'] != said: out['messages'] = _edited(v['messages'], said)
     if v.get('rating') is not None: out['rating'] = _rating(v['rating'], plan['scale'])
     if v.get('tags'): out['tags'] = _words(v['tags'], plan['tags'], 'tags')

@@ -84,7 +84,7 @@ def _data(plan:dict, row:dict, item:int, queue:str)->dict:
     if plan['task'] == 'preference':
         left, right = ('\n'.join(_text(m) for m in s['messages']) for s in seen['sides'])
         return out | {'dialogue': _paragraphs(seen['messages']), 'left': left, 'right': right}
-    said = seen.get('messages')
+    said = seen.get('messages') or []
     if said: out['dialogue'] = _paragraphs(said)
     if plan['task'] == 'dialogue': out['answer'] = _text(said[-1])
     if plan['task'] == 'correction': out['answer'] = seen['text']
@@ -135,12 +135,13 @@ def label_export(run:Run,
     path:Path, # JSON file to write; the configuration goes beside it as .xml
 )->dict: # {file, config, tasks, annotations}
     "Write a labelling queue as a Label Studio project"
-    plan, ids = plan_of(queue), {}
-    xml = path.with_suffix('.xml')
+    plan, xml = plan_of(queue), path.with_suffix('.xml')
+    ids:dict[str, int] = {}
     for p in (path, xml):
         if p.exists(): raise Invalid(f'{p.name} is there already. Choose another file')
     if path.suffix == '.xml': raise Invalid(f'{path.name}: write the name of the JSON file; the configuration gets .xml by itself')
-    out, talks = [], True
+    out:list[dict] = []
+    talks = True
     for item, row in enumerate(rows(run.store, queue, origin=False), 1):
         data = _data(plan, row, item, str(queue))
         talks = talks and 'dialogue' in data
@@ -172,11 +173,11 @@ def read_config(
     try: root = ET.fromstring(text)
     except ET.ParseError as e: raise Invalid(f'The labelling configuration is not XML: {e}') from None
     p = Project()
-    for e in root.iter():
-        a, tag = e.attrib, str(e.tag)
+    for x in root.iter():
+        a, tag = x.attrib, str(x.tag)
         if 'name' not in a: continue
         if 'toName' in a:
-            values = [c.attrib.get('value', '') for c in e.iter() if c.tag in ('Choice', 'Label')]
+            values = [c.attrib.get('value', '') for c in x.iter() if c.tag in ('Choice', 'Label')]
             p.controls[a['name']] = dict(type=tag.lower(), to=a['toName'].split(','), values=[v for v in values if v], many=a.get('choice') == 'multiple', most=int(a['maxRating']) if a.get('maxRating', '').isdigit() else 5)
         elif a.get('value', '').startswith('$'): p.objects[a['name']] = dict(type=tag.lower(), value=a['value'][1:], author=a.get('nameKey', 'author'), text=a.get('textKey', 'text'))
     return p
@@ -188,7 +189,7 @@ def guess_config(
     p = Project()
     for r in (r for t in items for a in _list(t, 'annotations') for r in _list(a, 'result')):
         kind, name = str(r.get('type')), str(r.get('from_name'))
-        c = p.controls.setdefault(name, dict(type=kind, to=str(r.get('to_name') or '').split(','), values=[], many=False, most=5))
+        c:dict = p.controls.setdefault(name, dict(type=kind, to=str(r.get('to_name') or '').split(','), values=[], many=False, most=5))
         got = r.get('value', {}).get(kind)
         if isinstance(got, list) and kind != 'textarea':
             c['values'] += [v for v in got if isinstance(v, str) and v not in c['values']]
@@ -230,10 +231,10 @@ def _kind(p:Project)->str:
 # %% ../../nbs/data/labelstudio.ipynb #2ce210d3
 def _value(plan:dict, p:Project, row:dict, results:list[dict], unread:Counter)->tuple[dict|None, str]:
     "An answer (of a preference: in the order of left and right) and a note"
-    task, v, note = plan['task'], {}, ''
-    said = talk(row) or []
+    task, note, said = plan['task'], '', talk(row) or []
+    v:dict[str, Any] = {}
     for r in results:
-        kind, name, x = str(r.get('type')), str(r.get('from_name')), r.get('value') if isinstance(r.get('value'), dict) else {}
+        kind, name, x = str(r.get('type')), str(r.get('from_name')), r['value'] if isinstance(r.get('value'), dict) else {}
         got, lost = x.get(kind), f'{kind} {name}'
         if kind == 'textarea': got = '\n'.join(map(str, x['text'])) if isinstance(x.get('text'), list) else x.get('text')
         if kind == 'textarea' and name == 'note': note = str(got or '')

@@ -85,7 +85,7 @@ def _objects(path:Path)->Iterator[tuple[int, Any]]:
     lines = [(n, x) for n, x in enumerate(b.split(b'\n'), 1) if x.strip()]
     for n, x in lines:
         try: yield n, strict_json(x)
-        except ValueError as e: raise Invalid(f'{path.name} line {n}: {e}' if len(lines) > 1 and n > 1 else f'{path.name}: {whole}') from None
+        except ValueError as e: raise Invalid(f'{path.name} line {n} is not JSON: {e}' if len(lines) > 1 and n > 1 else f'{path.name} is not JSON: {whole}') from None
 
 def write_otlp(
     path:Path, # Where to; must not be there yet
