@@ -42,6 +42,8 @@ class Texts:
         return p
 
     def __len__(self): return len(self.sizes)
+    def __enter__(self): return self
+    def __exit__(self, *_): self.file.close()
 
     def get(self,
         rows:'Iterable[int]', # Which
@@ -212,21 +214,21 @@ def near(
     import numpy as np
     if not 0 < threshold <= 1: raise Invalid(f'threshold is {threshold}: write a similarity above 0 and at most 1, such as 0.8')
     if not 2 <= n <= 32: raise Invalid(f'A run has {n} characters: write 2 to 32')
+    with Texts() as t: return _near(t, iter(texts), threshold, n, keep, chunk)
+
+def _near(t:Texts, it:Iterator, threshold:float, n:int, keep:str, chunk:int)->Found:
+    import numpy as np
     bands, rows = bands_for(threshold)
-    t, keys, seen, first, same = Texts(), [], {}, array('q'), array('q')
-    it = iter(texts)
+    keys, seen, same = [], {}, array('q') # seen: the number of each text, by digest
     while part := list(islice(it, chunk)):
         fresh = []
         for x in part:
             p = t.add(x) if isinstance(x, str) else t.add(*x)
-            d = blake3(p.encode('utf-8', 'surrogatepass')).digest(16)
-            g = seen.setdefault(d, len(seen))
-            if g == len(first):
-                first.append(len(same))
-                fresh.append(p)
-            same.append(g)
+            known = len(seen)
+            same.append(seen.setdefault(blake3(p.encode('utf-8', 'surrogatepass')).digest(16), known))
+            if len(seen) > known: fresh.append(p)
         if fresh: keys.append(band_keys(signatures(*shingles(fresh, n), bands*rows), bands, rows))
-    del seen, first
+    del seen
     total = len(same)
     group = np.frombuffer(same, np.int64) if total else np.empty(0, np.int64)
     rank = t.order(keep)

@@ -48,10 +48,14 @@ def alike_in_meaning(
     block:int=1000, # Rows at a time
 )->tuple[Found, str]: # What goes, and the engine that was used
     "Which texts mean what a better one says"
-    import numpy as np
     if not 0 < threshold <= 1: raise Invalid(f'threshold is {threshold}: write a cosine above 0 and at most 1, such as 0.92')
-    name, t = embedder_name(name), Texts()
-    for x, tie in texts: t.add(x, tie)
+    name = embedder_name(name)
+    with Texts() as t:
+        for x, tie in texts: t.add(x, tie)
+        return _close(t, threshold, name, keep, block), name
+
+def _close(t:Texts, threshold:float, name:str, keep:str, block:int)->Found:
+    import numpy as np
     if len(t) > MOST: raise Invalid(f'{len(t):,} rows are too many to compare each with each; at most {MOST:,}. Take out near duplicates first, or sample: llmops data dedup --near')
     order = t.order(keep)
     v = embed(t.get(order.tolist()), name)
@@ -72,4 +76,4 @@ def alike_in_meaning(
             if best[a] >= threshold: of[order[i+a]], sim[order[i+a]] = order[who[a]], min(1., float(best[a]))
             else: mine.append(a)
         stay = np.concatenate([stay, i+np.array(mine, np.int64)])
-    return Found(of, sim, checked), name
+    return Found(of, sim, checked)
