@@ -70,7 +70,7 @@ def has_header(
     for i, v in enumerate(first):
         col = [r[i] for r in rest]
         if _number.fullmatch(v): return False, f'the first row holds the number {v[:20]}'
-        if len(v) > 100 or v.rstrip().endswith(('?', '？', '。')): return False, 'the first row holds a sentence'
+        if len(v) > 100 or len(v) > (25 if v.isascii() else 8) and v.rstrip().endswith(('?', '？', '。')): return False, 'the first row holds a sentence'
         if len(col) > 2 and col.count(v) and len(set(col)) <= max(2, len(col)/2): return False, f'{v[:20]!r} in the first row is one of few values of column {i+1}'
         if len(v) == 1 and len(first) > 2 and i == len(first)-1 and col and all(len(x) == 1 for x in col): return False, f'{v!r} in the first row is a value like those below it'
     if any(_number.fullmatch(r[i]) for i in range(len(first)) for r in rest[:1]): return True, 'there are numbers below names'
@@ -159,7 +159,7 @@ def csv_rows(
         first.append(x)
         if len(first) >= 20: break
     good = [r for _, r in first if not isinstance(r, Bad)]
-    cols, why = list(names), 'as asked'
+    cols, why = list(names), src.notes.get('header_why') or 'as asked'
     if header is None: header, why = (False, 'names were given') if cols else has_header(good[0], good[1:]) if good else (False, 'no row is good')
     if header and good:
         at = next(i for i, (_, r) in enumerate(first) if not isinstance(r, Bad))
