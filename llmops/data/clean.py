@@ -74,7 +74,7 @@ def _before(run:Run, name:str, recipe:Version, data:Version)->dict|None:
     "What the same work on the same rows said about what it took over"
     try: old = run.store.get(f'dataset:{name}')
     except NotFound: return None
-    return old.body if old.body.get('recipe', {}).get('digest') == recipe.digest and old.body.get('parents') == [dict(ref=str(data.ref), digest=data.digest)] else None
+    return old.body if old.body.get('recipe', {}).get('digest') == recipe.digest and old.body.get('parents', [])[:1] == [dict(ref=str(data.ref), digest=data.digest)] else None
 
 def write_cleaned(
     run:Run, # The run
@@ -89,8 +89,10 @@ def write_cleaned(
     old = _before(run, name, recipe, data)
     again = old.get('incremental') if old else dict(rows=got.rows, reused=got.reused, new=got.new) if got.reused else None
     form = next((f for s in reversed(got.report) if (f := s['figures'].get('format'))), data.body.get('format', 'table'))
-    return write_dataset(run, name, got.kept.rows(), format=form, parents=[data], removed=got.removed(), cleaning=got.report, incremental=again,
-                         counts=dict(read=got.rows, removed=got.rows-len(got.kept), rows=len(got.kept)), recipe=dict(ref=str(recipe.ref), digest=recipe.digest), **facts)
+    added = sum(s.get('added', 0) for s in got.report)
+    parents = [data, *(x for c in got.ctxs if c.added for x in c.params['others'])]
+    return write_dataset(run, name, got.kept.rows(), format=form, parents=parents, removed=got.removed(), cleaning=got.report, incremental=again,
+                         counts=dict(read=got.rows, **(dict(added=added) if added else {}), removed=got.rows+added-len(got.kept), rows=len(got.kept)), recipe=dict(ref=str(recipe.ref), digest=recipe.digest), **facts)
 
 @verb(writes='dataset')
 def clean(run:Run,

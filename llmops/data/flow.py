@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core import Failed, LlmopsError
 from .memo import memo
-from .recipe import Ctx, Planned, Spool, content, row_key
+from .recipe import Ctx, Planned, Spool, content, row_id, row_key
 from ..rows import ORIGIN
 
 # %% ../../nbs/data/flow.ipynb #774a4170
@@ -58,10 +58,10 @@ class Stage:
 
     def _together(self, batch:list[dict], keys:list[bytes], known:dict, got:list[dict])->list[dict]:
         "Rows of the batch that stay, in their order"
-        log, new = self.ctxs[0].log or {}, {r['_row']: r for r in got}
+        log, new = self.ctxs[0].log or {}, {row_id(r): r for r in got}
         out, learnt, silent = [], {}, 0
-        for i, r in enumerate(batch):
-            k = keys[i] if keys else b''
+        for n, r in enumerate(batch):
+            k, i = keys[n] if keys else b'', row_id(r)
             if k in known:
                 was, what = known[k][:6], known[k][6:]
                 if was == self.mark: self.new += 1
@@ -70,7 +70,7 @@ class Stage:
                 if not any(s[1] == 'out' for s in said): out.append(r if now is None else now | {o: r[o] for o in ORIGIN if o in r})
             else:
                 self.new += 1
-                said, now = log.get(r['_row'], ()), new.get(r['_row'])
+                said, now = log.get(i, ()), new.get(i)
                 if (now is None or said) and sum(s[1] == 'out' for s in said) != (now is None): # Went without a word, or twice, or stayed all the same
                     raise Failed(f'The steps {self._names()} do not add up: row {r["_row"]} was neither kept nor taken out once. Nothing was registered')
                 if now is not None: out.append(now)
