@@ -129,6 +129,8 @@ def _figures(b:dict, t:Any)->list[str]:
 def _checked(store:'Store', v:Version, rows:list[dict], t:Any)->list[list[str]]:
     "Reports that name exactly this version"
     out = []
+    for k, x in sorted(store.state(v.ref).items()):
+        if k.startswith('leak:'): out.append([_code(x.get('against', '')), t('leak check'), f'✗ {x["rows"]:,}' if x.get('rows') else '✓'])
     for r in rows:
         if r['direction'] != 'down' or r['kind'] != 'report' or r['depth'] != 1: continue
         x = store.get(r['ref']).body

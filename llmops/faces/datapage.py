@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'ROLES', 'STEPS', 'PII', 'UNKNOWN', 'hidden', 'lengths', 'labels', 'columns', 'flow', 'cleaning', 'refused',
-           'origins', 'dataset_page', 'statistics_page']
+           'origins', 'checks', 'leaks', 'dataset_page', 'statistics_page']
 
 # %% ../../nbs/faces/datapage.ipynb #49cfc90e
 import itertools, json
@@ -164,6 +164,25 @@ def origins(
                           rows=[[str(a.get('what') or ''), str(a['measure']), str(a.get('level') or ''), _n(a.get('value')), f'{_n(a.get("low"))} … {_n(a.get("high"))}' if a.get('low') is not None else '', _n(a.get('items'))] for a in got]))
     return dict(id='origin', en='Where it came from', zh='来源', parts=parts)
 
+def checks(
+    store:Any, # Store
+    v:Version, # A dataset
+)->list[dict]: # against, rows, found, of, verbatim, edited, similar, named
+    "Tests that a dataset was compared with"
+    return [x for k, x in sorted(store.state(v.ref).items()) if k.startswith('leak:') and isinstance(x, dict)]
+
+def leaks(
+    found:list[dict], # From `checks`
+    hide:Callable[[str], str], # Masks what is shown
+)->dict: # A block
+    "Rows of tests that stand in a dataset"
+    if not found: return {}
+    heads = [('Test', '测试集', 0), ('Rows that leak', '泄漏行', 1), ('Test rows found', '命中的测试行', 1), ('Of', '共', 1), ('Word for word', '逐字', 1), ('Edited', '改写', 1), ('Similar', '相近', 1)]
+    rows = [[dict(code=str(x.get('against') or '')), *(_n(x.get(k)) for k in ('rows', 'found', 'of', 'verbatim', 'edited', 'similar'))] for x in found]
+    cases = [dict(top=[str(x.get('against') or ''), dict(en=f'row {n.get("row")}', zh=f'第 {n.get("row")} 行'), str(n.get('how') or '')],
+                  rows=[('Row', '行', hide(str(n.get('text') or '')), ''), ('In the test', '测试集中', hide(str(n.get('of_text') or '')), '')]) for x in found for n in (x.get('named') or [])[:2] if isinstance(n, dict)]
+    return dict(id='leaks', en='Leak check', zh='泄漏检查', parts=[dict(heads=heads, rows=rows, cases=cases)])
+
 def _some(store:Any, v:Version, hide:Callable[[str], str], most:int=3)->dict:
     "The first rows"
     from llmops.rows import rows
@@ -199,15 +218,16 @@ def dataset_page(
     facts += [('parent', f'{p.get("ref")} {str(p.get("digest"))[:16]}') for p in b.get('parents') or [] if isinstance(p, dict)]
     notices = []
     if not b.get('licence'): notices.append(dict(tone='warn', en='Nobody said what the licence is', zh='没有人说明许可证', text=''))
-    if bad := _leaks(b): notices.append(bad)
-    blocks = [cleaning(b, hide), refused(store, v, hide), origins(b), lengths(s) if s else {}, labels(s) if s else {}, columns(b), _some(store, v, hide)]
+    found = checks(store, v)
+    if bad := _leaks(found): notices.append(bad)
+    blocks = [cleaning(b, hide), refused(store, v, hide), leaks(found, hide), origins(b), lengths(s) if s else {}, labels(s) if s else {}, columns(b), _some(store, v, hide)]
     return dict(tone='none', badge=('Dataset', '数据集', 'i'), headline=(f'{n:,} rows: {fmt[0]}'+(f', {role[0]}' if role[0] else ''), f'{n:,} 行{fmt[1]}'+(f'，{role[1]}' if role[1] else '')),
                 tiles=tiles[:4], notices=notices, facts=[dict(en='What it is', zh='说明', rows=facts)] if facts else [], blocks=[x for x in blocks if x.get('parts')])
 
-def _leaks(b:dict)->dict|None:
-    x = b.get('leaks')
-    n = x if isinstance(x, int) else x.get('rows') if isinstance(x, dict) and isinstance(x.get('rows'), int) else len(x) if isinstance(x, list) else 0
-    return dict(tone='fail', en=f'{n:,} rows also stand in a test', zh=f'有 {n:,} 行也出现在测试集中', text='') if n else None
+def _leaks(found:list[dict])->dict|None:
+    bad = [x for x in found if x.get('rows')]
+    n, at = sum(x['rows'] for x in bad), ', '.join(str(x.get('against')) for x in bad)
+    return dict(tone='fail', en=f'{n:,} rows also stand in a test: {at}', zh=f'有 {n:,} 行也出现在测试集中：{at}', text='') if n else None
 
 # %% ../../nbs/faces/datapage.ipynb #c6dd8f83
 def _unknown(x:dict)->list[dict]|None:
