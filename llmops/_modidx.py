@@ -881,6 +881,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'llmops.data.pii_words': { 'llmops.data.pii_words._domain_end': ('data/pii_words.html#_domain_end', 'llmops/data/pii_words.py'),
                                        'llmops.data.pii_words._dot_before': ('data/pii_words.html#_dot_before', 'llmops/data/pii_words.py'),
                                        'llmops.data.pii_words._secret': ('data/pii_words.html#_secret', 'llmops/data/pii_words.py'),
+                                       'llmops.data.pii_words._signs': ('data/pii_words.html#_signs', 'llmops/data/pii_words.py'),
                                        'llmops.data.pii_words._wordy': ('data/pii_words.html#_wordy', 'llmops/data/pii_words.py'),
                                        'llmops.data.pii_words.documents': ('data/pii_words.html#documents', 'llmops/data/pii_words.py'),
                                        'llmops.data.pii_words.emails': ('data/pii_words.html#emails', 'llmops/data/pii_words.py'),

@@ -1,5 +1,4 @@
 "Formats: what is read is written back as it was; what cannot be held is said; nothing goes without being counted."
-import base64
 import csv
 import gzip
 import io
@@ -14,8 +13,7 @@ from hypothesis import strategies as st
 
 from llmops.core import Invalid
 from llmops.data.export import Name
-from llmops.data.formats import BESIDE, FORMATS, change, convert, detect, flags, kind_of, prompt_of, texts, write
-from llmops.data.formats_media import Media
+from llmops.data.formats import BESIDE, FORMATS, change, convert, detect, kind_of, texts, write
 from llmops.rows import rows as rows_of
 
 many = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import Invalid
-from .formats_talk import check_order, read_talk, read_tools, spell, text_of, type_of, wrapped, write_talk
+from .formats_talk import ROLES, check_order, read_talk, read_tools, spell, spelling_of, text_of, type_of, wrapped, write_talk
 from ..strict import strict_json
 
 # %% ../../nbs/data/formats_base.ipynb #2ef8558a
@@ -70,6 +70,14 @@ def is_list(
     except ValueError: return False
     return all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in o)
 
+def _one(v:Any)->tuple[Any, Any]:
+    "One message as text, as a CSV file has it: how it is spelt, and the message"
+    if not isinstance(v, str) or not v.startswith('{'): return '', None
+    try: o = strict_json(v)
+    except ValueError: return '', None
+    if not isinstance(o, dict) or not ({'role', 'content'} <= set(o) and o['role'] in ROLES or {'from', 'value'} <= set(o) and o['from'] in ROLES): return '', None
+    return spelling_of(v, o), o
+
 def own(
     r:dict, # Row
     mem:dict, # Memory
@@ -102,9 +110,11 @@ def said_in(
 )->list[dict]: # Messages
     "Take text, one message or messages out of a row"
     v = r[k]
-    if isinstance(v, dict):
-        r[k], shape = [v], 'one'
+    how, o = ('', v) if isinstance(v, dict) else _one(v)
+    if isinstance(o, dict):
+        r[k], shape = [o], 'one'
         out = talk(r, mem, k)
+        if o is not v: mem.setdefault(k, {})['one'] = how
     elif is_list(v): out, shape = talk(r, mem, k), 'list'
     else: out, shape = [{'role': role, 'content': text_of(r.pop(k), k)}], 'text'
     if shape != usual: mem.setdefault('shape', {})[k] = shape
@@ -210,7 +220,8 @@ def put_said(
     shape = (mem.get('shape') or {}).get(k, usual)
     if shape == 'text' and len(said) == 1 and isinstance(said[0]['content'], str) and said[0]['role'] == role and len(said[0]) == 2: return said[0]['content']
     got = put_talk(said, mem, k)
-    return got[0] if shape == 'one' and isinstance(got, list) and len(got) == 1 else got
+    if shape != 'one' or not isinstance(got, list) or len(got) != 1: return got
+    return spell(got[0], mem[k]['one']) if 'one' in (mem.get(k) or {}) else got[0]
 
 def put_system(
     said:list[dict], # Messages

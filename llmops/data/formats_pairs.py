@@ -60,13 +60,12 @@ for _name in _pairs: _pair(_name)
 
 # %% ../../nbs/data/formats_pairs.ipynb #d6b8c478
 _letters = 'ABCDEFGHIJ'
-_nameless = re.compile(r'column_(\d+)')
 
 def _choices(r:dict)->list[str]:
     "Columns that hold the choices"
     if 'A' in r: return [x for i, x in enumerate(_letters) if all(y in r for y in _letters[:i+1])]
-    n = len(r)-2
-    return [f'column_{i}' for i in range(2, n+2)] if 2 <= n <= 10 and all(f'column_{i}' in r for i in range(1, n+3)) else []
+    n = next(i for i in range(1, 14) if f'column_{i}' not in r)-3
+    return [f'column_{i}' for i in range(2, n+2)] if 2 <= n <= 10 else []
 
 def _is_choice(r:dict)->bool:
     if isinstance(r.get('choices'), list):

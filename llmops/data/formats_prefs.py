@@ -100,6 +100,7 @@ def _read_ranking(r:dict, mem:dict)->dict:
         if not isinstance(r[k], dict): raise Invalid(f'{k} is {type_of(r[k])}, not a message')
     both = [said_in(r, mem, k, 'one') for k in ('chosen', 'rejected')]
     for k in ('chosen', 'rejected'):
+        mem.get(k, {}).pop('one', None)
         if mem.get(k, {}).pop('who', 'role') == 'role': mem.setdefault(k, {})['who'] = 'role'
         if not mem[k]: del mem[k]
     check_order(prompt, ('user', 'tool'))
