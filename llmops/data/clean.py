@@ -37,6 +37,7 @@ def from_options(
     add(o['min_chars'] or o['max_chars'], 'length', min=o['min_chars'], max=o['max_chars'])
     add(o['min_tokens'] or o['max_tokens'], 'tokens', model=str(o['model']), min=o['min_tokens'], max=o['max_tokens'])
     add(o['quality'], 'quality')
+    add(o['quality'], 'repetition')
     add(o['keep_pattern'], 'regex', pattern=o['keep_pattern'], do='keep')
     add(o['drop_pattern'], 'regex', pattern=o['drop_pattern'], do='drop')
     add(o['against'], 'decontaminate', against=[str(v) for v in o['against']])

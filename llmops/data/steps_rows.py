@@ -144,7 +144,7 @@ def convert(ctx:Ctx, batches:Iterator[list[dict]],
             kind = kind_of(b[0])
             if kind == to: raise Invalid(f'convert: the rows hold {kind} already')
             data = type('Rows', (), dict(body=dict(columns={k: '' for r in b for k in r if k[:1] != '_'}), __str__=lambda _: 'The data'))()
-            way = _way(ctx.run, data, kind, to, False, '', None, ask, answer, model)
+            way = _way(ctx.run, data, kind, to, '', None, ask, answer, model)
         out = []
         for r in b:
             try:
