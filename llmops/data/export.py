@@ -149,7 +149,7 @@ def export(run:Run,
     fmt = factory_format(kind, format if format != 'auto' else came_as(run.store, data)) if factory else format if format != 'auto' else came_as(run.store, data)
     if FORMATS[fmt].kind not in (kind, 'table'):
         raise Invalid(f'{data} holds {kind}, and {fmt} is for {FORMATS[fmt].kind}. Formats for it: {", ".join(k for k, f in FORMATS.items() if f.kind == kind)}. Or convert it first: llmops data convert {data} --to {FORMATS[fmt].kind}')
-    media = Media(run.blobs)
+    media = Media(run.blobs, beside=factory)
     it, folder, n = Written(run.store, data, fmt, media, factory), run.folder()/'export', 0
     folder.mkdir()
     yield dict(step=0, total=data.body.get('rows', 0), message=f'writing as {fmt}')
@@ -163,7 +163,7 @@ def export(run:Run,
         n = _write('jsonl' if factory else t, pack, it, part, folder)
         if not n: raise Invalid(f'{data}: no row can be written as {fmt}. {it.said()}')
         if strict and (it.out or it.lost): raise Invalid(f'{data} does not fit {fmt} in {path.name!r}: {it.said()}. Nothing was written. Leave out --strict to write the rest')
-        files = _beside(media, path if factory or t == 'datasets' and not media.wanted else target.parent, overwrite)
+        files = _beside(media, path if factory else part if t == 'datasets' else target.parent, overwrite)
         if factory:
             entry = factory_entry(kind, fmt, target.name, it.seen)
             with put_in_place(path/'dataset_info.json', True) as p: p.write_text(json.dumps(info | {data.name: entry}, ensure_ascii=False, indent=2)+'\n', encoding='utf-8')

@@ -30,20 +30,25 @@ def media_type(
     if head[4:8] == b'ftyp': return 'audio/mp4' if head[8:11] == b'M4A' else 'video/mp4'
     return mimetypes.guess_type(name)[0] or ''
 
+def _named(blob:str, media:str)->str:
+    "Name of a file that has none"
+    return f'media/{blob}{mimetypes.guess_extension(media) or "."+re.sub("[^a-z0-9]", "", media.split("/")[-1])}'
+
 class Media:
     "Takes the files that rows name into the store, and gives them out again"
     def __init__(self,
         blobs:Any, # Where bytes are kept
         folder:Path|None=None, # Paths in rows are looked up below it; None: there are none
         roots:tuple=(), # More folders to look in, such as where an archive was unpacked
+        beside:bool=False, # Give everything out as files, for who reads no data URLs?
     ):
-        self.blobs, self.roots = blobs, [Path(p).resolve() for p in (folder, *roots) if p is not None]
+        self.blobs, self.beside, self.roots = blobs, beside, [Path(p).resolve() for p in (folder, *roots) if p is not None]
         self.found:dict[tuple, dict] = {} # (path, kind) → part
         self.files:dict[str, dict] = {} # Entries for the manifest of the dataset, by path
         self.wanted:dict[str, str] = {} # Name of a file to write beside → its blob
 
     def _keep(self, kind:str, media:str, put:dict)->dict:
-        at = f'media/{put["blob"]}{mimetypes.guess_extension(media) or ""}'
+        at = _named(put['blob'], media)
         self.files[at] = dict(path=at, blob=put['blob'], size=put['size'])
         return dict(blob=put['blob'], size=put['size'], media=media)
 
@@ -84,7 +89,7 @@ class Media:
     )->str: # Path, URL or data URL
         "Where a part points when it is written; files to write beside are in `wanted`"
         if 'blob' not in part: return _where(part)
-        name = part.get('name')
+        name = part.get('name') or (_named(part['blob'], part['media']) if self.beside else '')
         if not name or inline: return f'data:{part["media"]};base64,{base64.b64encode(self.blobs.get(part["blob"])).decode()}'
         if self.wanted.setdefault(name, part['blob']) != part['blob']:
             q = PurePosixPath(name)
