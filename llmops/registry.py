@@ -298,14 +298,15 @@ def state(store:'Store',
             rows.append({**_names(one.get('ref', about)), **one})
     return rows
 
-COMPARERS:dict[str, Callable[['Store', Version, Version], list[dict]]] = {}
+COMPARERS:dict[str, tuple[Callable[['Store', Version, Version], list[dict]], tuple[str, ...]]] = {}
 
 def comparer(
     kind:str, # Kind of version
+    *tells:str, # Fields of the body that it tells of in its own way
 )->Callable:
     "Register what else differs between two versions of this kind: a function of (store, a, b) that returns rows of `compare`"
     def f(fn:Callable)->Callable:
-        COMPARERS[kind] = fn
+        COMPARERS[kind] = (fn, tells)
         return fn
     return f
 
@@ -316,8 +317,9 @@ def compare(store:'Store',
 )->list[dict]: # Rows: field, a, b, change (added removed changed)
     "What differs between two versions"
     if a.kind != b.kind: raise Invalid(f'{a} is a {a.kind} and {b} a {b.kind}: compare two of a kind')
-    x, y = _flat(a.body), _flat(b.body)
-    out = COMPARERS[a.kind](store, a, b) if a.kind in COMPARERS and a.digest != b.digest else []
+    more, told = COMPARERS.get(a.kind, (None, ()))
+    x, y = (_flat({k: e for k, e in v.body.items() if k not in told}) for v in (a, b))
+    out = more(store, a, b) if more and a.digest != b.digest else []
     for k in sorted(x.keys()|y.keys()):
         if k in x and k in y and x[k] == y[k]: continue
         out.append(dict(field=k, a=x.get(k), b=y.get(k), change='changed' if k in x and k in y else 'removed' if k in x else 'added'))

@@ -283,7 +283,7 @@ def diff(store:'Store',
     d = difference(store, a, b, key, examples)
     return [*_counts(d), *({**r, 'text': ''} for r in _figures(a, b)), *({'change': e.pop('change'), 'what': 'row', **e} for e in d['examples'])]
 
-@comparer('dataset')
+@comparer('dataset', 'statistics', 'columns', 'files', 'cleaning')
 def compare_rows(
     store:'Store', # Where versions are
     a:Version, # Before
@@ -292,4 +292,7 @@ def compare_rows(
     "Counts of rows for `compare`"
     try: d = difference(store, a, b, examples=0)
     except Invalid: return [] # No rows to compare
-    return [dict(field=f'rows {r["change"]}', a=r['a'], b=r['b'], change=r['change'], **({'note': r['text']} if r['text'] else {})) for r in _counts(d)]
+    counts = [dict(field=f'rows {r["change"]}', a=r['a'], b=r['b'], change=r['change'], **({'note': r['text']} if r['text'] else {})) for r in _counts(d)]
+    steps = [[s.get('step') for s in v.body.get('cleaning') or [] if isinstance(s, dict)] for v in (a, b)]
+    if steps[0] != steps[1]: counts.append(dict(field='cleaning', a=', '.join(map(str, steps[0])), b=', '.join(map(str, steps[1])), change='changed' if all(steps) else 'added' if steps[1] else 'removed'))
+    return [*counts, *(dict(field=r['what'], a=r['a'], b=r['b'], change=r['change']) for r in _figures(a, b))]
