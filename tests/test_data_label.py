@@ -573,3 +573,16 @@ Answer in Lab:  llmops lab  (tab Label); or show it in a notebook:  ws.labeller(
 """
     assert {k: json.loads(said[4])[0][k] for k in ('ref', 'queue', 'task', 'items', 'open', 'finished')} == dict(ref='dataset:Q@1', queue='dataset:Q@1', task='dialogue', items=1, open=1, finished=False)
     assert json.loads(said[5])[0]['saved'] == dict(item=1, revision=1, state='done') and json.loads(said[7])[0]['name'] == 'Q-sft'
+
+
+def test_a_row_that_cannot_be_shown_is_left_out_and_named_not_given_to_a_person(lite):
+    d = dataset(lite, [dict(q='a', x='1', y='2'), dict(q='b', x='1'), dict(q='c', x='', y='2'), dict(q='d', x='3', y='4')], 'pairs')
+    q = lite.label(d, 'preference', pair=['x', 'y'], column='q')
+    assert q.body['counts'] == dict(read=4, removed=2, rows=2) and q.body['labelling']['items'] == 2
+    removed = json.loads('['+','.join(lite.store.blobs.get(next(f['blob'] for f in q.body['files'] if f['path'] == 'removed.jsonl')).decode().split('\n')[:-1])+']')
+    assert removed == [dict(step='label', why='the row has no y', row=2, line=2), dict(step='label', why='the row has no x', row=3, line=3)]
+    with pytest.raises(Invalid, match='None of 4 rows can be labelled: the row has no z'): lite.label(dataset(lite, [dict(q=c, z=None) for c in 'abcd'], 'none'), 'classification', classes=['a', 'b'], column='z')
+    pairs = dataset(lite, [dict(prompt='q', chosen='x', rejected='y')], 'dpo')
+    for task in ('dialogue', 'correction'):
+        with pytest.raises(Invalid, match='two answers each: choose the better by --task preference'): lite.label(pairs, task)
+    with pytest.raises(Invalid, match='dialogue needs conversations'): lite.label(dataset(lite, [dict(text='x')], 'text'), 'dialogue')

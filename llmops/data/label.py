@@ -9,16 +9,16 @@ __all__ = ['MIME', 'assigned', 'Ledger', 'plan_of', 'ledger', 'row_of', 'Queue',
 # %% ../../nbs/data/label.ipynb #a9d6db23
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from ..core import Dataset, Invalid, NotFound, Ref, Version, check_name, event_kind, nearest, now, stamp
-from .label_tasks import TASKS, hash_of, natural, planned, task as tasks, unique
+from ..core import Dataset, Invalid, Version, check_name, event_kind, now, stamp
+from .label_tasks import hash_of, natural, planned, task as tasks, unique
 from .write import write_dataset
-from ..rows import rows
+from ..rows import rows as all_rows
 from ..store import Store
 from ..verbs import Run, user, verb, view
 
@@ -75,6 +75,7 @@ class Ledger:
     people:dict[int, dict[str, dict]] = field(default_factory=dict) # Item → who → {s, r}
     judged:dict[int, str] = field(default_factory=dict) # Item → adjudicated or dropped
     finished:dict|None = None # Who ended it, and when
+    tally:dict[str, Counter] = field(default_factory=dict) # Who → how many done, skipped, …
     lock:Any = field(default_factory=threading.Lock)
 
     def _put(self, about:str, key:str, v:Any)->None:
@@ -82,7 +83,11 @@ class Ledger:
         if key == 'finished': self.finished = v
         elif key.startswith('progress:'):
             _, item, *who = key.split(':', 2)
-            if who: self.people.setdefault(int(item), {})[who[0]] = v
+            if who:
+                told, tally = self.people.setdefault(int(item), {}), self.tally.setdefault(who[0], Counter())
+                if who[0] in told: tally[told[who[0]]['s']] -= 1
+                told[who[0]] = v
+                tally[v['s']] += 1
             else: self.judged[int(item)] = v['s']
 
     def follow(self,
@@ -143,29 +148,34 @@ class Ledger:
         "What a person has to answer"
         order = _order(*self._args(), who)
         if self.plan['annotators']: return order
-        return sorted(order, key=lambda i: not any(e['s'] in ('done', 'taken') for a, e in self.people.get(i, {}).items() if a != who)) # Second opinions first
+        waits = {i for i, told in self.people.items() if any(e['s'] in ('done', 'taken') for a, e in told.items() if a != who)}
+        return [*(i for i in order if i in waits), *(i for i in order if i not in waits)] # Second opinions first
 
-    def open(self,
-        who:str, # Who
-    )->Iterator[int]: # In this person's order
-        "Items that a person can still answer"
-        at = now()
-        for i in self.mine(who):
-            s = self.own(i, who)
-            if s == 'taken' or s == 'open' and (self.plan['annotators'] or self.places(i, at) > 0): yield i
+    def offers(self,
+        item:int, # Which item
+        who:str, # To whom
+        at:float, # Now
+    )->bool: # Not answered, not decided, and with a place
+        "Can a person still answer an item?"
+        if item in self.judged: return False
+        if item not in self.people: return True
+        s = self.own(item, who)
+        return s == 'taken' or s == 'open' and (bool(self.plan['annotators']) or self.places(item, at) > 0)
 
     def count(self)->dict: # {items, labelled, skipped, open}
         "Counts that add up"
-        c = Counter(self.state(i) for i in range(1, self.plan['items']+1))
-        return dict(items=self.plan['items'], **{k: c[k] for k in ('labelled', 'skipped', 'open')})
+        c = Counter(self.state(i) for i in self.people.keys()|self.judged.keys())
+        return dict(items=self.plan['items'], labelled=c['labelled'], skipped=c['skipped'], open=self.plan['items']-c['labelled']-c['skipped'])
 
     def progress(self,
         who:str, # Who
     )->dict: # {done, skipped, open, total}
         "How far one person is"
-        order = _order(*self._args(), who)
-        c = Counter(self.own(i, who) for i in order)
-        left = c['open']+c['taken'] if self.plan['annotators'] else sum(1 for _ in self.open(who))
+        c, at, n = self.tally.get(who, Counter()), now(), self.plan['items']
+        if self.plan['annotators']:
+            left = len(_order(*self._args(), who))-c['done']-c['skipped']
+            left -= sum(who in self.of(i) and self.own(i, who) == 'open' for i in self.judged) # Decided without this person
+        else: left = n-len(self.people)+sum(self.offers(i, who, at) for i in self.people)
         return dict(done=c['done'], skipped=c['skipped'], open=left, total=c['done']+c['skipped']+left)
 
     def names(self)->list[str]:
@@ -198,7 +208,7 @@ def row_of(
 )->dict: # Its row, without where it came from
     "The row of an item"
     if not 1 <= item <= plan_of(v)['items']: raise Invalid(f'{v} has items 1 to {plan_of(v)["items"]}, not {item}')
-    return next(rows(store, v, item-1, item, origin=False))
+    return next(all_rows(store, v, item-1, item, origin=False))
 
 # %% ../../nbs/data/label.ipynb #db9899cc
 MIME = 'application/vnd.llmops.label+json'
@@ -295,18 +305,29 @@ def label(run:Run,
     take = sorted(sorted(range(n), key=lambda i: hash_of('take', seed, i))[:rows]) if 0 < rows < n else None
     plan = dict(task=task, annotators=people, overlap=overlap, share=share, classes=_names(classes), multi=multi, ordered=ordered, tags=_names(tags), spans=_names(spans),
                 scale=scale, column=column, pair=_names(pair), show=_names(show), instructions=instructions, seed=seed, hold=hold)
-    plan = planned(plan, v.body.get('format', 'table'), list(v.body.get('columns') or {}), next(_rows_of(run, v, [0])))
-    plan |= dict(items=len(take) if take is not None else n, source=str(v), title=f'{task} of {v.name}')
+    plan = planned(plan, v.body.get('format', 'table'), list(v.body.get('columns') or {}), next(all_rows(run.store, v, 0, 1, origin=False)))
     facts = {k: v.body[k] for k in ('licence', 'role') if v.body.get(k)}
-    made = write_dataset(run, _out(out) or f'{v.name}-queue', _rows_of(run, v, take), format=v.body.get('format', 'table'), parents=[v], labelling=plan, **facts)
+    left:list[dict] = []
+    def shown()->Iterator[dict]: # A row that cannot be shown would stop whoever gets it
+        for r in _rows_of(run, v, take):
+            try: tasks[task].show(plan, r, False)
+            except Invalid as e: left.append(dict(step='label', why=str(e), row=r['_row'], line=r['_line']))
+            else: yield r
+    def after()->dict:
+        read = len(take) if take is not None else n
+        return dict(labelling=plan | dict(items=read-len(left), source=str(v), title=f'{task} of {v.name}'), counts=dict(read=read, removed=len(left), rows=read-len(left)))
+    try: made = write_dataset(run, _out(out) or f'{v.name}-queue', shown(), format=v.body.get('format', 'table'), parents=[v], removed=left, after=after, **facts)
+    except Invalid as e:
+        if left: raise Invalid(f'None of {len(left)} rows can be labelled: {left[0]["why"]} (row {left[0]["row"]})') from e
+        raise
     return Queue(run.store, made)
 
 def _out(name:str)->str: return check_name(name.removeprefix('dataset:')) if name else ''
 
 def _rows_of(run:Run, v:Version, take:list[int]|None)->Iterator[dict]:
-    if take is None: yield from rows(run.store, v)
+    if take is None: yield from all_rows(run.store, v)
     else:
-        for i in take: yield from rows(run.store, v, i, i+1)
+        for i in take: yield from all_rows(run.store, v, i, i+1)
 
 # %% ../../nbs/data/label.ipynb #670d5ff8
 def _line(store:Store, v:Version)->dict:

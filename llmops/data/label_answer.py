@@ -7,10 +7,10 @@ __all__ = ['answer_of', 'item_for', 'label_next', 'label_save', 'label_skip', 'l
            'decision', 'disagree', 'disputed', 'label_adjudicate', 'label_item', 'label_mine', 'label_disagreements']
 
 # %% ../../nbs/data/label_answer.ipynb #00e13017
-import math
+import itertools
 from typing import Any
 
-from ..core import Dataset, Denied, Invalid, NotFound, Version, now
+from ..core import Dataset, Denied, Invalid, Version, now
 from .label import Ledger, label_queue, ledger, plan_of, row_of
 from .label_tasks import as_seen, settle, swapped, task as tasks
 from ..rows import origin_of
@@ -81,10 +81,9 @@ def _next(run:Run, queue:Version, who:str, after:int)->dict|None:
     "The next item of a person, taken in the same breath where nobody is named"
     led, got = ledger(run.store, queue), []
     def choose()->list[tuple]:
-        mine = led.follow(run.store).mine(who)
-        left = set(led.open(who))-set(led.judged)
+        mine, t = led.follow(run.store).mine(who), now()
         at = mine.index(after)+1 if after in mine else 0
-        got.extend(i for i in [*mine[at:], *mine[:at]] if i in left)
+        got.extend(itertools.islice((i for i in itertools.chain(mine[at:], mine[:at]) if led.offers(i, who, t)), 1))
         if not got or led.plan['annotators'] or led.own(got[0], who) == 'taken' and not _lapsed(led, got[0], who): return []
         return [('label.take', led.about, dict(item=got[0], who=who, revision=led.people.get(got[0], {}).get(who, {}).get('r', 0), at=round(now(), 3), by=run.by))]
     if led.plan['annotators']: choose() # Nothing to write: no need to wait for others

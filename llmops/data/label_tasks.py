@@ -59,7 +59,7 @@ def _extra(plan:dict, row:dict)->dict:
 
 def _messages(plan:dict, row:dict)->dict:
     said = talk(row)
-    if said is None: raise Invalid(f'The row has no conversation. Its columns: {", ".join(row)}')
+    if said is None: raise Invalid('the row has no conversation')
     return {'messages': said, **_extra(plan, row)}
 
 _telling = ('role', 'content', 'tool_calls', 'tool_call_id') # Whatever else a message has could say who wrote it
@@ -69,6 +69,8 @@ def _said(v:Any, role:str='assistant')->list[dict]:
     return [{'role': role, 'content': _cell(v)}]
 
 def _pair(plan:dict, row:dict, swap:bool)->dict:
+    for k in plan['pair']:
+        if row.get(k) in (None, '', []): raise Invalid(f'the row has no {k}')
     first, second = (_said(row.get(k)) for k in plan['pair'])
     asked = _said(row[plan['column']], 'user') if row.get(plan['column']) is not None else []
     sides = [second, first] if swap else [first, second]
@@ -77,12 +79,15 @@ def _pair(plan:dict, row:dict, swap:bool)->dict:
 def _whole(plan:dict, row:dict, swap:bool)->dict: return _messages(plan, row)
 
 def _any(plan:dict, row:dict, swap:bool)->dict:
-    if plan['column']: return {'text': _cell(row.get(plan['column']))}
+    if plan['column']:
+        if row.get(plan['column']) is None: raise Invalid(f'the row has no {plan["column"]}')
+        return {'text': _cell(row[plan['column']])}
     return {'text': row['text']} if isinstance(row.get('text'), str) else _messages(plan, row)
 
 def _last(plan:dict, row:dict, swap:bool)->dict:
     if plan['column'] or isinstance(row.get('text'), str): return {'messages': [], 'text': _any(plan, row, swap)['text']}
     said = _messages(plan, row)
+    if said['messages'][-1].get('role') != 'assistant' or said['messages'][-1].get('tool_calls'): raise Invalid('the conversation does not end with an answer that could be corrected')
     return said | {'messages': said['messages'][:-1], 'text': _cell(said['messages'][-1].get('content'))}
 
 # %% ../../nbs/data/label_tasks.ipynb #efc5a7fe
@@ -224,10 +229,10 @@ def planned(
         if not plan['column']: plan = plan | {'column': next((c for c in ('prompt', 'question', 'instruction') if c in columns and c not in plan['pair']), '')}
         if len(plan['pair']) != 2 or plan['pair'][0] == plan['pair'][1]: raise Invalid(f'Say which two columns to compare, like --pair answer_a --pair answer_b. {there}')
         if not plan['column']: raise Invalid(f'Say which column holds the question: --column NAME. {there}')
-    elif not plan['column'] and not talk(first) and not isinstance(first.get('text'), str):
+    elif format == 'preference' and task_ in ('dialogue', 'correction'): raise Invalid(f'These rows hold two answers each: choose the better by --task preference, or keep one with llmops data convert. {there}')
+    elif not plan['column'] and not talk(first) and (task_ == 'dialogue' or not isinstance(first.get('text'), str)):
         text = [c for c in columns if isinstance(first.get(c), str)]
         if task_ == 'dialogue' or len(text) != 1: raise Invalid(f'{task_} needs {"conversations, and these rows have none" if task_ == "dialogue" else "a column: --column NAME"}. {there}')
         plan = plan | {'column': text[0]}
     if task_ == 'dialogue' and plan['column']: raise Invalid('column is for tables; a dialogue is shown whole')
-    task[task_].show(plan, first, False)
     return plan
