@@ -278,3 +278,74 @@ def test_no_secret_and_no_trace_reached_the_log(server):
 def test_schema_ts_is_what_python_generates():
     from llmops.faces.server import main
     assert main(['--check', str(Path(__file__).parent.parent/'jupyter_extension/src/schema.ts')]) == 0
+
+
+# --- rows of a dataset -----------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def rows(server):
+    "A dataset of 1,000 rows, two of them hostile, and one that takes ten over"
+    from llmops.data.write import write_dataset
+    from llmops.rows import rows as rows_of
+    from llmops.verbs import VERBS, call, verb
+
+    @verb(writes='dataset')
+    def hostile_rows(run):
+        "Write rows"
+        made = [dict(text=XSS if i in (7, 8) else f'row {i}', n=i, _file=f'{XSS}.jsonl', _line=i+1) for i in range(1000)]
+        whole = write_dataset(run, 'many', made, format='text', rejected=[dict(line=3, column=9, reason=XSS, text=XSS, file='x.jsonl')],
+                              removed=[dict(step='empty', why=XSS, row=dict(text=''))])
+        return [whole, write_dataset(run, 'part', (r for r in rows_of(server.ws.store, whole) if r['n'] % 100 == 8), format='text', parents=[whole])]
+    try: whole, part = call(server.ws.store, 'hostile_rows')
+    finally: del VERBS['hostile_rows']
+    return str(whole), str(part)
+
+
+def page_of(server, ref: str, **query) -> dict:
+    from urllib.parse import quote, urlencode
+    a = server.ask(f'llmops/api/rows/{quote(ref, safe="")}?{urlencode(query)}')
+    assert a.status == 200, a.body
+    assert a.headers['content-type'].startswith('application/json') and a.headers['x-content-type-options'] == 'nosniff'
+    return a.json
+
+
+def test_rows_come_a_page_at_a_time_with_where_they_came_from(server, rows):
+    whole, part = rows
+    p = page_of(server, whole, start=998, limit=50)
+    assert (p['total'], p['next'], [h['number'] for h in p['items']]) == (1000, None, [999, 1000])
+    assert p['items'][0] == dict(number=999, row=dict(text='row 998', n=998), cut=False, file=f'{XSS}.jsonl', line=999, parent='', parent_row=None)
+    first = page_of(server, part, limit=1)['items'][0]
+    assert (first['row']['n'], first['line'], first['parent'], first['parent_row']) == (8, 9, whole, 9)
+    seen, at = [], 0
+    while at is not None:
+        p = page_of(server, whole, start=at, limit=333)
+        seen += [h['row']['n'] for h in p['items']]
+        at = p['next']
+    assert seen == list(range(1000))
+
+
+def test_a_search_looks_at_what_rows_say_and_goes_on_where_it_stopped(server, rows):
+    whole, _ = rows
+    p = page_of(server, whole, q='ONERROR', limit=1)
+    assert ([h['number'] for h in p['items']], p['next']) == ([8], 8)
+    p = page_of(server, whole, q='onerror', limit=5, start=p['next'])
+    assert ([h['number'] for h in p['items']], p['next']) == ([9], None)
+    assert page_of(server, whole, q='text')['items'] == [] # The name of a column is not what a row says
+
+
+def test_rows_that_were_not_read_or_taken_out_are_browsed_alike(server, rows):
+    whole, part = rows
+    assert page_of(server, whole, part='rejected')['items'][0]['row'] == dict(line=3, column=9, reason=XSS, text=XSS, file='x.jsonl')
+    assert page_of(server, whole, part='removed')['items'][0]['row']['step'] == 'empty'
+    assert page_of(server, part, part='removed') == dict(ref=part, part='removed', total=0, start=0, items=[], next=None)
+
+
+@pytest.mark.parametrize('query', ['start=-1', 'start=x', 'start=1e3', 'start=9999999999999', 'limit=0', 'limit=1001', 'part=secret', 'part=../rows', 'lines=3'])
+def test_a_wrong_page_of_rows_is_a_sentence(server, rows, query):
+    a = server.ask(f'llmops/api/rows/{rows[0]}?{query}')
+    assert a.status == 400 and said(a)['code'] == 'invalid'
+
+
+def test_only_datasets_have_rows(server, rows):
+    assert server.ask('llmops/api/rows/model:chat').status == 400
+    assert server.ask('llmops/api/rows/dataset:none').status == 404

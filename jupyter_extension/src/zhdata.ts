@@ -16,6 +16,7 @@ export const zhData: { [text: string]: string } = {
   classification: '分类',
   correction: '修正',
   'This queue is for named people. Who are you?': '此队列指定了标注人。你是哪一位？',
+  'nobody of these': '不是其中的人',
   Progress: '进度',
   '{done} of {total} done': '已完成 {done} / {total}',
   '{n} skipped': '跳过 {n} 条',

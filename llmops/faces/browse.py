@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import Invalid, Version
 from .wire import RowHit, RowPage
-from ..rows import ORIGIN, origin_of, parse, rows
+from ..rows import ORIGIN, _Origins, parse, rows
 
 if TYPE_CHECKING: from llmops.store import Store
 
@@ -101,11 +101,12 @@ def row_page(
     if part not in PARTS: raise Invalid(f"part: '{ascii(part)[1:40]}' is not rows, rejected or removed")
     until, items, at, want = time.monotonic()+seconds, [], start, q.casefold().strip()
     total = count_of(store, v, part)
+    origin = _Origins(store, v) if part == 'rows' and v.body.get('parents') else None
     for content, hit in _hits(store, v, part, start):
         at += 1
         if not want or says(content, want):
-            if part == 'rows' and v.body.get('parents'):
-                o = origin_of(store, v, hit['number'])
+            if origin:
+                o = origin(hit['number']-1)
                 hit |= dict(parent=o.get('_from', ''), parent_row=o.get('_row')) # type: ignore[typeddict-item]
             hit['row'], hit['cut'] = clip(content)
             items.append(hit)

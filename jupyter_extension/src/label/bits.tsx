@@ -118,9 +118,11 @@ export function Who(props: { bench: Workbench; desk: Desk; onWho: (who: string) 
       {t('Labelling as')}
       {named.length ? (
         <select className="llm-input" value={desk.who} data-field="who" onChange={e => props.onWho(e.target.value)}>
-          {desk.who ? null : <option value="">–</option>}
+          <option value="">{t('nobody of these')}</option>
           {names.map(n => (
-            <option key={n}>{n}</option>
+            <option key={n} value={n}>
+              {n}
+            </option>
           ))}
         </select>
       ) : (

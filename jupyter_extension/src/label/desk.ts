@@ -2,7 +2,7 @@
 import { Json, Problem } from '../schema';
 import { Calls } from './calls';
 import { Drafts } from './drafts';
-import { alike, answer, Answered, Draft, Item, Mine, missing, newKey, Next, Progress, Queue, Sent, Settings, start } from './model';
+import { answer, Answered, Draft, Item, Mine, missing, newKey, Next, Progress, Queue, Sent, Settings, start } from './model';
 import { Outbox, OutboxState, Shelf } from './outbox';
 
 const HISTORY = 100;
@@ -66,11 +66,12 @@ export class Desk {
       void this.outbox.flush();
     }
     this.show(next.item === null ? null : (next as Item), next.progress);
-    await this.list();
+    void this.list();
   }
   /** One's items in one's own order. */
   async list(): Promise<void> {
-    this._mine = await this.calls.view<Mine>('label_mine', { queue: this.ref, annotator: this.who, limit: 1000 });
+    const query = { queue: this.ref, annotator: this.who, limit: 1000 };
+    this._mine = await this.calls.view<Mine>('label_mine', query).catch(() => this._mine);
     this.ahead();
     this.onChange();
   }
@@ -86,7 +87,7 @@ export class Desk {
     this.onChange();
   }
   change(part: Partial<Draft>): void {
-    if (this.item?.mayAnswer === false) {
+    if (this.item?.mayAnswer === false || this._sending) {
       return;
     }
     this._past = [...this._past.slice(-HISTORY), this.draft];
@@ -101,7 +102,9 @@ export class Desk {
     this.onChange();
   }
   async save(): Promise<void> {
-    if (!this.item || this.busy) {
+    const seen = this.item?.item;
+    await this._going; // What was begun before comes first: a quick hand loses nothing, and saves nothing unseen.
+    if (!this.item || this._sending || this.item.item !== seen) {
       return;
     }
     this.hint = missing(this.item, this.draft, this.settings);
@@ -136,7 +139,7 @@ export class Desk {
       this.draft = last.draft;
       this.note = last.note;
       this.remember();
-      await this.list();
+      void this.list();
     });
   }
   /** To an item of one's own, to look at it again or to answer it anew. */
@@ -144,7 +147,7 @@ export class Desk {
     if (this.busy) {
       return;
     }
-    await this.during(async () => this.show(await this.fetch(number)));
+    await this.during(async () => this.show(await this.load(number)));
   }
   async by(step: 1 | -1): Promise<void> {
     const at = this._mine.findIndex(m => m.item === this.item?.item);
@@ -163,12 +166,12 @@ export class Desk {
     const item = this.item as Item;
     const seconds = Math.min(3600, Math.round((Date.now() - this._since) / 100) / 10);
     this._last = { item: item.item, draft: this.draft, note: this.note };
-    this.busy = true;
+    this.busy = this._sending = true;
     this._asked = newKey();
     this.onChange();
     const label: Sent = { key: this._asked, what, item: item.item, who: this.who, value, note: this.note, reason, seconds, revision: item.revision };
     await this.outbox.add(label);
-    this.busy = false;
+    this.busy = this._sending = false;
     if (this.sending.lost && this._asked === label.key) {
       await this.goOnAlone(item);
     }
@@ -192,27 +195,17 @@ export class Desk {
   }
   private async send(label: Sent): Promise<void> {
     const about = { queue: this.ref, item: label.item, annotator: label.who, revision: label.revision };
-    let got: Answered;
-    try {
-      got =
-        label.what === 'save'
-          ? await this.calls.call<Answered>('label_save', { ...about, value: label.value as Json, seconds: label.seconds, note: label.note })
-          : await this.calls.call<Answered>('label_skip', { ...about, reason: label.reason });
-    } catch (e) {
-      if (this.calls.isLost(e)) {
-        throw e;
-      }
-      // Perhaps it arrived the first time, and only the answer was lost.
-      const [now] = await this.calls.view<Item>('label_item', { queue: this.ref, item: label.item, annotator: label.who });
-      const there = label.what === 'save' ? now.state === 'done' && alike(now.value, label.value) : now.state === 'skipped';
-      if (!there || now.revision === label.revision) {
-        throw e;
-      }
-      got = { progress: now.progress };
-    }
+    // The same label sent twice is one label: the server knows it again when only its answer was lost.
+    const got =
+      label.what === 'save'
+        ? await this.calls.call<Answered>('label_save', { ...about, value: label.value as Json, seconds: label.seconds, note: label.note })
+        : await this.calls.call<Answered>('label_skip', { ...about, reason: label.reason });
     this._ahead.delete(label.item);
     this._mine = this._mine.map(m => (m.item === label.item ? { ...m, state: label.what === 'save' ? 'done' : 'skipped', revision: m.revision + 1 } : m));
     this.progress = got.progress ?? this.progress;
+    if (this.item?.item === label.item && got.saved) {
+      this.item = { ...this.item, ...got.saved };
+    }
     if (label.key === this._asked || (!this.item && !this.done)) {
       this._asked = '';
       this.drafts.forget();
@@ -221,7 +214,7 @@ export class Desk {
       } else {
         this.show(got.next, got.progress);
         if (got.next && !this._mine.some(m => m.item === got.next?.item)) {
-          await this.list();
+          void this.list();
         }
       }
     }
@@ -244,7 +237,7 @@ export class Desk {
     }
     this.onChange();
   }
-  private async fetch(number: number): Promise<Item> {
+  private async load(number: number): Promise<Item> {
     try {
       return (await this.calls.view<Item>('label_item', { queue: this.ref, item: number, annotator: this.who }))[0];
     } catch (e) {
@@ -277,7 +270,11 @@ export class Desk {
       this.drafts.keep({ item: this.item.item, revision: this.item.revision, draft: this.draft, note: this.note });
     }
   }
-  private async during(what: () => Promise<void>): Promise<void> {
+  private during(what: () => Promise<void>): Promise<void> {
+    this._going = this.run(what);
+    return this._going;
+  }
+  private async run(what: () => Promise<void>): Promise<void> {
     this.busy = true;
     this.problem = null;
     this.onChange();
@@ -294,5 +291,7 @@ export class Desk {
   private _past: Draft[] = [];
   private _last: { item: number; draft: Draft; note: string } | null = null;
   private _asked = '';
+  private _sending = false;
+  private _going: Promise<void> = Promise.resolve();
   private _since = Date.now();
 }

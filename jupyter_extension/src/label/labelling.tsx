@@ -66,8 +66,17 @@ function Sitting(props: { bench: Workbench; desk: Desk; board: Board; onTab: (ta
   const number = item?.item;
   useEffect(() => {
     setOpen('');
-    root.current?.focus({ preventScroll: true });
+    // In a notebook the desk takes the focus only when it had it: somebody may be writing in a cell.
+    const had = (): boolean => !root.current?.closest('.llm-output') || document.activeElement === document.body || !!document.activeElement?.closest('.llm-labelling');
+    const here = (): void => root.current?.focus({ preventScroll: true });
+    const mine = had();
+    if (mine) {
+      here();
+    }
     root.current?.querySelector('.llm-desk-item')?.scrollTo(0, 0);
+    // A notebook takes the focus for itself when what had it is gone.
+    const timer = window.setTimeout(() => mine && !document.activeElement?.closest('.llm-labelling') && here(), 30);
+    return () => window.clearTimeout(timer);
   }, [number, desk]);
   const back = (): void => {
     setOpen('');
@@ -225,7 +234,7 @@ export function Labelling(props: { bench: Workbench; queue: string }): JSX.Eleme
             </button>
           ))}
         </div>
-        {desk.unknown ? (
+        {tab === 'label' && desk.unknown ? (
           <AskWho bench={bench} names={desk.settings.annotators} onWho={sit} />
         ) : tab === 'label' ? (
           <Sitting bench={bench} desk={desk} board={board} onTab={turn} />

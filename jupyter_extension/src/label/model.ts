@@ -110,6 +110,7 @@ export interface Sent {
 
 /** What comes back when a label was stored. */
 export interface Answered {
+  saved?: { item: number; revision: number; state: Item['state'] };
   next?: Item | null;
   progress?: Progress;
 }
@@ -168,17 +169,6 @@ export function missing(item: Item, draft: Draft, settings: Settings): string {
   return '';
 }
 
-/** Two answers are the same, whatever the order of their fields. */
-export function alike(a: Draft | null, b: Draft | null): boolean {
-  const sorted = (v: unknown): unknown =>
-    Array.isArray(v)
-      ? v.map(sorted)
-      : v && typeof v === 'object'
-        ? Object.fromEntries(Object.entries(v).sort(([x], [y]) => (x < y ? -1 : 1)).map(([k, x]) => [k, sorted(x)]))
-        : v;
-  return same(sorted(a), sorted(b));
-}
-
 /** With one member more, or less where it was there; in a single choice the new one stands alone. */
 export function pick(list: string[] | undefined, one: string, many: boolean): string[] {
   const now = list ?? [];
@@ -196,4 +186,10 @@ let count = 0;
 export function newKey(): string {
   count += 1;
   return `${Date.now().toString(36)}-${count}-${Math.random().toString(36).slice(2, 8)}`;
+}
+
+/** The queue that an output names; nothing where it names none. */
+export function queueOf(data: unknown): string {
+  const queue = (data as { queue?: unknown } | null)?.queue;
+  return typeof queue === 'string' && /^dataset:[\w.-]+(@[\w.-]+)?$/.test(queue) ? queue : '';
 }

@@ -4,14 +4,9 @@ import { ReactWidget } from '@jupyterlab/ui-components';
 import React from 'react';
 import { Workbench } from '../tokens';
 import { Labelling } from './labelling';
+import { queueOf } from './model';
 
 export const LABEL_MIME = 'application/vnd.llmops.label+json';
-
-/** The queue that an output names; nothing where it names none. */
-export function queueOf(data: unknown): string {
-  const queue = (data as { queue?: unknown } | null)?.queue;
-  return typeof queue === 'string' && /^dataset:[\w.-]+(@[\w.-]+)?$/.test(queue) ? queue : '';
-}
 
 export class LabelOutput extends ReactWidget implements IRenderMime.IRenderer {
   constructor(private bench: Workbench) {

@@ -55,7 +55,12 @@ export class Pages {
   }
   label(ref: string): void {
     const title = ref ? `${this.bench().t('Label')} ${ref.split(':')[1] ?? ref}` : this.bench().t('Label data');
-    this.show({ page: 'label', name: ref }, title, labelIcon, () => ReactWidget.create(<LabelPage bench={this.bench()} refText={ref} />));
+    this.show({ page: 'label', name: ref }, title, labelIcon, () => {
+      const content = ReactWidget.create(<LabelPage bench={this.bench()} refText={ref} />);
+      // Lab gives the focus to the tab; keys belong to the desk in it.
+      content.node.addEventListener('focus', () => content.node.querySelector<HTMLElement>('.llm-desk')?.focus());
+      return content;
+    });
   }
   service(name: string): void {
     const service = SERVICES[name];
