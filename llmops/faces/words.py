@@ -70,7 +70,7 @@ def _argument(parser:argparse.ArgumentParser, p:Param, positional:bool, behind:s
     if positional:
         name = 'FILE' if p.type == 'path' and behind else p.name.upper() if p.type != 'choice' else meta
         parser.add_argument(p.name, nargs='+' if p.many else None if p.required else '?', default=argparse.SUPPRESS, help=h,
-                            metavar=(name, f'… {behind}') if behind and p.many else name)
+                            metavar=name)
     elif p.type == 'bool': parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=h)
     elif p.many: parser.add_argument(flag, dest=p.name, metavar=meta, default=argparse.SUPPRESS, help=h, required=p.required,
                                      action='extend' if p.name == 'against' else 'append', **(dict(nargs='+') if p.name == 'against' else {}))
@@ -97,6 +97,7 @@ def add_verb(
     for n in first: _argument(p, spec.params[n], True, behind if n == first[-1] else '')
     for x in spec.params.values():
         if x.name not in first: _argument(p, x, False, '')
+    if behind: p.usage = f'{p.format_usage().removeprefix("usage: ").strip()} {behind}'.replace('%', '%%')
     p.set_defaults(_do=do, _spec=spec)
 
 def given(
