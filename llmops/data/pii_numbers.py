@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .pii_checks import company_check, denied, iban, is_card, is_id, said
+from .pii_checks import company_check, denied, iban, is_card, is_id, isbn10, said
 
 # %% ../../nbs/data/pii_numbers.ipynb #d3352092
 class Hit(NamedTuple):
@@ -64,18 +64,18 @@ def _windows(text:str, start:int, end:int)->Iterator[tuple[int, int, str, tuple[
             if n < 11: continue
             if any('*' in x and len(x) > 1 or '|' in x for x in between): continue
             outer = ({text[parts[i-1][1]:a]} if i else set()) | ({text[e:parts[j+1][0]]} if j+1 < len(parts) else set())
-            yield a, e, ''.join(text[x:y] for x, y in parts[i:j+1]), tuple(y-x for x, y in parts[i:j+1]), not outer & between and not any(o in ('.', '-', '/') for o in outer)
+            yield a, e, ''.join(text[x:y] for x, y in parts[i:j+1]), tuple(y-x for x, y in parts[i:j+1]), not outer & between and ' - ' not in between and not any(o in ('.', '-', '/') for o in outer)
 
 def _sized(text:str, start:int, end:int)->Iterator[Hit]:
     "Mobiles, identity numbers and cards of a stretch"
     for a, e, digits, sizes, alone in _windows(text, start, end):
-        if len(sizes) == 2 and sizes[0] < 5 and text[a+sizes[0]:e-sizes[1]] == '.' and not said(text, a, 'card', 12) and not said(text, a, 'id', 12) and not said(text, a, 'phone', 12): continue # a decimal number
+        if len(sizes) == 2 and text[a+sizes[0]:e-sizes[1]] == '.' and not said(text, a, 'card', 12) and not said(text, a, 'id', 12) and not said(text, a, 'phone', 12): continue # a decimal number
         n, solid = len(digits), len(sizes) == 1
         if n == 17:
             m = re.compile(rf'{_sep}{{0,3}}([Xx])(?![A-Za-z0-9])').match(text, e)
             if m and (solid or alone or (*sizes, 1) in _groups['id_card'] or (*sizes[:-1], sizes[-1]+1) in _groups['id_card']) and is_id(digits+'X'): yield Hit('id_card', a, m.end(), digits+'X')
         if n == 18 and (solid or alone or sizes in _groups['id_card']) and is_id(digits): yield Hit('id_card', a, e, digits)
-        elif n == 15 and (solid or alone or sizes in _groups['id_card']) and is_id(digits) and not is_card(digits) and not _glued(text, a, e, 'id') and (said(text, a, 'id') or not denied(text, a, e) and not _tight(text, a, e)):
+        elif n == 15 and (solid or alone or sizes in _groups['id_card']) and is_id(digits) and (said(text, a, 'id') or not is_card(digits)) and not _glued(text, a, e, 'id') and (said(text, a, 'id') or not denied(text, a, e) and not _tight(text, a, e)):
             yield Hit('id_card', a, e, digits)
         elif n >= 13 and (solid or alone or sizes in _groups['bank_card']) and (told := said(text, a, 'card'), is_card(digits, told))[1]:
             if not _glued(text, a, e, 'card') and (told or not denied(text, a, e) and not (solid and _tight(text, a, e))): yield Hit('bank_card', a, e, digits)
@@ -103,10 +103,14 @@ _phones = [(name, re.compile(p, re.X)) for name, p in (
     ('america', rf'(?<![0-9])(?:1{_g}?)?(?:\([2-9][0-9]{{2}}\){_g}{{0,2}}|[2-9][0-9]{{2}}(?:{_g}|{_g}{{3}}|/))[0-9]{{3}}{_g}{{1,3}}[0-9]{{4}}(?:\s?(?:x|ext\.?)\s?[0-9]{{1,5}})?'),
     ('brackets', rf'(?<![0-9])\(0?[1-9][0-9]{{0,4}}\){_g}{{0,2}}[0-9]{{2,5}}(?:{_g}?[0-9]{{2,4}}){{1,4}}'),
     ('zero', rf'(?<![0-9])\(?0[1-9][0-9]{{0,3}}(?:\)?{_g}|\)|/){_g}?[0-9]{{2,8}}(?:[ \-.][0-9]{{2,8}}){{0,4}}'),
-    ('russia', rf'(?<![0-9])8{_g}?\(?9[0-9]{{2}}\)?{_g}?[0-9]{{3}}{_g}[0-9]{{2}}{_g}?[0-9]{{2}}'),
+    ('russia', rf'(?<![0-9])8{_g}?\(?[0-9]{{3}}\)?{_g}?[0-9]{{3}}{_g}[0-9]{{2}}{_g}?[0-9]{{2}}'),
+    ('two', r'(?<![0-9])[1-9][0-9][ \-]9?[0-9]{4}-[0-9]{4}|(?<![0-9])[1-9][0-9][ ][0-9]{3}[ ][0-9]{2}[ ][0-9]{2}'),
+    ('solid', r'(?<![0-9])0[1-9][0-9]{8,9}'),
+    ('ssn', r'(?<![0-9])(?!000|666)[0-8][0-9]{2}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}'),
     ('told', r'(?<![0-9])(?:[0-9]{7,15}|\(?[0-9]{1,5}\)?(?:[ \-.][0-9]{2,8}){1,6}|[0-9](?:[ \-.·*][0-9]){6,14})'))]
+_extension = re.compile(r'\s?(?:x|ext\.?|转|轉|分机|#)\s?[0-9]{1,6}(?![0-9A-Za-z])', re.I)
 _date = re.compile(r'\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d(?!\d)|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2}(?!\d)|(?:19|20)\d\d\s?[-–—/]\s?(?:19|20)\d\d(?!\d)|[012]\d[.-][0-5]\d[.-][0-5]\d(?!\d)')
-_sizes = {'plus': (8, 15), 'zeros': (9, 16), 'china': (12, 16), 'line': (10, 18), 'hotline': (10, 10), 'america': (10, 16), 'brackets': (8, 12), 'zero': (9, 12), 'russia': (11, 11), 'told': (7, 15)}
+_sizes = {'plus': (8, 15), 'zeros': (9, 16), 'china': (12, 16), 'line': (10, 18), 'hotline': (10, 10), 'america': (10, 16), 'brackets': (8, 12), 'zero': (9, 12), 'russia': (11, 11), 'two': (9, 11), 'solid': (10, 11), 'ssn': (9, 9), 'told': (7, 15)}
 
 def _shaped(text:str, start:int, end:int)->Iterator[Hit]:
     "Telephones of a stretch, by their shape"
@@ -119,13 +123,14 @@ def _shaped(text:str, start:int, end:int)->Iterator[Hit]:
         for m in pattern.finditer(text, begin, stop):
             a, e = m.span()
             if e < len(text) and text[e].isdigit(): continue
+            if (x := _extension.match(text, e)): e = x.end()
             body = text[a:e]
             if body[0] in '(（' and not (')' in body or '）' in body): a += 1
-            digits = ''.join(_digits.findall(text, a, e))
+            digits = ''.join(_digits.findall(text, a, m.end()))
             low, high = _sizes[name]
             if not low <= len(digits) <= high or len(set(digits)) == 1 and not told: continue
             if _date.search(text, max(start, a-5), e) and name != 'plus': continue
-            if _phone_ok(text, a, e, name, digits, told or said(text, a, 'phone', 16)): yield Hit('phone', a, e, _dialled(digits, name))
+            if _phone_ok(text, a, e, name, digits, told or said(text, a, 'phone', 16)): yield Hit('id_card' if name == 'ssn' else 'phone', a, e, _dialled(digits, name))
 
 def _dialled(digits:str, name:str)->str:
     "The same number however it is written"
@@ -148,6 +153,8 @@ def _phone_ok(text:str, a:int, e:int, name:str, digits:str, told:bool)->bool:
         if digits != text[a:e]: return not _thousands(text[a:e])
         near = text[max(0, a-8):e+8]
         return told or len(digits) == 11 and digits[1] in '12' or not near.isascii() and len(digits) in (11, 12)
+    if name == 'america' and '. ' in text[a:e]: return False
+    if name == 'solid' and (isbn10(digits) or digits[:2] == '00'): return told
     if name == 'told': return not _thousands(text[a:e]) or digits[0] == '0'
     return name != 'zero' or not _thousands(text[a:e])
 

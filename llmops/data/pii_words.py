@@ -18,7 +18,8 @@ _l = 'A-Za-z0-9\u00c0-\u024f\u0370-\u052f'
 _label = rf'[{_l}](?:[{_l}\-]{{0,61}}[{_l}])?'
 _local = re.compile(rf"[{_l}!#$%&'*+/=?^_`{{|}}~.\-]{{1,64}}$")
 _domain = re.compile(rf'{_label}(?:[.。．](?=[{_l}]){_label}){{0,5}}')
-_ats = re.compile(rf'[ \t]{{0,2}}@[ \t]{{0,2}}|\s?[\[({{<【（]\s?(?:at|AT|At|@|艾特)\s?[\])}}>】）]\s?|\s(?:at|AT)\s(?=[{_l}\-]+(?:\s?[\[({{<]?(?:dot|DOT|点)|\s?[\[({{]\.))')
+_ats = re.compile(rf'\s?[\[({{<【（]\s?(?:at|AT|At|@|艾特)\s?[\])}}>】）]\s?|\s(?:at|AT)\s(?=[{_l}\-]+(?:\s?[\[({{<]?(?:dot|DOT|点)|\s?[\[({{]\.))')
+_at_sign = re.compile('[\\[({<【（][ @]?(?:at|AT|At|@)[ \\])}>】）]')
 _dots = re.compile(rf'\s?[\[({{<【（]\s?(?:dot|DOT|Dot|\.|点)\s?[\])}}>】）]\s?|\s(?:dot|DOT)\s|(?<=[{_l}])(?:\s\.\s?|\.\s)(?=(?:com|net|org|cn|edu|io|de|uk|co|fr|jp|info|gov|me|ru)\b)|(?<=[A-Za-z0-9])点(?=[A-Za-z])')
 _tlds = set('com net org edu gov mil int info biz name pro aero coop museum mobi asia tel travel jobs cat post xyz top site online shop store tech club vip work live app dev cloud email world today group life space fun link blog news wang ren ltd art icu ai io example test invalid localhost local internal лан рф бел укр ελ'.split())
 _files = set('png jpg jpeg gif svg webp bmp ico pdf js jsx ts tsx css scss json html htm xml yml yaml md txt csv py java cpp go rb php sh exe dll so zip gz tar rs'.split())
@@ -37,25 +38,35 @@ def _domain_end(text:str, start:int)->tuple[int, str]:
     if len(labels) < 2 or not (labels[-1].isalpha() and len(labels[-1]) >= 2 or labels[-1].startswith('xn--')) or labels[-1] in _files: return 0, ''
     return end, '.'.join(labels)
 
+def _signs(text:str)->Iterator[tuple[int, int]]:
+    "Where an @ or what stands for it is, with the blanks around"
+    i = text.find('@')
+    while i >= 0:
+        s, e = i, i+1
+        while s > 0 and i-s < 2 and text[s-1] in ' \t': s -= 1
+        while e < len(text) and e-i < 3 and text[e] in ' \t': e += 1
+        yield s, e
+        i = text.find('@', i+1)
+    if 'dot' in text or 'DOT' in text or '艾特' in text or _at_sign.search(text): yield from (m.span() for m in _ats.finditer(text))
+
 def emails(
     text:str, # Plain text
 )->Iterator[Hit]:
     "E-mail addresses"
-    low = '@' in text or '艾特' in text or ' dot ' in text or ' DOT ' in text
-    if not low and not re.search(r'[\[({<【（]\s?(?:at|AT|At)\s?[\])}>】）]', text): return
-    for m in _ats.finditer(text):
-        a = _local.search(text, max(0, m.start()-64), m.start())
+    for s, e in _signs(text):
+        a = _local.search(text, max(0, s-64), s)
         if not a: continue
-        end, domain = _domain_end(text, m.end())
+        end, domain = _domain_end(text, e)
         if not end: continue
         local = a.group()
-        start = m.start()-len(local)
-        for cut in re.finditer(r'//|[=&?|/`#{}]|^[\'.*!_~\-]+|^mailto:', local): start = max(start, m.start()-len(local)+cut.end())
-        local = text[start:m.start()]
+        start = s-len(local)
+        for cut in re.finditer(r'//|[=&?|/`#{}]|^[\'.*!_~\-]+|^mailto:', local): start = max(start, s-len(local)+cut.end())
+        local = text[start:s]
         if not local or not any(c.isalnum() for c in local) or local == 'git' and text[end:end+1] == ':': continue
-        if m.group() != '@' and '@' in m.group() and (len(local) < 2 or text[m.end()-1] != '@' and text[m.start()] == '@' and domain.split('.')[-1] not in ('com', 'net', 'org', 'cn', 'edu', 'io', 'de', 'uk')): continue
+        if ' @' in text[s:e] or '@ ' in text[s:e]: # a handle, or an address with blanks?
+            if len(local) < 2 or text[e-1] != '@' and text[s] == '@' and domain.split('.')[-1] not in ('com', 'net', 'org', 'cn', 'edu', 'io', 'de', 'uk'): continue
         while _dot_before(text, start): start = _dot_before(text, start)
-        yield Hit('email', start, end, f'{text[start:m.start()]}@{domain}'.lower().replace(' ', ''))
+        yield Hit('email', start, end, f'{text[start:s]}@{domain}'.lower().replace(' ', ''))
 
 def _dot_before(text:str, start:int)->int:
     "Where the name begins, if a hidden dot is in it; else 0"
@@ -136,8 +147,9 @@ def keys(
 # %% ../../nbs/data/pii_words.ipynb #450c0e9e
 _v4 = re.compile(r'(?:(?<![0-9A-Za-z_])|(?<=[Ii][Pp]))(?<![0-9][.。．])(?:[0-9]{1,3}(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)){3}[0-9]{1,3}(?![0-9])(?!\.[0-9])', re.I)
 _v4_sign = re.compile(r'[0-9](?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)[0-9]{1,3}(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)[0-9]', re.I)
-_versioned = re.compile(r'(?:(?<![A-Za-z])(?:v|ver|version|versions|release|build|section|sect|sec|chapter|figure|fig|table|step|rev|revision|firmware|driver|update|patch|upgrade|upgraded|python|java|jdk|php|node|linux|kernel|windows|macos|ios|android|chrome|firefox|'
+_versioned = re.compile(r'(?:(?<![A-Za-z])(?:v|rv|ver|version|versions|release|build|section|sect|sec|chapter|figure|fig|table|step|rev|revision|firmware|driver|update|patch|upgrade|upgraded|python|java|jdk|php|node|linux|kernel|windows|macos|ios|android|chrome|firefox|'
                         r'safari|opera|edge|office|excel|numpy|torch|cuda|eq|equation|theorem|lemma|appendix|article|clause|rule|item|oid)(?:\s?(?:no|number|to))?|§|版本号?|固件|章节|第|升级到|更新到|更新至|章|节)[\s:：=v.\-_#(（为是]{0,3}$|(?<![A-Za-z/])[A-Za-z]{2,}[/\-_]$', re.I)
+_v6_sign = re.compile(':[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]')
 _v6 = re.compile(r'(?:(?<![0-9A-Za-z:.])|(?<=[Ii][Pp])|(?<=[Ii][Pp]:))(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:[0-9]{1,3}\.){3}[0-9]{1,3})?(?![0-9A-Za-z:])')
 
 def ips(
@@ -156,7 +168,7 @@ def ips(
             if m.group() != v and not told and ' ' in m.group(): continue
             if re.match(r'-?(?:alpha|beta|rc|dev|snapshot|release)|版', text[m.end():m.end()+9], re.I) or small and not told: continue
             yield Hit('ip', *m.span(), v)
-    if text.count(':') >= 2:
+    if _v6_sign.search(text):
         for m in _v6.finditer(text):
             s = m.group()
             if s.count(':') < 7 and '::' not in s or len(s) < 6 or not any(c.isdigit() for c in s): continue

@@ -21,7 +21,7 @@ _unspaced = re.compile('[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0eff\u1
 _bullet = re.compile(r'\s*(?:[\-*•●○◦▪‣·»►–—]|\d{1,3}[.)、]|[（(]\d{1,3}[)）])\s*\S')
 _ended = re.compile(r'[.!?…"”\'’)\]。！？；;:：」』）】.।؟`>}]\s*$')
 _broken = re.compile('[\ufffd\ue000-\uf8ff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|Ã[\x80-\xbf©¨¤¶¼§ª]|â€[\u2122\u0153\u009d\u00a6\u201c\u02dc]?|锟斤拷|烫烫烫')
-_boiler = re.compile(r'lorem ipsum|enable javascript|javascript is (?:disabled|required)|please turn on javascript|uses cookies|cookie policy|terms of (?:use|service) (?:\||·)|all rights reserved[^\n]{0,40}all rights reserved|请(?:启用|开启)\s?javascript|您的浏览器(?:不支持|版本过低)', re.I)
+_boiler = re.compile(r'lorem ipsum dolor|enable javascript (?:to|in)|javascript is (?:disabled|required)|please turn on javascript|(?:site|website|page) uses cookies|terms of (?:use|service) (?:\||·)|all rights reserved[^\n]{0,40}all rights reserved|请(?:启用|开启)\s?javascript|您的浏览器(?:不支持|版本过低)', re.I)
 _vowel = re.compile('[aeiouyAEIOUYà-æè-ïò-öø-ýÿÀ-ÆÈ-ÏÒ-ÖØ-Ýāăąēĕėęěĩīĭįıōŏőœũūŭůűųŷơưạ-ỹ]')
 _latin = re.compile('[A-Za-zÀ-ɏḀ-ỹ]')
 
@@ -59,7 +59,7 @@ def problems(
     if not solid: return
     bad = sum(len(m) for m in _broken.findall(text)) if not text.isascii() or '\x00' in text or '\x1b' in text or '\x08' in text else 0
     if bad > L['broken']*n: yield 'broken characters are {:.1%} of it, at most {:.1%}', bad/n, L['broken']
-    if (m := _boiler.search(text)) and solid < 4000: yield 'it is a notice of a web page', 1, 0
+    if (m := _boiler.search(text)) and solid < 1500: yield 'it is a notice of a web page', 1, 0
     wide = 0 if text.isascii() else len(_unspaced.findall(text))
     letters = len(_letters.findall(text))
     if solid >= 30 and letters < L['letters']*solid: yield 'letters are {:.0%} of it, at least {:.0%}', letters/solid, L['letters']
