@@ -1,5 +1,7 @@
 "Formats: what is read is written back as it was; what cannot be held is said; nothing goes without being counted."
+import base64
 import csv
+import functools
 import gzip
 import io
 import json
@@ -189,6 +191,7 @@ def test_rows_of_a_format_are_told(name):
 
 # --- real files -----------------------------------------------------------------------------------------------------
 
+@functools.cache
 def raw(data):
     "Every public file: name, rows, format, how many"
     out = [(f, json.loads((data/'llamafactory'/f).read_text()), name, n) for f, name, n in (
@@ -233,3 +236,207 @@ def test_public_files_go_through_every_format_of_their_kind(data):
             tried.add((fmt, other, held > 0))
     assert {('alpaca', 'sharegpt', True), ('alpaca', 'chatml', True), ('sharegpt', 'messages', True), ('dpo', 'ranking', True), ('question-answer', 'alpaca', True), ('multiple-choice', 'messages', True)} <= tried
     assert ('alpaca', 'multiple-choice', False) in tried
+
+
+# --- to disk and back -----------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def shared(tmp_path_factory):
+    "One workspace for many small files"
+    import llmops
+    at = tmp_path_factory.mktemp('formats')
+    ws = llmops.open(at/'ws')
+    yield ws, at
+    ws.store.close()
+
+
+def exact(rows): return [json.dumps(r, sort_keys=True) for r in rows]
+
+
+def read_back(path):
+    b = path.read_bytes()
+    if path.name.endswith('.gz'): b = gzip.decompress(b)
+    return json.loads(b) if '.json' in path.suffixes and '.jsonl' not in path.suffixes else [json.loads(x) for x in b.split(b'\n') if x]
+
+
+@pytest.mark.parametrize('name', [n for n in ROWS if n != 'table'])
+def test_files_are_exported_as_they_came(shared, name):
+    ws, at = shared
+
+    @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(ROWS[name], min_size=1, max_size=6), st.sampled_from(['a.jsonl', 'a.json', 'a.jsonl.gz', 'a.json.gz']))
+    def check(rows, file):
+        (at/'in.json').write_text(json.dumps(rows))
+        v = ws.load(at/'in.json', out=name, format=name)
+        assert v.body['counts'] == dict(read=len(rows), rejected=0, left=0, rows=len(rows)) and v.body['format'] == FORMATS[name].kind
+        out = ws.export(v, at/file, format=name, overwrite=True, strict=True)
+        assert exact(read_back(at/file)) == exact(rows) and (out['rows'], out['lost'], out['left_out']) == (len(rows), [], [])
+        assert exact(read_back(at/file)) == exact(read_back(at/file)) and not list(at.glob('.*'))
+    check()
+
+
+@pytest.mark.parametrize('file', ['a.parquet', 'a.arrow', 'a.csv', 'a.tsv', 'a.csv.zst', 'a.xlsx', 'folder'])
+@pytest.mark.parametrize('name', ['alpaca', 'sharegpt', 'dpo', 'kto', 'question-answer', 'multiple-choice'])
+def test_every_type_of_file_holds_the_rows(shared, data, name, file):
+    ws, at = shared
+    src = {n: r for f, r, n, _ in reversed(raw(data)) if 'test' not in f}[name][:40]
+    (at/'in.json').write_text(json.dumps(src))
+    v = ws.load(at/'in.json', out=f'src-{name}')
+    ws.export(v, at/file, overwrite=True)
+    again = ws.load(at/file, out='again')
+    assert content(ws, again) == content(ws, v) and again.body['sources'][0]['format'] == name
+
+
+def test_nothing_is_left_behind_by_what_fails(ws, tmp_path):
+    rows = [{'instruction': 'q', 'input': 'x', 'output': 'a'}, {'instruction': 'q', 'input': '', 'output': 'b'*40000}]
+    (tmp_path/'a.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    v = ws.load(tmp_path/'a.jsonl')
+    before = sorted(p.name for p in tmp_path.iterdir())
+    for name, how, why in (('b.xlsx', {}, 'row 2: output has 40,000 characters'), ('b.jsonl', dict(format='messages', strict=True), 'lost in 1 rows: where the input began'), ('b.doc', {}, 'no type of file'),
+                           ('b.txt', {}, 'has no text'), ('no/b.jsonl', {}, 'is not a folder'), ('a.jsonl', {}, 'is there already'), ('b.jsonl', dict(format='kto'), 'convert'), ('b.parquet.gz', {}, 'not packed'),
+                           ('b.jsonl', dict(format='chatlm'), 'chatml')):
+        with pytest.raises(ValueError if name != 'no/b.jsonl' else LookupError, match=why): ws.export(v, tmp_path/name, **how)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before and read_back(tmp_path/'a.jsonl') == rows
+    ws.export(v, tmp_path/'a.jsonl', format='sharegpt', overwrite=True)
+    assert [list(r) for r in read_back(tmp_path/'a.jsonl')] == [['conversations']]*2
+
+
+def test_rows_that_do_not_fit_stay_out_and_are_counted(ws, tmp_path):
+    u, a = {'role': 'user', 'content': 'q'}, {'role': 'assistant', 'content': 'a'}
+    rows = [{'messages': [u, a]}, {'messages': [u, a | {'tool_calls': [{'type': 'function', 'function': {'name': 'f', 'arguments': {}}}]}]}, {'messages': [u, a | {'weight': 0}], 'instruction': 'mine'}]
+    (tmp_path/'a.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    r = ws.export(ws.load(tmp_path/'a.jsonl'), tmp_path/'b.json', format='alpaca')
+    assert r['counts'] == dict(read=3, rows=2, left_out=1)
+    assert r['left_out'] == [dict(why='a message calls a tool, for which alpaca has no place', rows=1, first=2)]
+    assert {x['what']: x['rows'] for x in r['lost']} == {'what a message has beside role and content: weight': 1, 'the column instruction, whose name alpaca uses': 1}
+    assert read_back(tmp_path/'b.json') == [{'instruction': 'q', 'input': '', 'output': 'a'}]*2
+
+
+def test_llamafactory_folder_says_how_to_read_it(ws, data, tmp_path):
+    at = tmp_path/'lf'
+    for f, name, keys in (('alpaca_en_demo.json', 'alpaca', {'prompt': 'instruction', 'query': 'input', 'response': 'output'}), ('dpo_en_demo.json', 'ranking', {'messages': 'conversations', 'chosen': 'chosen', 'rejected': 'rejected'}),
+                          ('kto_en_demo.json', 'kto', {'messages': 'messages', 'kto_tag': 'label'}), ('glaive_toolcall_en_demo.json', 'sharegpt', {'messages': 'conversations', 'tools': 'tools'})):
+        v = ws.load(data/'llamafactory'/f, out=f.split('_')[0])
+        r = ws.export(v, at, type='llamafactory')
+        e = json.loads((at/'dataset_info.json').read_text())[v.name]
+        assert (r['format'], e['columns'], e.get('ranking', False)) == (name, keys, name == 'ranking')
+        assert exact(read_back(at/e['file_name'])) == exact(json.loads((data/'llamafactory'/f).read_text())), f
+        assert all(set(e['columns'].values()) <= set(row) for row in read_back(at/e['file_name']))
+    assert len(json.loads((at/'dataset_info.json').read_text())) == 4
+    with pytest.raises(Invalid, match="has an entry 'dpo' already"): ws.export('dataset:dpo', at, type='llamafactory')
+
+
+def test_a_folder_of_datasets(ws, data, tmp_path):
+    ds = pytest.importorskip('datasets', reason="needs the packages of the 'train' extra")
+    v = ws.load(data/'llamafactory'/'glaive_toolcall_en_demo.json', out='g')
+    ws.export(v, tmp_path/'hf', format='messages')
+    got = ds.load_from_disk(str(tmp_path/'hf'))
+    assert len(got) == 300 and {'messages', 'tools'} <= set(got.column_names)
+    calls = [json.loads(c['function']['arguments']) for r in got for m in r['messages'] for c in m['tool_calls'] or ()]
+    assert calls == [c['function']['arguments'] for r in content(ws, v) for m in r['messages'] for c in m.get('tool_calls') or ()] and len(calls) > 150
+    ds.disable_caching()
+
+
+# --- pictures -------------------------------------------------------------------------------------------------------
+
+def test_pictures_become_blobs_and_files_again(ws, tmp_path):
+    src, png = tmp_path/'src', b'\x89PNG\r\n\x1a\n'
+    (src/'img').mkdir(parents=True)
+    for i in range(2): (src/'img'/f'{i}.png').write_bytes(png+bytes([i]))
+    (tmp_path/'secret.png').write_bytes(png)
+    (src/'img'/'out.png').symlink_to(tmp_path/'secret.png')
+    (src/'img'/'text.png').write_text('no picture')
+    url = 'data:image/png;base64,'+base64.b64encode(png+b'\2').decode()
+    good = [{'messages': [{'role': 'user', 'content': f'<image>What is {i}?'}, {'role': 'assistant', 'content': 'x'}], 'images': [f'img/{i}.png']} for i in range(2)]
+    good.append({'messages': [{'role': 'user', 'content': [{'type': 'text', 'text': 'q'}, {'type': 'image_url', 'image_url': {'url': url, 'detail': 'low'}}]}, {'role': 'assistant', 'content': 'x'}]})
+    bad = [{**good[0], 'images': [p]} for p in ('../secret.png', 'img/out.png', str(tmp_path/'secret.png'), 'img/none.png')]+[{**good[0], 'images': ['img/0.png', 'img/1.png']}]
+    (src/'a.json').write_text(json.dumps([*good, *bad]))
+    v = ws.load(src/'a.json', out='pics')
+    assert v.body['counts'] == dict(read=8, rejected=5, left=0, rows=3)
+    parts = [p for r in content(ws, v) for p in r['messages'][0]['content'] if p['type'] == 'image']
+    assert [(p['media'], p.get('name'), ws.store.blobs.get(p['blob'])) for p in parts] == [('image/png', f'img/{i}.png', png+bytes([i])) for i in range(2)]+[('image/png', None, png+b'\2')]
+    assert {p['blob'] for p in parts} == {f['blob'] for f in v.body['files'] if f['path'].startswith('media/')}, 'the store must know them, or it would collect them'
+    ws.export(v, tmp_path/'b.json')
+    assert read_back(tmp_path/'b.json') == good and (tmp_path/'img'/'1.png').read_bytes() == png+b'\1'
+    assert ws.export(v, tmp_path/'lf', type='llamafactory')['lost'] == [dict(what='what a part has beside its file: detail', rows=1)]
+    rows = read_back(tmp_path/'lf'/'pics.jsonl')
+    assert [r['conversations'][0]['value'] for r in rows] == ['<image>What is 0?', '<image>What is 1?', 'q<image>'] and all((tmp_path/'lf'/r['images'][0]).read_bytes().startswith(png) for r in rows)
+    (tmp_path/'img'/'1.png').write_bytes(b'mine')
+    with pytest.raises(Invalid, match='there already and differs'): ws.export(v, tmp_path/'c.json')
+    assert not (tmp_path/'c.json').exists() and (tmp_path/'img'/'1.png').read_bytes() == b'mine'
+
+
+# --- one paradigm into another --------------------------------------------------------------------------------------
+
+def adds_up(v):
+    c = v.body['counts']
+    assert c['rows'] == v.body['rows'] == c['read']-c['removed']-c['merged']+c['added']
+    return c
+
+
+def test_public_files_convert_to_what_fits_and_back(ws, data):
+    lf = data/'llamafactory'
+    dpo = ws.load(lf/'dpo_en_demo.json', out='dpo')
+    kto = ws.convert(dpo, 'kto', out='kto')
+    assert adds_up(kto) == dict(read=300, removed=0, merged=0, added=300, rows=600)
+    back = ws.convert(kto, 'dpo', out='back')
+    assert adds_up(back) == dict(read=600, removed=0, merged=300, added=0, rows=300) and content(ws, back) == content(ws, dpo)
+    for v in (dpo, kto): assert [r['messages'] for r in content(ws, ws.convert(v, 'messages', out='m'))] == [r['prompt']+r['chosen'] for r in content(ws, dpo)]
+    good = ws.convert(ws.load(lf/'kto_en_demo.json', out='k'), 'messages', out='good')
+    n = sum(r['label'] for r in json.loads((lf/'kto_en_demo.json').read_text()))
+    assert adds_up(good) == dict(read=300, removed=300-n, merged=0, added=0, rows=n) and good.body['convert']['removed'] == {'the answer is not a good one': 300-n}
+    tools = ws.load(lf/'glaive_toolcall_en_demo.json', out='g')
+    turns = ws.convert(tools, 'messages', turns=True, out='turns')
+    assert adds_up(turns)['rows'] == sum(m['role'] == 'assistant' for r in content(ws, tools) for m in r['messages'])
+    assert [r['_line'] for r in rows_of(ws.store, turns)] == sorted(r['_line'] for r in rows_of(ws.store, turns)), 'each row knows the line that it came from'
+    flat = content(ws, ws.convert(tools, 'messages', plain_tools=True, out='flat'))
+    assert all(set(m) == {'role', 'content'} for r in flat for m in r['messages']) and not any('tools' in r for r in flat) and sum('<tool_call>' in m['content'] for r in flat for m in r['messages'][1:]) == 211
+    for f, kinds in (('alpaca_zh_demo.json', ('messages', 'prompts', 'text', 'table')), ('c4_demo.jsonl', ('table',)), ('wiki_demo.txt', ('table',)), ('identity.json', ('sharegpt', 'chatml', 'prompts'))):
+        v = ws.load(lf/f, out='v')
+        for to in kinds: assert adds_up(ws.convert(v, to, out='x'))['rows'] == v.body['rows']
+    with pytest.raises(Invalid, match='What fits: table'): ws.convert(ws.load(lf/'c4_demo.jsonl', out='c4'), 'messages')
+
+
+def test_questions_with_choices_convert(ws, data):
+    v = ws.load(data/'ceval'/'ceval.zip', out='ceval')
+    m = ws.convert(v, 'messages', out='m')
+    assert adds_up(m) == dict(read=13948, removed=12342, merged=0, added=0, rows=1606) and m.body['convert']['removed'] == {'there is no answer': 12342}
+    assert all(r['messages'][-1]['content'] in 'ABCD' and '\nB. ' in r['messages'][0]['content'] for r in content(ws, m))
+    assert adds_up(ws.convert(v, 'prompts', out='p'))['rows'] == 13948
+
+
+def test_ratings_become_pairs_and_labels(ws, tmp_path):
+    rows = [{'question': f'q{i}', 'answer': f'a{i}{j}', 'score': s} for i, scores in enumerate(([5, 1, 3], [2, 2], [4], ['x', 1])) for j, s in enumerate(scores)]
+    (tmp_path/'a.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    v = ws.load(tmp_path/'a.jsonl')
+    p = ws.convert(v, 'preference', rating='score')
+    assert adds_up(p) == dict(read=8, removed=6, merged=1, added=0, rows=1) and [(r['chosen'][0]['content'], r['rejected'][0]['content']) for r in content(ws, p)] == [('a00', 'a01')]
+    assert p.body['convert']['removed'] == {'neither the best nor the worst answer': 1, 'all answers to the prompt have one rating': 2, 'no other answer to the prompt': 2, 'score is text, not a number': 1}
+    k = ws.convert(v, 'unpaired', rating='score', good=3)
+    assert [r['label'] for r in content(ws, k)] == [True, False, True, False, False, True, False] and adds_up(k)['removed'] == 1
+    for how, why in ((dict(to='kto'), 'cannot be made'), (dict(to='kto', rating='score'), '--good'), (dict(to='dpo', rating='none'), "no column 'none'"), (dict(to='prompts', turns=True), 'make conversations')):
+        with pytest.raises(Invalid, match=why): ws.convert(v, **how)
+
+
+# --- what it is for -------------------------------------------------------------------------------------------------
+
+def test_tool_calls_train_a_model(ws, data, tmp_path):
+    pytest.importorskip('trl', reason="training needs the packages of the 'train' extra")
+    import shutil
+    from pathlib import Path
+    base = Path(__file__).resolve().parent.parent/'assets'/'tiny-qwen'
+    shutil.copytree(base, tmp_path/'tools')
+    template = ("{%- if tools %}{{ tools | tojson }}{%- endif %}{%- for m in messages %}<|im_start|>{{ m.role }}\n{%- if m.role == 'assistant' %}{%- generation %}{{ m.content }}"
+                "{%- for c in m.tool_calls or [] %}{% for k, v in c.function.arguments.items() %}{{ k }}={{ v | tojson }};{% endfor %}{%- endfor %}<|im_end|>{%- endgeneration %}"
+                "{%- else %}{{ m.content }}<|im_end|>{%- endif %}\n{%- endfor %}{%- if add_generation_prompt %}<|im_start|>assistant\n{%- endif %}")
+    (tmp_path/'tools'/'chat_template.jinja').write_text(template)
+    v = ws.load(data/'llamafactory'/'glaive_toolcall_en_demo.json', out='g', rows=6)
+    m = ws.sft(ws.add('model:tools', str(tmp_path/'tools')), v, steps=1, batch=1)
+    assert m.body['recipe']['rows']['used'] == 6
+    t = ws.convert(v, 'text', model='model:tools', out='t')
+    from transformers import AutoTokenizer
+    tok = AutoTokenizer.from_pretrained(tmp_path/'tools')
+    assert [r['text'] for r in content(ws, t)] == [tok.apply_chat_template(r['messages'], tools=r['tools'], tokenize=False) for r in content(ws, v)]
+    plain = ws.add('model:plain', str(base))
+    with pytest.raises(Invalid, match='--plain-tools'): ws.sft(plain, v, steps=1, batch=2)
+    assert ws.sft(plain, ws.convert(v, 'messages', plain_tools=True, out='flat'), steps=1, batch=1, max_length=400).body['recipe']['steps'] == 1

@@ -237,7 +237,6 @@ def _shaped(way:Way, turns:bool, flat:bool)->Way:
 def _way(run:Run, data:Any, kind:str, to:str, rating:str, good:float|None, ask:str, answer:str, model:Any)->Way:
     "How one row is converted"
     cols = data.body.get('columns') or {}
-    if rating and rating not in cols: raise Invalid(f'{data} has no column {rating!r} for --rating. Columns: {", ".join(cols)[:300]}')
     no = Invalid(f'{data} holds {kind}, from which {to} cannot be made. What fits: {", ".join(FITS[kind])}')
     if to == 'text' and kind in TALKS: return _to_text(_template(run, model) if model else None)
     if kind == 'table':
@@ -270,7 +269,9 @@ def convert(run:Run,
     new = _other.get(to) or (FORMATS[to].kind if to in FORMATS and to not in ('text', 'table') else to)
     if (turns or plain_tools) and new != 'messages': raise Invalid(f'--turns and --plain-tools make conversations, not {new}')
     if new == kind and not (turns or plain_tools): return (yield from _same(run, data, to, out))
-    if new == 'unpaired' and kind == 'messages' and rating and good is None and 'bool' not in (data.body.get('columns') or {}).get(rating, ''): raise Invalid('From which rating on is an answer good? Say it with --good')
+    cols = data.body.get('columns') or {}
+    if rating and rating not in cols: raise Invalid(f'{data} has no column {rating!r} for --rating. Columns: {", ".join(cols)[:300]}')
+    if new == 'unpaired' and kind == 'messages' and rating and good is None and 'bool' not in cols[rating]: raise Invalid('From which rating on is an answer good? Say it with --good')
     paired = new == 'preference' and (kind == 'unpaired' or kind == 'messages' and bool(rating))
     way = None if paired else _shaped(_way(run, data, kind, new, rating, good, ask, answer, model), turns, plain_tools)
     why:Counter = Counter()

@@ -110,7 +110,7 @@ def write(
     mine = mem.get('format') == name
     if f.kind != 'table' and not _is(r, f.kind): raise Invalid(f'the row holds {kind_of(r)}, and {name} is for {f.kind}')
     if mem and not mine: lost += _forgets(mem)
-    if f.kind in TALKS and has_media(r): r = write_media(r, mem if mine else {}, name in ('sharegpt', 'ranking', 'alpaca'), media.give if media else None)
+    if f.kind in TALKS and has_media(r): r = write_media(r, mem if mine else {}, name in ('sharegpt', 'ranking', 'alpaca'), media.give if media else None, lost)
     out = f.write(r, mem if mine else {}, lost)
     if not mine and name == 'messages' and isinstance(out.get('tools'), list): out['tools'] = formats_chat.wrapped(out['tools'])
     if r:

@@ -220,6 +220,7 @@ def write_media(
     mem:dict, # Memory, or nothing
     placed:bool, # Has the format placeholders and columns, usually?
     give:Callable[..., str]|None=None, # Where a part points
+    lost:list|None=None, # What is lost is added
 )->dict: # The row with its media spelt out
     "Spell pictures, sound and films of a row"
     used = TALKS.get(kind_of(row), ())
@@ -238,7 +239,7 @@ def write_media(
         out = []
         for p, h in zip(c, hows, strict=True):
             if h:
-                if odd := [k for k in p if k not in ('type', *_sources)]: raise Invalid(f'a part has {", ".join(odd)}, for which a placeholder has no place')
+                if lost is not None and (odd := [k for k in p if k not in ('type', *_sources)]): lost.append(f'what a part has beside its file: {", ".join(odd)}')
                 cols.setdefault(p['type'], []).append(give(p))
                 out.append(f'<{p["type"]}>')
             elif p.get('type') == 'text' and set(p) == {'type', 'text'}:
