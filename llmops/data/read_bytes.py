@@ -18,7 +18,7 @@ from ..core import Invalid, NotFound
 
 # %% ../../nbs/data/read_bytes.ipynb #c4e26389
 BLOCK = 1 << 20 # Bytes that are read at once
-MAX_LINE = 1 << 25 # Bytes of the longest line or record that is read
+MAX_LINE = 1 << 24 # Bytes of the longest line or record that is read
 MAX_TEXT = 2000 # Characters of a refused row that are kept
 MAX_DEPTH = 200 # Lists and objects in one another
 
