@@ -132,7 +132,7 @@ class Answers:
         import numpy as np
         n, k, out = len(self.said), len(self.values), []
         if not n: return []
-        times = min(times, max(100, int(2e9/(n*k*k+1))))
+        times = min(times, max(200, int(3e6/n)), max(100, int(2e9/(n*k*k+1)))) # Of many items a few draws say as much, and take as long
         def add(what:str, measure:str, f:Callable, items:int, level:str='', note:str='', who:int=0)->None:
             x = f(np.ones(n))
             low, high = bootstrap(f, n, times) if x is not None else (None, None)

@@ -24,7 +24,7 @@ from ..verbs import Run, user, verb, view
 
 # %% ../../nbs/data/label.ipynb #99e9c0b1
 def _said(about:str, d:dict, s:str, **more:Any)->list[tuple[str, str, Any]]:
-    short = {'s': s, 'r': d.get('revision', 0), **({'at': d['at']} if s == 'taken' else {})}
+    short = {'s': s, 'r': d.get('revision', 0), **({'at': d['at']} if s == 'taken' else {}), **({'t': d['seconds']} if d.get('seconds') and s == 'done' else {})}
     keep = {k: d[k] for k in ('value', 'seconds', 'note', 'revision', 'at', 'by') if k in d} if s in ('done', 'skipped') else None
     return [(about, f'progress:{d["item"]}:{d["who"]}', short), (f'{about}#{d["item"]}', f'done:{d["who"]}', keep)]
 
@@ -180,8 +180,7 @@ class Ledger:
 
     def names(self)->list[str]:
         "Everybody who is named or has answered"
-        seen = {a for e in self.people.values() for a in e}
-        return [*self.plan['annotators'], *sorted(seen-set(self.plan['annotators']))]
+        return [*self.plan['annotators'], *sorted(set(self.tally)-set(self.plan['annotators']))]
 
 _ledgers:WeakKeyDictionary = WeakKeyDictionary()
 
@@ -359,8 +358,9 @@ def label_progress(store:Store,
     from statistics import median
     led = ledger(store, queue)
     took:dict[str, list[float]] = {}
-    for e in store.events('label', queue):
-        if e.data.get('seconds'): took.setdefault(e.data['who'], []).append(e.data['seconds'])
+    for told in led.people.values():
+        for a, e in told.items():
+            if 't' in e: took.setdefault(a, []).append(e['t'])
     return [dict(annotator=a, **led.progress(a), seconds=round(median(took[a]), 1) if a in took else None) for a in led.names()]
 
 @view
