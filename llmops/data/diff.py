@@ -58,20 +58,26 @@ def matched(
 )->Any: # For each row of b the row of a that it is, or -1; of equal rows the first is the first
     "Pair equal rows, each at most once"
     import numpy as np
-    both = np.concatenate([a, b])
-    order = np.lexsort((both[:, 1], both[:, 0])) # Stable: within a value first the rows of a, in their order
-    s = both[order]
-    new = np.concatenate([[True], (s[1:] != s[:-1]).any(1)]) if len(s) else np.zeros(0, bool)
-    group = np.cumsum(new)-1
-    from_a = order < len(a)
-    n_a = np.bincount(group[from_a], minlength=group[-1]+1 if len(group) else 0)
+    k, n = np.concatenate([a[:, 0], b[:, 0]]), len(a)
+    order = np.argsort(k, kind='stable') # Within a value first the rows of a, in their order
+    new = np.empty(len(k), bool)
+    new[:1], s = True, k[order]
+    new[1:] = s[1:] != s[:-1]
+    s = np.concatenate([a[:, 1], b[:, 1]])[order]
+    if (s[1:] != s[:-1])[~new[1:]].any(): # Two rows share the first half of their hashes only
+        both = np.concatenate([a, b])
+        order = np.lexsort((both[:, 1], both[:, 0]))
+        new[1:] = (both[order][1:] != both[order][:-1]).any(1)
+    del k, s
+    group = np.cumsum(new, dtype=np.int32)-1
     begin = np.flatnonzero(new)
-    of_b = np.flatnonzero(~from_a)
+    n_a = np.bincount(group[order < n], minlength=len(begin)).astype(np.int32)
+    of_b = np.flatnonzero(order >= n)
     g = group[of_b]
     rank = of_b-begin[g]-n_a[g]
-    out = np.full(len(b), -1, np.int64)
     hit = rank < n_a[g]
-    out[order[of_b[hit]]-len(a)] = order[begin[g[hit]]+rank[hit]]
+    out = np.full(len(b), -1, np.int64)
+    out[order[of_b[hit]]-n] = order[begin[g[hit]]+rank[hit]]
     return out
 
 # %% ../../nbs/data/diff.ipynb #6542198a
@@ -220,8 +226,7 @@ def difference(
                 skipped = max(len(ra), len(rb)) > TEXTS
                 if not skipped:
                     some = np.unique(np.linspace(0, n_a-1, min(n_a, 1000)).astype(np.int64))
-                    rows = [[content(x) for _, x in _picked(store, v, r)] for v, r in ((a, ra), (b, rb), (a, some))]
-                    got = pairs(*rows)
+                    got = pairs(*((content(x) for _, x in _picked(store, v, r)) for v, r in ((a, ra), (b, rb), (a, some))))
                     scores = {int(rb[j]): s for _, j, s in got}
                     take(ra[[i for i, *_ in got]], rb[[j for _, j, _ in got]], 'words')
                 got2 = _by_place(pair, n_a)
