@@ -158,7 +158,7 @@ def test_the_same_verbs_and_commands_over_postgresql(pg_url, tmp_path):
                            cwd=tmp_path, capture_output=True, text=True)
         assert r.returncode == 0, r.stderr
         return json.loads(r.stdout)
-    assert [r['ref'] for r in run('ls')] == [r['ref'] for r in ws.ls()] == ['dataset:tickets@1', 'dataset:tickets-clean@1', *map(str, parts)]
+    assert [r['ref'] for r in run('ls')] == [r['ref'] for r in ws.ls()] == ['dataset:tickets@1', 'template:tickets-clean@1', 'dataset:tickets-clean@1', *map(str, parts)]
     assert run('show', 'dataset:tickets-train@prod')[0]['aliases'] == ['prod']
     assert [r['ref'] for r in run('lineage', str(parts[0]))] == ['dataset:tickets-clean@1', 'dataset:tickets@1']
     assert run('verify') == []
