@@ -82,7 +82,7 @@ def test_a_second_scan_finds_nothing(mode):
 
 
 def test_no_value_is_left():
-    for kind, text, value, at in pii_set.regular(63, 30):
+    for kind, text, value, _ in pii_set.regular(63, 30):
         for mode in MASKS: assert value not in MASKS[mode](text)[0], (mode, kind, text)
 
 

@@ -50,7 +50,7 @@ def masker(
     "A function that masks texts"
     if mode not in MODES: raise Invalid(f'mode is {mode!r}: write one of {", ".join(MODES)}')
     if bad := [k for k in kinds if k not in KINDS]: raise Invalid(f'{bad[0]!r} is no kind of personal data: write some of {", ".join(KINDS)}')
-    secret = key.encode() if isinstance(key, str) else key
+    secret:bytes = key.encode() if isinstance(key, str) else key
     if mode != 'replace' and len(secret) < 16: raise Invalid(f'{mode} needs a key of 16 characters or more, so that nobody can guess it')
     def instead(h:Hit, written:str)->str:
         if mode == 'replace': return f'[{h.kind.upper()}]'

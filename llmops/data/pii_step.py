@@ -49,7 +49,7 @@ def pii(ctx:Ctx, batches:Iterator[list[dict]],
     for b in batches:
         out = []
         for r in b:
-            found:list['Hit'] = []
+            found:list[Hit] = []
             def one(text:str)->str:
                 new, hits = mask(text)
                 found.extend(hits) # noqa: B023

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .pii_checks import iban, said
-from .pii_numbers import Hit, stretches
+from .pii_numbers import Hit
 
 # %% ../../nbs/data/pii_words.ipynb #134d44a8
 _l = 'A-Za-z0-9\u00c0-\u024f\u0370-\u052f'
@@ -190,10 +190,10 @@ _pass_words = ('passp', 'pasap', 'passap', 'paspo', 'paszport', 'hộ chiếu', 
 
 def documents(
     text:str, # Plain text
-    stretches:list[tuple[int, int]], # Where long numbers are, from `stretches`
+    where:list[tuple[int, int]], # Where long numbers are, from `stretches`
 )->Iterator[Hit]:
     "Passports and international account numbers"
-    for a, e in stretches:
+    for a, e in where:
         i = a
         while i > 0 and i > a-5 and (text[i-1].isascii() and text[i-1].isalpha() or text[i-1] in ' -.·_*'): i -= 1
         m = _cn_pass.search(text, i, min(len(text), e+1)) if i < a else None
@@ -202,7 +202,7 @@ def documents(
         if not (len(v) == 9 or len(v) == 8 and v[0] in 'SDP' or len(v) == 10 and v[1] == 'E'): continue
         if said(text, m.start(), 'passport', 24): yield Hit('passport', *m.span(), v)
         elif (v[0] in 'EG' or v[1] == 'E') and not any('a' <= c <= 'z' for c in m.group()) and not (len(m.group()) > len(v) and ' ' in m.group() and text[:m.start()].rstrip()[-1:].isascii()) and not _no_pass.search(text, max(0, m.start()-24), m.start()): yield Hit('passport', *m.span(), v)
-    if stretches:
+    if where:
         for m in _account.finditer(text):
             v = _alnum.sub('', m.group())
             if iban(v): yield Hit('bank_card', *m.span(), v)

@@ -59,7 +59,7 @@ def problems(
     if not solid: return
     bad = sum(len(m) for m in _broken.findall(text)) if not text.isascii() or '\x00' in text or '\x1b' in text or '\x08' in text else 0
     if bad > L['broken']*n: yield 'broken characters are {:.1%} of it, at most {:.1%}', bad/n, L['broken']
-    if (m := _boiler.search(text)) and solid < 1500: yield 'it is a notice of a web page', 1, 0
+    if solid < 1500 and _boiler.search(text): yield 'it is a notice of a web page', 1, 0
     wide = 0 if text.isascii() else len(_unspaced.findall(text))
     letters = len(_letters.findall(text))
     if solid >= 30 and letters < L['letters']*solid: yield 'letters are {:.0%} of it, at least {:.0%}', letters/solid, L['letters']
