@@ -424,6 +424,7 @@ def test_a_queue_goes_through_label_studio_and_comes_back(lite, task, tmp_path):
     lite.label_import(tmp_path/'f.json', queue=str(fresh))
     assert all_answers(lite, fresh) == want
     new = lite.label_import(tmp_path/'p.json', out='new') # As a project of its own
+    assert ledger(lite.store, new).count() == ledger(lite.store, q).count() | dict(labelled=5, skipped=1, open=0)
     if task != 'preference':
         assert all_answers(lite, new) == want
         assert list(rows(lite.store, new, origin=False)) == list(rows(lite.store, q, origin=False))

@@ -337,10 +337,10 @@ def _new_queue(run:Run, path:Path, p:Project, items:list[dict], task:str, out:st
     def of(*types:str)->list[dict]: return [c for c in p.controls.values() if c['type'] in types]
     choices = list(dict.fromkeys(v for c in of('choices') for v in c['values']))
     spans = list(dict.fromkeys(v for c in of('labels', 'paragraphlabels') for v in c['values']))
-    most = max(1, *(len({_who(a) for a in _list(t, 'annotations')}) for t in items))
+    least = min((n for t in items if (n := len({_who(a) for a in _list(t, 'annotations') if not _judges(t, a)}))), default=1) # So what was answered there is not open here
     first = made[0]
     text = 'text' in first and task in ('classification', 'correction') and not talk(first)
-    plan = dict(task=task, annotators=[], overlap=most, share=1.0, classes=choices if task == 'classification' else [], multi=any(c['many'] for c in of('choices')) if task == 'classification' else False, ordered=False,
+    plan = dict(task=task, annotators=[], overlap=least, share=1.0, classes=choices if task == 'classification' else [], multi=any(c['many'] for c in of('choices')) if task == 'classification' else False, ordered=False,
                 tags=choices if task == 'dialogue' else [], spans=spans if task == 'dialogue' else [], scale=max([c['most'] for c in of('rating')] or [5]), column='prompt' if task == 'preference' else '',
                 pair=['left', 'right'] if task == 'preference' else [], show=[], instructions='', seed=0, hold=60, items=len(made), source=path.name, title=f'{task} of {path.stem}')
     with path.open('rb') as f: kept = dict(name=path.name, **run.blobs.put_bytes(f.read()))
@@ -359,8 +359,7 @@ def _take_in(run:Run, queue:Version, p:Project, items:list[dict], at:list[Any], 
                 continue
             for a in _list(t, 'annotations'):
                 who = _who(a)
-                judge = bool(a.get('ground_truth')) and any(_who(x) != who and not x.get('was_cancelled') for x in _list(t, 'annotations'))
-                try: event = _event(run, led, p, mine[item], item, who, a, judge, left)
+                try: event = _event(run, led, p, mine[item], item, who, a, _judges(t, a), left)
                 except Invalid as e:
                     left[f'annotation refused: {e}'] += 1
                     continue
@@ -373,6 +372,10 @@ def _take_in(run:Run, queue:Version, p:Project, items:list[dict], at:list[Any], 
                     yield kind, str(queue), data
     run.store.decide(lambda: list(choose()))
     return dict(taken=n['taken'], same=n['there already'], other=n['left: another answer stands here'])
+
+def _judges(t:dict, a:dict)->bool:
+    "Does this annotation decide over those of others?"
+    return bool(a.get('ground_truth')) and any(_who(x) != _who(a) and not x.get('was_cancelled') for x in _list(t, 'annotations'))
 
 def _event(run:Run, led:Any, p:Project, row:dict, item:int, who:str, a:dict, judge:bool, left:Counter)->tuple[str, dict]|None:
     plan = led.plan
