@@ -234,7 +234,7 @@ def file_type(
     ext, body = Path(name).suffix.lower(), head.removeprefix(b'\xef\xbb\xbf').lstrip()
     if re.match(rb'<(!doctype|html)', body[:40], re.I): raise Invalid(f'{name!r} is a web page, not rows')
     if b'\0' in head and (ext not in (*_csv, *_text, '.jsonl', '.ndjson', '.json') or head.count(0)*4 > len(head)):
-        wide = head[1:200:2].count(0)*2 > len(head[:200])*.6 or head[0:200:2].count(0)*2 > len(head[:200])*.6
+        wide = head.strip(b'\0') and (head[1:200:2].count(0)*2 > len(head[:200])*.6 or head[0:200:2].count(0)*2 > len(head[:200])*.6)
         raise Invalid(f'{name!r} is UTF-16. Convert it with: iconv -f UTF-16 -t UTF-8 FILE > NEW' if wide else f'{name!r} is not text: byte {head.index(0)} is NUL')
     if ext in _csv: return 'csv'
     if ext in _text: return 'txt'
