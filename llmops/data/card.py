@@ -149,7 +149,7 @@ def card_text(
 )->str: # README.md: YAML between dashes, then Markdown
     "The dataset card in the format of the Hugging Face hub"
     from huggingface_hub import DatasetCardData
-    t = (lambda s: ZH.get(s, s)) if lang == 'zh' else (lambda s: s)
+    def t(s:str)->str: return ZH.get(s, s) if lang == 'zh' else s
     b, rows = v.body, lineage(store, v, depth=1)
     above = [r for r in rows if r['direction'] == 'up']
     facts = [('version', _code(v.ref)), ('digest', _code(v.digest)), ('rows', f'{b.get("rows", 0):,}'), ('format', _cell(b.get('format', ''))), ('part', _cell(b.get('role') or '')),

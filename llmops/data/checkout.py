@@ -132,7 +132,7 @@ def _copy(a:Path, b:Path)->None:
 def _readme(run:Run, ref:Version, vs:dict[str, Version])->str:
     "The card of a version, with all parts as files"
     from huggingface_hub import DatasetCard
-    card = DatasetCard(card_text(run.store, ref, file='rows.jsonl'))
+    card:Any = DatasetCard(card_text(run.store, ref, file='rows.jsonl'))
     card.data.configs = [{'config_name': 'default', 'data_files': [{'split': n, 'path': f'{n}.jsonl'} for n in vs]}]
     card.data.dataset_info = {k: x for k, x in card.data.dataset_info.items() if k == 'features'} if len({json.dumps(v.body.get('columns')) for v in vs.values()}) == 1 else None
     return str(card)

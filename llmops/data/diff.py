@@ -226,7 +226,8 @@ def difference(
                 skipped = max(len(ra), len(rb)) > TEXTS
                 if not skipped:
                     some = np.unique(np.linspace(0, n_a-1, min(n_a, 1000)).astype(np.int64))
-                    got = pairs(*((content(x) for _, x in _picked(store, v, r)) for v, r in ((a, ra), (b, rb), (a, some))))
+                    went, came, others = ((content(x) for _, x in _picked(store, v, r)) for v, r in ((a, ra), (b, rb), (a, some)))
+                    got = pairs(went, came, others)
                     scores = {int(rb[j]): s for _, j, s in got}
                     take(ra[[i for i, *_ in got]], rb[[j for _, j, _ in got]], 'words')
                 got2 = _by_place(pair, n_a)

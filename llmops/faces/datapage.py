@@ -62,7 +62,7 @@ def labels(
     s:dict, # Statistics of a version
 )->dict: # A block
     "Balance of columns with few values"
-    parts = [dict(h=(k, k), svg=_svg(shares(_most(c['values'])[:20], s['rows'], k))) for k, c in s.get('columns', {}).items() if c.get('values')]
+    parts = [dict(h=(k, k), svg=_svg(shares(_most(c['values'])[:20], s['rows'], k))) for k, c in list(s.get('columns', {}).items()) if c.get('values')][:30]
     return dict(id='labels', en='Balance of labels', zh='标签分布', parts=parts)
 
 def columns(
@@ -72,7 +72,7 @@ def columns(
     st = (body.get('statistics') or {}).get('columns') or {}
     heads = [('Column', '列', 0), ('Type', '类型', 0), ('Missing', '缺失', 1), ('Empty', '空', 1), ('Median', '中位数', 1), ('Most', '最大', 1)]
     rows = []
-    for k, t in (body.get('columns') or {}).items():
+    for k, t in list((body.get('columns') or {}).items())[:200]:
         if k[:1] == '_': continue
         c = st.get(k) or {}
         x = c.get('length') or c.get('items') or {}
@@ -98,7 +98,7 @@ def flow(
     return out
 
 def _example(e:dict, hide:Callable[[str], str])->dict:
-    top = [dict(en=f'{k} {e[k]}', zh=f'{z} {e[k]}') for k, z in (('file', '文件'), ('line', '行'), ('same_as', '相同于行'), ('similarity', '相似度')) if e.get(k) not in (None, '')]
+    top:list[Any] = [dict(en=f'{k} {e[k]}', zh=f'{z} {e[k]}') for k, z in (('file', '文件'), ('line', '行'), ('same_as', '相同于行'), ('similarity', '相似度')) if e.get(k) not in (None, '')]
     if e.get('why'): top.append(str(e['why']))
     words = (('before', 'Before', '修改前', 'wrong'), ('after', 'After', '修改后', 'right'), ('text', 'Row', '行', ''))
     return dict(top=top, rows=[(en, zh, hide(str(e[k])), cls) for k, en, zh, cls in words if e.get(k) not in (None, '')])
