@@ -29,10 +29,7 @@ def _alpaca(r:dict, mem:dict)->dict:
 # %% ../../nbs/data/formats_pairs.ipynb #c994bbc9
 _pairs = {'humaneval': (('prompt',), ('canonical_solution',)),
           'prompt-completion': (('prompt',), ('completion', 'response', 'output')),
-          'question-answer': (('question', 'query', 'problem'), ('answer', 'response', 'solution', 'output'))}
-
-def _text_or_list(r:dict)->bool:
-    return not any(isinstance(r.get(k), (dict, int, float)) for k in ('prompt', 'question', 'query', 'problem', 'answer', 'completion'))
+          'question-answer': (('question', 'query', 'problem', 'input', 'Question', '问题', '题目'), ('answer', 'response', 'solution', 'output', 'target', 'Answer', '答案', '回答'))}
 
 def _pair(name:str)->Any:
     "How a pair of columns is read and written"
@@ -46,7 +43,7 @@ def _pair(name:str)->Any:
         if name != 'prompt-completion' and len(before) > 1: raise Invalid(f'the conversation has {len(said)} messages: {name} holds one question and one answer')
         if short: before, said = ([{k: m[k] for k in ('role', 'content')} for m in x] for x in (before, said))
         return {ask: put_said(before, mem, ask, 'text', 'user'), answer: put_said(said[-1:], mem, answer, 'text', 'assistant')} | out | tools
-    @reader(name, 'messages', f'{asks[0]} and {answers[0]}', (asks, answers), write, _text_or_list)
+    @reader(name, 'messages', f'{asks[0]} and {answers[0]}', (asks, answers), write, lambda r: all(isinstance(r[next(k for k in g if k in r)], (str, list)) for g in (asks, answers)))
     def read(r:dict, mem:dict)->dict:
         ask, answer = next(k for k in asks if k in r), next(k for k in answers if k in r)
         if ask != asks[0]: mem['ask'] = ask
@@ -60,6 +57,11 @@ for _name in _pairs: _pair(_name)
 
 # %% ../../nbs/data/formats_pairs.ipynb #d6b8c478
 _letters = 'ABCDEFGHIJ'
+_named = {'question': ('question', 'Question', '问题', '题目', 'column_1'), 'answer': ('answer', 'Answer', '答案')}
+
+def _held(r:dict, what:str)->str:
+    "The column of the question or the answer; empty: there is none"
+    return next((k for k in _named[what] if k in r), '')
 
 def _choices(r:dict)->list[str]:
     "Columns that hold the choices"
@@ -68,27 +70,29 @@ def _choices(r:dict)->list[str]:
     return [f'column_{i}' for i in range(2, n+2)] if 2 <= n <= 10 else []
 
 def _is_choice(r:dict)->bool:
+    a = r.get(_held(r, 'answer'))
     if isinstance(r.get('choices'), list):
-        a = r.get('answer')
-        return 'question' in r and (isinstance(a, int) and not isinstance(a, bool) and 0 <= a < len(r['choices']) <= 10 or isinstance(a, str) and len(a) == 1 and a in _letters[:len(r['choices'])])
+        return bool(_held(r, 'question')) and (isinstance(a, int) and not isinstance(a, bool) and 0 <= a < len(r['choices']) <= 10 or isinstance(a, str) and len(a) == 1 and a in _letters[:len(r['choices'])])
     c = _choices(r)
     if len(c) < 2: return False
-    if c[0] == 'A': return isinstance(r.get('question'), str) and isinstance(r.get('answer'), str) and r['answer'] in _letters[:len(c)] and bool(r['answer'])
+    if c[0] == 'A': return isinstance(r.get(_held(r, 'question')), str) and isinstance(a, str) and len(a) == 1 and a in _letters[:len(c)]
     a = r.get(f'column_{len(c)+2}')
     return isinstance(a, str) and len(a) == 1 and a in _letters[:len(c)]
 
 def _is_open(r:dict)->bool:
     c = _choices(r)
-    return len(c) >= 2 and c[0] == 'A' and isinstance(r.get('question'), str) and r.get('answer') in (None, '')
+    return len(c) >= 2 and c[0] == 'A' and isinstance(r.get(_held(r, 'question')), str) and r.get(_held(r, 'answer')) in (None, '')
 
 def _question(r:dict, names:list[str], mem:dict)->str:
     "Question and choices as one text"
+    q = _held(r, 'question')
+    if q not in ('question', 'column_1'): mem['ask'] = q
     if isinstance(r.get('choices'), list):
         mem['columns'] = 'list'
-        parts = [text_of(r.pop('question'), 'question'), *(text_of(x, 'a choice') for x in r.pop('choices'))]
+        parts = [text_of(r.pop(q), q), *(text_of(x, 'a choice') for x in r.pop('choices'))]
     else:
         if names[0] != 'A': mem['columns'] = len(names)
-        parts = [text_of(r.pop(k), k) for k in ('question' if names[0] == 'A' else 'column_1', *names)]
+        parts = [text_of(r.pop(k), k) for k in (q, *names)]
     lines = [parts[0], *(f'{x}. {p}' for x, p in zip(_letters, parts[1:], strict=False))]
     if any('\n' in p for p in parts): mem['cut'] = [x.count('\n')+1 for x in lines[:-1]]
     return '\n'.join(lines)
@@ -109,10 +113,10 @@ def _put_question(said:list[dict], mem:dict, lost:list)->dict:
     said, out = put_system(plain(said, 'multiple-choice', lost), mem, 'system')
     if len(said) != 1: raise Invalid('multiple-choice holds one question and one answer')
     q, *c = _parts(said[0]['content'], mem)
-    how = mem.get('columns')
-    if how == 'list': return {'question': q, 'choices': c} | out
+    how, ask = mem.get('columns'), mem.get('ask', 'question')
+    if how == 'list': return {ask: q, 'choices': c} | out
     if how == len(c): return {f'column_{i}': x for i, x in enumerate((q, *c), 1)} | out
-    return {'question': q, **dict(zip(_letters, c, strict=False))} | out
+    return {ask: q, **dict(zip(_letters, c, strict=False))} | out
 
 def _write_choice(row:dict, mem:dict, lost:list)->dict:
     *said, a = row.pop('messages')
@@ -121,22 +125,23 @@ def _write_choice(row:dict, mem:dict, lost:list)->dict:
     n = len(cols['choices']) if 'choices' in cols else sum(k.startswith('column_') for k in cols)-1 if 'column_1' in cols else sum(k in list(_letters) for k in cols)
     if letter not in _letters[:n] or not letter: raise Invalid(f'the answer is {letter[:40]!r}, not one of {", ".join(_letters[:n])}')
     if 'column_1' in cols: return cols | {f'column_{n+2}': letter}
-    return cols | {'answer': _letters.index(letter) if mem.get('answer') == 'number' else letter}
+    return cols | {mem.get('to', 'answer'): _letters.index(letter) if mem.get('answer') == 'number' else letter}
 
-@reader('multiple-choice', 'messages', 'a question, its choices and the letter of the right one', (('question', 'column_1'), ('A', 'choices', 'column_2')), _write_choice, _is_choice)
+@reader('multiple-choice', 'messages', 'a question, its choices and the letter of the right one', (_named['question'], ('A', 'choices', 'column_2')), _write_choice, _is_choice)
 def _choice(r:dict, mem:dict)->dict:
-    if not _is_choice(r): raise Invalid(f'the answer is {str(r.get("answer"))[:40]!r}, which is none of the choices')
-    names = _choices(r)
-    a = r.pop('answer' if 'answer' in r else f'column_{len(names)+2}')
+    at, names = _held(r, 'answer'), _choices(r)
+    if not _is_choice(r): raise Invalid(f'the answer is {str(r.get(at))[:40]!r}, which is none of the choices')
+    if at not in ('answer', ''): mem['to'] = at
+    a = r.pop(at or f'column_{len(names)+2}')
     if isinstance(a, int): a, mem['answer'] = _letters[a], 'number'
     return {'messages': system_of(r, mem, [{'role': 'user', 'content': _question(r, names, mem)}])+[{'role': 'assistant', 'content': a}]}
 
 def _write_open(row:dict, mem:dict, lost:list)->dict:
     return _put_question(row.pop('prompt'), mem, lost)
 
-@reader('multiple-choice-open', 'prompts', 'a question and its choices, without the answer', (('question',), ('A',), ('B',)), _write_open, _is_open)
+@reader('multiple-choice-open', 'prompts', 'a question and its choices, without the answer', (_named['question'][:-1], ('A',), ('B',)), _write_open, _is_open)
 def _open(r:dict, mem:dict)->dict:
     names = _choices(r)
     if len(names) < 2: raise Invalid('there are no choices A, B, …')
-    if 'answer' in r: own(r, mem, 'answer')
+    if at := _held(r, 'answer'): own(r, mem, at)
     return {'prompt': system_of(r, mem, [{'role': 'user', 'content': _question(r, names, mem)}])}

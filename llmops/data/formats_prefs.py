@@ -112,18 +112,20 @@ reader('ranking', 'preference', 'conversations, and a better and a worse last me
        lambda r: isinstance(r['chosen'], dict) and isinstance(r['rejected'], dict))(_read_ranking)
 
 # %% ../../nbs/data/formats_prefs.ipynb #484c9be7
+_labels = {'': (False, True), 'number': (0, 1), 'lower': ('false', 'true'), 'title': ('False', 'True')}
 _words = {'true': True, 'True': True, 'false': False, 'False': False}
 
 def _label(r:dict, k:str)->bool|None:
-    "The label; as text only in a row of nothing but text, as CSV files have them"
+    "The label; as text only in a row of nothing but text, as CSV files have them, and as 0 or 1 where there is no doubt"
     v = r.get(k)
     if isinstance(v, bool): return v
+    if isinstance(v, int) and v in (0, 1) and (k == 'kto_tag' or 'prompt' in r and 'completion' in r): return bool(v)
     return _words.get(v) if isinstance(v, str) and all(isinstance(x, str) for x in r.values()) else None
 
 def _write_kto(row:dict, mem:dict, lost:list)->dict:
     prompt, end, good = (row.pop(k) for k in ('prompt', 'completion', 'label'))
     tools, how, k = put_tools(row, mem), mem.get('shape_of', ''), mem.get('label', 'label')
-    label = {k: (('true', 'false') if mem['words'] == 'lower' else ('True', 'False'))[not good] if 'words' in mem else good}
+    label = {k: _labels[mem.get('words', '')][good]}
     if how == 'all':
         said, out = put_system([*prompt, *end], mem)
         return {mem['ask']: put_talk(said, mem, mem['ask'])} | out | label | tools
@@ -137,7 +139,7 @@ def _kto(r:dict, mem:dict)->dict:
     k = 'label' if 'label' in r else 'kto_tag'
     good = _label(r, k)
     if good is None: raise Invalid(f'{k} is {type_of(r.get(k))}, not true or false' if k in r else 'there is no label')
-    if isinstance(v := r.pop(k), str): mem['words'] = 'lower' if v.islower() else 'title'
+    if not isinstance(v := r.pop(k), bool): mem['words'] = 'number' if isinstance(v, int) else 'lower' if v.islower() else 'title'
     if k != 'label': mem['label'] = k
     said = asked(r, mem)
     if said is None: raise Invalid('there is no conversation')
@@ -152,10 +154,10 @@ def _kto(r:dict, mem:dict)->dict:
     return {'prompt': check_order(said, ('user', 'tool')), 'completion': end, 'label': good} | tools_of(r, mem)
 
 # %% ../../nbs/data/formats_prefs.ipynb #ce862160
-_answers = ('completion', 'response', 'output', 'answer', 'chosen', 'rejected', 'solution', 'canonical_solution', 'choices', 'A')
+_answers = re.compile(r'completion|response|output|answer|chosen|rejected|solution|canonical_solution|choices|options|target|reply|context|A$')
 
 def _is_open(r:dict)->bool:
-    if any(r.get(k) not in (None, '') for k in _answers): return False
+    if any(v not in (None, '') for k, v in r.items() if _answers.match(k)): return False
     k = next(k for k in _prompts if k in r)
     if k in ('messages', 'conversations', 'conversation'):
         v = r[k]

@@ -121,7 +121,7 @@ def check_order(
     for n, m in enumerate(said, 1):
         role = m['role']
         if role not in _next[state]: raise Invalid(f'message {n} is from {role}, after {"the start" if state == "start" else "a tool call" if state == "call" else state}')
-        state = 'call' if role == 'assistant' and m.get('tool_calls') else role
+        state = 'call' if role == 'assistant' and (m.get('tool_calls') or '<tool_call>' in m['content']) else role # As Hermes and Qwen write calls into the text
     if not said: raise Invalid('the conversation is empty')
     if said[-1]['role'] not in end: raise Invalid(f'the conversation ends with {said[-1]["role"]}, not with {" or ".join(end)}')
     return said
@@ -186,6 +186,8 @@ def _message(m:Any, n:int, args:list)->tuple[dict, str, Any]:
         if 'tool_calls' in rest: raise Invalid(f'message {n} is a function call and has tool_calls too')
         got, call = _called(text_of(c, f'message {n}: {what}'), n, args)
         return {'role': 'assistant', 'content': '', 'tool_calls': got} | rest, how, call
+    if role == 'assistant' and isinstance(rest.get('function_call'), dict) and 'tool_calls' not in rest:
+        rest['tool_calls'], how = [{'type': 'function', 'function': rest.pop('function_call')}], f'{how} legacy'
     if role == 'assistant' and rest.get('tool_calls'):
         if not isinstance(rest['tool_calls'], list): raise Invalid(f'message {n}: tool_calls is {type_of(rest["tool_calls"])}, not a list')
         rest['tool_calls'] = [_function(x, n, args) for x in rest['tool_calls']]
@@ -259,6 +261,7 @@ def _spell_message(m:dict, how:str, args:list, calls:list)->list[dict]:
     if ROLES[name] == 'call': return [called(first) | rest]
     out = {who: name, **_content(what, m['content'], more)} | rest
     if 'tool_calls' in m: out['tool_calls'] = _spelt(m['tool_calls'], args) if m['tool_calls'] else m['tool_calls']
+    if 'legacy' in more and len(m.get('tool_calls') or ()) == 1 and set(m['tool_calls'][0]) == {'type', 'function'}: out['function_call'] = out.pop('tool_calls')[0]['function']
     return [out]
 
 def _content(what:str, c:Any, more:list[str])->dict:
