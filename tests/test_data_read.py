@@ -212,7 +212,7 @@ def test_several_files_patterns_and_appending(ws, tmp_path):
 
 def test_bad_rows_have_line_column_reason_and_text(ws, tmp_path):
     good = b'{"prompt": "a", "completion": "b"}\n'
-    bad = {2: (b'{"prompt": "\xe4\xbd\xa0", "prompt": 1}', 17, 'comes twice'), 4: (b'{"prompt": NaN}', 12, 'NaN'), 5: (b'{"prompt": "a" "b"}', 16, 'delimiter'), 7: ('{"prompt": "时间"}'.encode('gbk'), 13, 'GB18030'),
+    bad = {2: (b'{"prompt": "\xe4\xbd\xa0", "prompt": 1}', 17, 'comes twice'), 4: (b'{"prompt": NaN}', 12, 'NaN'), 5: (b'{"prompt": "a" "b"}', 16, 'delimiter'), 7: ('{"prompt": "时间"}'.encode('gbk'), 14, 'GB18030'),
            8: (b'{"prompt": "\\ud800"}', 12, 'surrogate'), 9: (b'[1, 2]', 1, 'a list'), 11: (b'{"prompt": 1e999}', 12, 'too large'), 12: (b'{"x": '+b'['*3000+b']'*3000+b'}', 206, 'deep')}
     (tmp_path/'a.jsonl').write_bytes(b''.join(bad[n][0]+b'\n' if n in bad else good for n in range(1, 15)))
     v = ws.load(tmp_path/'a.jsonl', 'x')
