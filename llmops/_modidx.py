@@ -935,6 +935,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'llmops.data.read.tar_members': ('data/read.html#tar_members', 'llmops/data/read.py'),
                                   'llmops.data.read.zip_members': ('data/read.html#zip_members', 'llmops/data/read.py')},
             'llmops.data.read_arrow': { 'llmops.data.read_arrow._arrow': ('data/read_arrow.html#_arrow', 'llmops/data/read_arrow.py'),
+                                        'llmops.data.read_arrow._bare': ('data/read_arrow.html#_bare', 'llmops/data/read_arrow.py'),
                                         'llmops.data.read_arrow._faults': ('data/read_arrow.html#_faults', 'llmops/data/read_arrow.py'),
                                         'llmops.data.read_arrow._frame': ('data/read_arrow.html#_frame', 'llmops/data/read_arrow.py'),
                                         'llmops.data.read_arrow._kinds': ('data/read_arrow.html#_kinds', 'llmops/data/read_arrow.py'),

@@ -587,3 +587,26 @@ def test_a_row_that_cannot_be_shown_is_left_out_and_named_not_given_to_a_person(
     for task in ('dialogue', 'correction'):
         with pytest.raises(Invalid, match='two answers each: choose the better by --task preference'): lite.label(pairs, task)
     with pytest.raises(Invalid, match='dialogue needs conversations'): lite.label(dataset(lite, [dict(text='x')], 'text'), 'dialogue')
+
+
+def test_open_items_of_somebody_who_left_go_to_another(ws):
+    q = ws.label(dataset(ws, [chat(f'q{i}', f'a{i}') for i in range(8)], folder=ws.files), 'dialogue', annotators=['anna', 'ben', 'chen'], overlap=2)
+    left = {p['annotator']: p['total'] for p in ws.label_progress(q)}
+    mine = [r['item'] for r in ws.label_mine(q, 'anna')]
+    ws.label_save(q, mine[0], {'rating': 3}, 'anna')
+    both = [i for i in mine[1:] if i in {r['item'] for r in ws.label_mine(q, 'ben')}]
+    assert ws.label_hand(q, 'anna', 'ben') == dict(queue=str(q), handed=len(mine)-1-len(both), stayed=len(both)) # Nobody answers twice
+    assert ws.label_hand(q, 'anna', 'dora') == dict(queue=str(q), handed=len(both), stayed=0)
+    assert {p['annotator']: p['total'] for p in ws.label_progress(q)} == left | dict(anna=1, ben=left['ben']+len(mine)-1-len(both), dora=len(both))
+    with pytest.raises(Denied, match='is not for anna'): ws.label_save(q, mine[1], {'rating': 3}, 'anna')
+    assert ws.label_hand(q, 'dora', 'anna', most=1)['handed'] == 1 and len(ws.label_mine(q, 'anna')) == 2 # And back
+    for who in ('anna', 'ben', 'chen', 'dora'):
+        got = ws.label_next(q, who)
+        while got and got['item']: got = ws.label_save(q, got['item'], {'rating': 4}, who)['next']
+    assert ledger(ws.store, q).count() == dict(items=8, labelled=8, skipped=0, open=0) and all(len(e) == 2 for e in ledger(ws.store, q).people.values())
+    before = ws.store.state(q)
+    ws.store.rebuild()
+    assert ws.store.state(q) == before
+    with pytest.raises(Invalid, match='zoe is not one of'): ws.label_hand(q, 'zoe', 'ben')
+    free = ws.label(dataset(ws, [chat('q', 'a')], 'free', ws.files), 'dialogue')
+    with pytest.raises(Invalid, match='names nobody'): ws.label_hand(free, 'anna', 'ben')

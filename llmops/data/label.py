@@ -37,6 +37,7 @@ event_kind('label.skip', 'Somebody left an item of a labelling queue out', lambd
 event_kind('label.undo', 'Somebody took an answer back', lambda about, d: _said(about, d, 'open'))
 event_kind('label.take', 'Somebody has an item of a labelling queue before him', lambda about, d: _said(about, d, 'taken'))
 event_kind('label.adjudicate', 'Somebody decided an item on which others disagree', _decided)
+event_kind('label.hand', 'Open items of one person go to another', lambda about, d: [(about, f'progress-hand:{i}:{a}', d['to']) for i, a in d['items']])
 event_kind('label.finish', 'A labelling queue takes no more answers', lambda about, d: [(about, 'finished', None if d.get('undo') else {'by': d.get('by', ''), 'at': d['at']})])
 
 # %% ../../nbs/data/label.ipynb #ddbd881a
@@ -76,11 +77,15 @@ class Ledger:
     judged:dict[int, str] = field(default_factory=dict) # Item → adjudicated or dropped
     finished:dict|None = None # Who ended it, and when
     tally:dict[str, Counter] = field(default_factory=dict) # Who → how many done, skipped, …
+    handed:dict[tuple[int, str], str] = field(default_factory=dict) # Item and whom it was for first → whom it is for now
     lock:Any = field(default_factory=threading.Lock)
 
     def _put(self, about:str, key:str, v:Any)->None:
         if about != self.about: return
         if key == 'finished': self.finished = v
+        elif key.startswith('progress-hand:'):
+            _, item, first = key.split(':', 2)
+            self.handed[int(item), first] = v
         elif key.startswith('progress:'):
             _, item, *who = key.split(':', 2)
             if who:
@@ -105,7 +110,8 @@ class Ledger:
                 self.seq = e.seq
         return self
 
-    def _args(self)->tuple:
+    def draw(self)->tuple:
+        "What `assigned` takes"
         p = self.plan
         return p['items'], tuple(p['annotators']), p['overlap'], p['share'], p['seed']
 
@@ -113,7 +119,12 @@ class Ledger:
         item:int, # Which item
     )->tuple[str, ...]: # Who is to answer it; where nobody is named: who has it
         "People of an item"
-        return assigned(*self._args())[item-1] if self.plan['annotators'] else tuple(self.people.get(item, ()))
+        if not self.plan['annotators']: return tuple(self.people.get(item, ()))
+        return tuple(self.handed.get((item, a), a) for a in assigned(*self.draw())[item-1])
+
+    def named(self)->list[str]:
+        "Who has items: those whom the queue names, and those who took over from them"
+        return list(dict.fromkeys([*self.plan['annotators'], *self.handed.values()]))
 
     def places(self,
         item:int, # Which item
@@ -121,7 +132,7 @@ class Ledger:
     )->int: # How many people may still take it
         "Free places of an item in a queue that names nobody"
         held = sum(e['s'] in ('done', 'skipped') or e['s'] == 'taken' and e['at'] > at-self.plan['hold']*60 for e in self.people.get(item, {}).values())
-        want = self.plan['overlap'] if self.plan['share'] >= 1 else len(assigned(self.plan['items'], tuple(map(str, range(self.plan['overlap']))), *self._args()[2:])[item-1])
+        want = self.plan['overlap'] if self.plan['share'] >= 1 else len(assigned(self.plan['items'], tuple(map(str, range(self.plan['overlap']))), *self.draw()[2:])[item-1])
         return want-held
 
     def own(self,
@@ -146,8 +157,11 @@ class Ledger:
         who:str, # Who
     )->list[int]: # Items in this person's order
         "What a person has to answer"
-        order = _order(*self._args(), who)
-        if self.plan['annotators']: return order
+        order = _order(*self.draw(), who)
+        if self.plan['annotators'] and not self.handed: return order
+        if self.plan['annotators']:
+            here = {i for (i, a), to in self.handed.items() if to == who}
+            return sorted([i for i in order if self.handed.get((i, who), who) == who]+[i for i in here if i not in order], key=lambda i: hash_of('mine', self.plan['seed'], who, i))
         waits = {i for i, told in self.people.items() if any(e['s'] in ('done', 'taken') for a, e in told.items() if a != who)}
         return [*(i for i in order if i in waits), *(i for i in order if i not in waits)] # Second opinions first
 
@@ -173,14 +187,14 @@ class Ledger:
         "How far one person is"
         c, at, n = self.tally.get(who, Counter()), now(), self.plan['items']
         if self.plan['annotators']:
-            left = len(_order(*self._args(), who))-c['done']-c['skipped']
+            left = len(self.mine(who) if self.handed else _order(*self.draw(), who))-c['done']-c['skipped']
             left -= sum(who in self.of(i) and self.own(i, who) == 'open' for i in self.judged) # Decided without this person
         else: left = n-len(self.people)+sum(self.offers(i, who, at) for i in self.people)
         return dict(done=c['done'], skipped=c['skipped'], open=left, total=c['done']+c['skipped']+left)
 
     def names(self)->list[str]:
         "Everybody who is named or has answered"
-        return [*self.plan['annotators'], *sorted(set(self.tally)-set(self.plan['annotators']))]
+        return [*(named := self.named()), *sorted(set(self.tally)-set(named))]
 
 _ledgers:WeakKeyDictionary = WeakKeyDictionary()
 
