@@ -118,8 +118,8 @@ class Reading:
     def _own(self, r:dict)->dict:
         "Columns that are named like the ones that say where a row is from get another name"
         if r.keys().isdisjoint(ORIGIN): return r
-        self.renamed |= {k: f'{k}_' for k in ORIGIN if k in r and k != '_as'}
-        return {(f'{k}_' if k in ORIGIN else k): v for k, v in r.items() if k != '_as'}
+        self.renamed |= {k: f'{k}_' for k in ORIGIN if k in r}
+        return {(f'{k}_' if k in ORIGIN else k): v for k, v in r.items()}
 
     def _refuse(self, file:str, said:list[int], bad:list[Bad], out:Any)->None:
         bad.sort(key=lambda b: b[:2])
@@ -154,7 +154,8 @@ _look = re.compile(rb'<\||</?s>|INST\]|_of_turn>|\{\{')
 def _flagged(it:Iterable[dict], out:dict[str, dict])->Iterator[dict]:
     "Note what deserves a second look: how often, and where first"
     for r in it:
-        if _look.search(line_of({k: v for k, v in r.items() if k not in ORIGIN})):
+        b = line_of({k: v for k, v in r.items() if k not in ORIGIN})
+        if (b'<' in b or b'{{' in b or b'INST]' in b) and _look.search(b):
             for f in flags(r):
                 e = out.setdefault(f, dict(rows=0, lines=[]))
                 e['rows'] += 1

@@ -6,7 +6,7 @@
 __all__ = ['data_uri', 'plain', 'batch_rows', 'parquet_rows', 'arrow_rows', 'sheets', 'sheet_rows', 'lay_out']
 
 # %% ../../nbs/data/read_arrow.ipynb #5ab35648
-import base64, datetime, decimal, math
+import base64, datetime, decimal, json, math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ def plain(
     if isinstance(o, float):
         if not math.isfinite(o): raise ValueError(f'{o} is not a number')
         return o
-    if isinstance(o, dict): return {k if isinstance(k, str) else str(plain(k)): plain(v) for k, v in o.items()}
+    if isinstance(o, dict):
+        if o.keys() == {'bytes', 'path'} and isinstance(o['bytes'], (bytes, type(None))): return data_uri(o['bytes']) if o['bytes'] is not None else o['path'] # How datasets keeps a picture or sound
+        return {k if isinstance(k, str) else str(plain(k)): plain(v) for k, v in o.items()}
     if isinstance(o, (list, tuple)): return [plain(v) for v in o]
     if isinstance(o, (datetime.datetime, datetime.date, datetime.time)): return o.isoformat()
     if isinstance(o, datetime.timedelta): return f'PT{o.total_seconds():g}S'
@@ -66,6 +68,13 @@ def _notes(schema:Any, name:str)->tuple[dict[str, str], list[str]]:
     kinds = {f.name: _kinds(f.type) for f in schema}
     return {n: f'{schema.field(n).type} became {", ".join(sorted(into[k] for k in ks if k in into))}' for n, ks in kinds.items() if ks & set(into)}, [n for n, ks in kinds.items() if ks]
 
+_talks = ('messages', 'conversations', 'conversation', 'prompt', 'completion', 'chosen', 'rejected')
+
+def _bare(o:Any)->Any:
+    "Without the keys that Arrow fills with nothing because another message has them"
+    if isinstance(o, dict): return {k: _bare(v) for k, v in o.items() if v is not None or k in ('content', 'value')}
+    return [_bare(v) for v in o] if isinstance(o, list) else o
+
 def batch_rows(
     batch:Any, # A pyarrow record batch, checked
     n:int, # Number of the rows before it
@@ -74,6 +83,13 @@ def batch_rows(
     "Rows of a batch"
     rows, bad = [], []
     step = max(1, min(1024, (1 << 22)*max(1, batch.num_rows)//max(1, batch.nbytes)))
+    talks = [n for n in _talks if n in batch.schema.names and 'struct<' in str(batch.schema.field(n).type)]
+    kinds = (batch.schema.metadata or {}).get(b'llmops')
+    if kinds: # Our own: some columns hold JSON
+        from llmops.data.arrow import _restore, decoder
+        try: read = {k: decoder(t) for k, t in _restore(json.loads(kinds)).items() if k in batch.schema.names}
+        except (ValueError, KeyError, TypeError, IndexError): read = {}
+    else: read = {}
     for a in range(0, batch.num_rows, step):
         part = batch.slice(a, step)
         try: got = part.to_pylist(maps_as_pydicts='strict')
@@ -82,9 +98,11 @@ def batch_rows(
             line, k = n+a+i+1, ''
             try:
                 if r is None: r = part.slice(i, 1).to_pylist(maps_as_pydicts='strict')[0]
+                for k in talks: r[k] = _bare(r[k])
+                for k, f in read.items(): r[k] = f(r[k])
                 for k in look:
                     if r[k] is not None: r[k] = plain(r[k])
-            except (ValueError, KeyError) as e: bad.append(Bad(line, 1, f'{k}: {str(e)[:120]}'.removeprefix(': '), text_of(str(r).encode('utf-8', 'replace'))))
+            except (ValueError, KeyError, TypeError, AttributeError) as e: bad.append(Bad(line, 1, f'{k}: {str(e)[:120]}'.removeprefix(': '), text_of(str(r).encode('utf-8', 'replace'))))
             else: rows.append((line, r))
     return rows, bad
 
@@ -187,7 +205,6 @@ def _arrow(path:Path, schema:Any, batches:Iterable[Any])->None:
 def _frame(obj:Any, path:Path)->bool:
     "Write one table; False: it is none"
     pa, kind = need('pyarrow'), f'{type(obj).__module__.split(".")[0]}.{type(obj).__name__}'
-    if kind == 'datasets.IterableDataset': return _frame(list(obj), path)
     if kind == 'datasets.Dataset':
         tables:Callable[[], Iterator[Any]] = lambda: obj.with_format('arrow').iter(1000)
         first = next(tables(), None)
@@ -202,7 +219,7 @@ def _frame(obj:Any, path:Path)->bool:
         _arrow(path, t.schema, t.to_batches(1000))
     elif hasattr(obj, '__arrow_c_stream__'):
         with pa.RecordBatchReader.from_stream(obj) as r: _arrow(path, r.schema, r)
-    elif isinstance(obj, list) and all(isinstance(r, dict) for r in obj):
+    elif kind == 'datasets.IterableDataset' or isinstance(obj, list) and all(isinstance(r, dict) for r in obj):
         from llmops.rows import line_of
         with open(path, 'wb') as f: f.writelines(line_of(plain(r))+b'\n' for r in obj)
     else: return False
