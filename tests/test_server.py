@@ -349,3 +349,15 @@ def test_a_wrong_page_of_rows_is_a_sentence(server, rows, query):
 def test_only_datasets_have_rows(server, rows):
     assert server.ask('llmops/api/rows/model:chat').status == 400
     assert server.ask('llmops/api/rows/dataset:none').status == 404
+
+
+# --- Chinese ---------------------------------------------------------------------------------------------------------
+
+def test_every_verb_and_parameter_says_in_chinese_what_it_does():
+    from llmops.verbs import VERBS, load_all
+    load_all()
+    key = re.compile(r'''^\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([A-Za-z_]\w*)):\s''', re.M)
+    texts = [f.read_text('utf-8') for f in (Path(__file__).parent.parent/'jupyter_extension/src').glob('zh*.ts')]
+    known = {re.sub(r'\\(.)', r'\1', next(filter(None, m.groups()))) for t in texts for m in key.finditer(t)}
+    said_ = {d: n for n, s in VERBS.items() if s.fn.__module__.startswith('llmops.') for d in (s.doc, *(p.doc for p in s.params.values())) if d}
+    assert len(said_) > 200 and sorted(f'{n}: {d}' for d, n in said_.items() if d not in known) == []

@@ -1,9 +1,11 @@
 /** Chinese, by the English sentence. */
 import { zhData } from './zhdata';
 import { zhHelp } from './zhhelp';
+import { zhVerbs } from './zhverbs';
 
 export const zh: { [text: string]: string } = {
   ...zhHelp,
+  ...zhVerbs,
   ...zhData,
 
   // Panels

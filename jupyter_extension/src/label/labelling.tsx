@@ -195,6 +195,9 @@ const TABS: { id: Tab; title: string }[] = [
   { id: 'disagreements', title: 'Disagreements' }
 ];
 
+/** Lab asks the focused element first whether its shortcuts hold there: a `d` at the desk must not delete a cell. */
+const ownKeys = (e: React.FocusEvent): void => e.target.setAttribute('data-lm-suppress-shortcuts', 'true');
+
 export function Labelling(props: { bench: Workbench; queue: string }): JSX.Element {
   const { bench, queue } = props;
   const { t } = bench;
@@ -219,7 +222,7 @@ export function Labelling(props: { bench: Workbench; queue: string }): JSX.Eleme
   const { queue: about } = desk;
   return (
     <BoardContext.Provider value={board}>
-      <div ref={root} className="llm-labelling" data-queue={queue} data-who={desk.who} data-lm-suppress-shortcuts="true" onKeyDown={e => board.handle(e)}>
+      <div ref={root} className="llm-labelling" data-queue={queue} data-who={desk.who} data-lm-suppress-shortcuts="true" onFocus={ownKeys} onKeyDown={e => board.handle(e)}>
         <header className="llm-title">
           <labelIcon.react tag="span" className="llm-title-icon" />
           <h1>{about?.title || queue.replace(/^dataset:/, '')}</h1>
