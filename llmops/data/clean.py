@@ -40,7 +40,7 @@ def from_options(
     add(o['quality'], 'repetition')
     add(o['keep_pattern'], 'regex', pattern=o['keep_pattern'], do='keep')
     add(o['drop_pattern'], 'regex', pattern=o['drop_pattern'], do='drop')
-    add(o['against'], 'decontaminate', against=[str(v) for v in o['against']])
+    add(o['against'], 'decontaminate', against=[str(v) for v in o['against'] or ()])
     add(o['mask_pii'], 'pii')
     add(usual and o['duplicates'], 'duplicates')
     add(o['dedup'], 'near_duplicates')
@@ -132,14 +132,14 @@ def clean(run:Run,
     min_tokens:int=0, # Take out rows with fewer tokens
     max_tokens:int=0, # Take out rows with more tokens; 0: none
     model:Model|None=None, # Model whose tokenizer counts tokens
-    languages:list[str]=[], # Keep only rows in these languages, like en, zh
+    languages:list[str]|None=None, # Keep only rows in these languages, like en, zh
     quality:bool=False, # Take out rows that read like noise, menus or repetition
     keep_pattern:str='', # Keep only rows in which this regular expression is found
     drop_pattern:str='', # Take out rows in which this regular expression is found
     mask_pii:bool=False, # Mask personal data: e-mail, phone, identity and bank numbers, keys, addresses …
     dedup:bool=False, # Also take out rows that nearly say what another one says
     semantic:bool=False, # Also take out rows that mean what another one means
-    against:list[AnyVersion]=[], # Take out rows that stand in these test sets or benchmarks
+    against:list[AnyVersion]|None=None, # Take out rows that stand in these test sets or benchmarks
     sample:int=0, # Draw so many of the rows that are left; 0: all
     seed:int=0, # Of the draw
     incremental:bool=True, # Take over what an earlier run of the same steps made of rows that have not changed
@@ -161,7 +161,7 @@ def clean(run:Run,
     got = run_steps(run, plan, batches(run.store, data), data.body.get('rows', 0), incremental)
     if not version or more: version = keep_recipe(run, name if _is_name(name) and not version else out, plan)
     v = write_cleaned(run, out, data, got, version)
-    if p := next((p for p in plan if p.spec.name == 'split'), None): run.call('split', data=v, column=p.args['column'], out=out)
+    if parted := next((p for p in plan if p.spec.name == 'split'), None): run.call('split', data=v, column=parted.args['column'], out=out)
     if got.reused: run.step(dict(step=got.rows, total=got.rows, message=f'{got.reused:,} rows as an earlier run left them, {got.new:,} worked on'))
     return Cleaned(v)
 

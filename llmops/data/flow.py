@@ -37,7 +37,8 @@ class Stage:
         flow = self._chain(self._unknown(batches, waiting))
         for got in flow:
             if len(waiting) != 1: raise Failed(f'The steps {self._names()} do not give one batch for each that they take')
-            yield self._together(*waiting.popleft(), got)
+            batch, keys, known = waiting.popleft()
+            yield self._together(batch, keys, known, got)
         if waiting: raise Failed(f'The steps {self._names()} kept a batch to themselves')
 
     def _names(self)->str: return ', '.join(c.step for c in self.ctxs)
@@ -76,7 +77,7 @@ class Stage:
                 if now is not None: out.append(now)
                 if keys:
                     same = now is None or now is r or content(now) == content(r)
-                    learnt[k] = self.mark+(b'' if same and not said else marshal.dumps((None if same else content(now), said)))
+                    learnt[k] = self.mark+(b'' if same and not said else marshal.dumps((None if same or now is None else content(now), said)))
             if said: self._count(r, said)
             else: silent += 1
         self._through(len(self.ctxs), silent)

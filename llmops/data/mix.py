@@ -24,12 +24,12 @@ Strategy = Literal['interleave_under', 'interleave_over', 'concat']
 
 def shares_in(
     sizes:list[int], # Rows there are
-    weights:list[float], # Written shares; empty: by size
+    weights:list[float]|None, # Written shares; empty: by size
     temperature:float, # 1: as they are; higher: more equal
 )->list[float]: # They add up to 1
     "The share of each dataset"
     if weights and len(weights) != len(sizes): raise Invalid(f'There are {len(sizes)} datasets and {len(weights)} weights: give one for each, in the same order')
-    if any(w <= 0 for w in weights): raise Invalid('Every weight is a number above 0; leave a dataset out that is to have none')
+    if any(w <= 0 for w in weights or ()): raise Invalid('Every weight is a number above 0; leave a dataset out that is to have none')
     if temperature <= 0: raise Invalid(f'temperature is {temperature}: write 1 for shares as they are, more for more equal ones')
     ws = [(w/max(weights or sizes))**(1/temperature) for w in weights or sizes]
     return [w/sum(ws) for w in ws]
@@ -81,7 +81,7 @@ def turns(
 def mix(run:Run,
     data:list[Dataset], # Datasets of one format
     out:str='', # Name of the mixture; empty: mix
-    weights:list[float]=[], # Share of each, in the same order; empty: by their numbers of rows
+    weights:list[float]|None=None, # Share of each, in the same order; empty: by their numbers of rows
     temperature:float=1., # 1: shares as they are; higher: more equal
     rows:int=0, # Rows in all; 0: as many as the strategy gives
     strategy:Strategy='interleave_under', # Take turns until the first is used up (under), until all are (over: small ones repeat), or one behind the other (concat)
@@ -117,7 +117,7 @@ def mix(run:Run,
 @step('mix')
 def mix_rows(ctx:Ctx, batches:Iterator[list[dict]],
     others:list[Dataset], # Datasets to mix in, of the same format
-    weights:list[float]=[], # Share of the rows so far, then of each of the others; empty: by their numbers of rows
+    weights:list[float]|None=None, # Share of the rows so far, then of each of the others; empty: by their numbers of rows
     temperature:float=1., # 1: shares as they are; higher: more equal
     rows:int=0, # Rows in all; 0: as many as the strategy gives
     strategy:Literal['interleave_under', 'concat']='interleave_under', # Take turns until the first is used up, or one behind the other
@@ -133,7 +133,8 @@ def mix_rows(ctx:Ctx, batches:Iterator[list[dict]],
     sizes = [len(mine), *(v.body['rows'] for v in others)]
     counts = quotas(sizes, shares_in(sizes, weights, temperature), rows, strategy)
     ctx.note(mix=[dict(ref=r, rows=c, of=n) for r, c, n in zip(['rows so far', *map(str, others)], counts, sizes, strict=True)])
-    flows = [taken(w, n, c, seed) for w, n, c in zip([mine.rows, *(partial(rows_of, ctx.store, v) for v in others)], sizes, counts, strict=True)]
+    walks:list[Callable] = [mine.rows, *(partial(rows_of, ctx.store, v) for v in others)]
+    flows = [taken(w, n, c, seed) for w, n, c in zip(walks, sizes, counts, strict=True)]
     if counts[0] < len(mine):
         here, stay = iter(taken(mine.rows, len(mine), counts[0], seed)), None
         stay = next(here, None)

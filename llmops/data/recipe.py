@@ -172,7 +172,7 @@ def check_recipe(
         spec = find_step(s['step'])
         try: args = arguments(spec, {k: v for k, v in s.items() if k != 'step'})
         except Invalid as e: raise Invalid(f'Step {n} of the recipe, {spec.name}: {e}') from None
-        out.append(Planned(spec, resolve(spec, store, args)))
+        out.append(Planned(spec, resolve(spec, store, args))) # type: ignore[arg-type]
     return out
 
 def read_recipe(
@@ -259,7 +259,7 @@ class Ctx:
     def out(self,
         row:dict, # The row that goes
         why:str, # The reason, in words that many rows share
-        /, bare:bool=False, # Note where the row stands, not what it says: nothing is wrong with it
+        /, bare:Any=False, # Note where the row stands, not what it says: nothing is wrong with it
         **more:Any, # What is particular about this one, like characters=2048
     )->None:
         "Take a row out"

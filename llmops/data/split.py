@@ -41,8 +41,10 @@ def look_at(
 )->Seen:
     "Walk over rows once"
     import numpy as np
-    lot, held, classes, names, times = [], [[] for _ in by], [], {}, []
-    questions:list[str] = []
+    by = list(by)
+    lot, classes, names, times = [], [], {}, []
+    held:list[list[int]] = [[] for _ in by]
+    alike:Any = None
     columns = [*by, *([stratify] if stratify else []), *([time] if time else [])]
     def numbers(b:list[dict])->Iterator[str]:
         for r in b:
@@ -57,11 +59,11 @@ def look_at(
     walk = (q for b in parts for q in numbers(b))
     if near:
         from llmops.data.near import near as near_
-        held.append(near_(walk, near).of)
+        alike = near_(walk, near).of
     else:
         for _ in walk: pass
-    groups = [np.asarray(h) for h in held[:len(list(by))]]
-    if near: groups.append(np.where(held[-1] < 0, np.arange(len(lot)), held[-1]))
+    groups = [np.asarray(h) for h in held]
+    if near: groups.append(np.where(alike < 0, np.arange(len(lot)), alike))
     return Seen(np.asarray(lot, np.int64), groups, np.asarray(classes or [0]*len(lot)), list(names) or [''], np.asarray(times or [0.]*len(lot)))
 
 def _when(r:dict, column:str)->float:
@@ -187,7 +189,7 @@ def split(run:Run,
     data:Dataset, # Rows to split
     test:float=0.1, # Share of rows to hold out, if the rows do not say themselves
     seed:int=0, # Another seed, another draw
-    by:list[str]=[], # Columns whose equal values stay together, like customer
+    by:list[str]|None=None, # Columns whose equal values stay together, like customer
     column:str='split', # Column that names the part of each row, if there is one; empty: draw
     out:str='', # Beginning of the names; empty: the dataset's
     valid:float=0., # Share of rows for validation
@@ -202,7 +204,7 @@ def split(run:Run,
     if own: seen, of, names = said_parts(batches(run.store, data), column)
     else:
         want = shares_of(test, valid, parts)
-        seen = look_at(batches(run.store, data), seed, by, stratify, time, .8 if near else 0.)
+        seen = look_at(batches(run.store, data), seed, by or (), stratify, time, .8 if near else 0.)
         of, names = draw(seen, want, bool(time)), list(want)
     count = [int((of == i).sum()) for i in range(len(names))]
     for p, k in zip(names, count, strict=True):
@@ -226,8 +228,8 @@ def split(run:Run,
 # %% ../../nbs/data/split.ipynb #2a24b180
 @step('split')
 def split_rows(ctx:Ctx, batches:Iterator[list[dict]],
-    parts:dict={'train': .9, 'test': .1}, # Part → share; they add up to 1
-    by:list[str]=[], # Columns whose equal values stay together, like customer
+    parts:dict|None=None, # Part → share, like {"train": 0.9, "test": 0.1}; they add up to 1
+    by:list[str]|None=None, # Columns whose equal values stay together, like customer
     stratify:str='', # Column whose values keep their shares in every part, like label
     time:str='', # Column with a time: the newest rows are held out
     near:bool=False, # Questions that are nearly the same stay together too
@@ -236,7 +238,7 @@ def split_rows(ctx:Ctx, batches:Iterator[list[dict]],
 )->Iterator[list[dict]]:
     "Name the part of each row, so that no question and no group is on both sides"
     want, rows, n = shares_of(parts=parts), ctx.spool(batches), 0
-    of, names = draw(look_at(rows, seed, by, stratify, time, .8 if near else 0.), want, bool(time)), list(want)
+    of, names = draw(look_at(rows, seed, by or (), stratify, time, .8 if near else 0.), want, bool(time)), list(want)
     for b in rows:
         out = []
         for i, r in enumerate(b, n):

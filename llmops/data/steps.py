@@ -9,7 +9,7 @@ __all__ = ['SAID', 'change_texts', 'row_texts', 'normal', 'tidy', 'normalise', '
 # %% ../../nbs/data/steps.ipynb #e8cdb2e2
 import re, unicodedata
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from ..core import Invalid, Model
 from .recipe import Ctx, step
@@ -17,7 +17,7 @@ from .recipe import Ctx, step
 # %% ../../nbs/data/steps.ipynb #de45c199
 SAID = ('messages', 'prompt', 'chosen', 'rejected', 'completion')
 
-def _talk(v:Any)->bool: return isinstance(v, list) and bool(v) and isinstance(v[0], dict) and 'role' in v[0]
+def _talk(v:Any)->TypeGuard[list[dict]]: return isinstance(v, list) and bool(v) and isinstance(v[0], dict) and 'role' in v[0]
 
 def _message(m:Any, f:Callable[[str], str])->Any:
     c = m.get('content') if isinstance(m, dict) else None
@@ -29,7 +29,7 @@ def _message(m:Any, f:Callable[[str], str])->Any:
 def change_texts(
     row:dict, # A row
     f:Callable[[str], str], # What to do with each text
-    columns:tuple[str, ...]|list[str]=(), # Only in these
+    columns:tuple[str, ...]|list[str]|None=(), # Only in these
 )->dict: # The row itself where nothing changed
     "Change every text of a row"
     new:dict = {}
@@ -45,7 +45,7 @@ def change_texts(
 
 def row_texts(
     row:dict, # A row
-    columns:tuple[str, ...]|list[str]=(), # Only of these
+    columns:tuple[str, ...]|list[str]|None=(), # Only of these
 )->list[str]: # In the order of the row
     "Every text of a row"
     out:list[str] = []
@@ -78,10 +78,10 @@ def normal(
         if not _plain(s):
             s = _ends.sub('\n', s)
             if control: s = _control.sub('', s)
-            if form != 'none': s = unicodedata.normalize(form, s)
+            if form != 'none': s = unicodedata.normalize(form, s) # type: ignore[arg-type]
             if zero_width and not s.isascii():
                 n = _joiners.sub('', _unseen.sub('', s))
-                s = unicodedata.normalize(form, n) if form != 'none' and n != s else n
+                s = unicodedata.normalize(form, n) if form != 'none' and n != s else n # type: ignore[arg-type]
         if blanks == 'one': s = _blanks.sub(' ', s)
         if blanks != 'keep': s = _tails.sub('', s)
         if blank_lines: s = lines.sub('\n'*(blank_lines+1), s)
@@ -102,7 +102,7 @@ def normalise(ctx:Ctx, batches:Iterator[list[dict]],
     ends:bool=True, # No blanks at the ends of a text
     blanks:Literal['keep', 'tails', 'one']='keep', # Blanks inside: as they are, none at the end of a line, or one at a time
     blank_lines:int=0, # At most so many empty lines in a row; 0: as they are
-    columns:list[str]=[], # Only in these columns; empty: all that is said
+    columns:list[str]|None=None, # Only in these columns; empty: all that is said
 )->Iterator[list[dict]]:
     "Write what looks the same in the same way"
     f = normal(form, control, zero_width, ends, blanks, blank_lines)
@@ -132,7 +132,7 @@ def is_empty(
 
 @step('empty', rowwise=True)
 def empty(ctx:Ctx, batches:Iterator[list[dict]],
-    columns:list[str]=[], # Text must stand in each of these; empty: wherever something should be said
+    columns:list[str]|None=None, # Text must stand in each of these; empty: wherever something should be said
 )->Iterator[list[dict]]:
     "Take out rows in which something is empty"
     for b in batches:
@@ -263,7 +263,7 @@ def regex(ctx:Ctx, batches:Iterator[list[dict]],
     pattern:str, # Regular expression, as Python writes it; (?i) in front: big and small letters alike
     do:Literal['drop', 'keep', 'replace']='drop', # Drop rows in which it is found, keep only these, or replace what it finds
     by:str='', # Replacement; \1 is the first group
-    columns:list[str]=[], # Only in these columns; empty: all that is said
+    columns:list[str]|None=None, # Only in these columns; empty: all that is said
 )->Iterator[list[dict]]:
     "Take out, keep or change rows by a pattern"
     try: p = re.compile(pattern)

@@ -107,14 +107,15 @@ def choose(
 # %% ../../nbs/data/steps_rows.ipynb #466cb483
 @step('columns', rowwise=True)
 def columns(ctx:Ctx, batches:Iterator[list[dict]],
-    take:list[str]=[], # Only these stay; empty: all
-    drop:list[str]=[], # These go
-    rename:dict={}, # Old name → new name
+    take:list[str]|None=None, # Only these stay; empty: all
+    drop:list[str]|None=None, # These go
+    rename:dict|None=None, # Old name → new name
 )->Iterator[list[dict]]:
     "Take, drop or rename columns"
     if take and drop: raise Invalid('columns: say which to take or which to drop, not both')
     if not (take or drop or rename): raise Invalid('columns: say what to take, drop or rename, like drop=["id"]')
-    if any(not isinstance(v, str) or v[:1] in ('', '_') for v in rename.values()): raise Invalid('columns: rename is {"old": "new"}, and a new name does not begin with _')
+    if any(not isinstance(v, str) or v[:1] in ('', '_') for v in (rename or {}).values()): raise Invalid('columns: rename is {"old": "new"}, and a new name does not begin with _')
+    take, drop, rename = take or [], drop or [], rename or {}
     for b in batches:
         out = []
         for r in b:
