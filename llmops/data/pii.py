@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from ..core import Invalid
 from .pii_fake import pseudonym, tag
-from .pii_numbers import Hit, numbers, stretches
+from .pii_numbers import Hit, numbers, spoken, stretches
 from .pii_plain import plain
 from .pii_places import addresses
 from .pii_words import documents, emails, ips, keys, plates
@@ -22,6 +22,7 @@ _rank = {k: n for n, k in enumerate(KINDS)}
 
 def _all(text:str)->Iterator[Hit]:
     where = stretches(text)
+    if not text.isascii(): yield from spoken(text)
     for find in (keys, emails, ips, plates, addresses): yield from find(text)
     for look in (numbers, documents): yield from look(text, where)
 

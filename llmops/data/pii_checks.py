@@ -96,7 +96,8 @@ _words = {
              r'卡号|银行卡|卡|账号|账户|帐号|帐户|户头|储蓄|借记|信用|銀行|帳號|口座|カード|카드|계좌|بطاقة|कार्ड|บัตร'),
     'id': (r'ids?|identity|national id|id card|identification|ssn|social security', r'身份证|证件|身份|公民|居民|身分證|證件|新分証'),
     'passport': (r'passports?|passeport|pasaporte|reisepass|passaporto|passaporte|paspoort|pass|paszport|паспорт|паспорта|hộ chiếu|paspor',
-                 r'护照|通行证|護照|パスポート|旅券|여권|جواز|पासपोर्ट|หนังสือเดินทาง'),
+                 r'护照|通行证|台胞证|回乡证|旅行证|護照|パスポート|旅券|여권|جواز|पासपोर्ट|หนังสือเดินทาง'),
+    'email': (r'e-?mails?|mail|correo|courriel|почта', r'邮箱|邮件|郵箱|メール|이메일|بريد|ईमेल|อีเมล'),
     'ip': (r'ip|ipv4|ipv6|host|server|addr|address|subnet|gateway|dns|ping|ssh|client|remote|from|adresse|direcci[oó]n|login|logged',
            r'地址|服务器|主机|网关|网段|登录|登陆|伺服器|アドレス|서버'),
     'company': (r'uscc|credit code', r'信用代码|统一|代码|税号|纳税'),
@@ -121,7 +122,7 @@ _other = re.compile(
     r'(?:[ _-]?(?:no|nr|number|num|id|code|key|n°|nº)|号码|号|编码|编号|番号|번호|號|代码|ID)?\.?[\s:：#=\-_"\'（(是为為]*$'
     r'|(?:[$€£¥￥₩₹₽฿]|(?<![A-Za-z])(?:USD|RMB|CNY|EUR|GBP|JPY|Rs\.?))\s?$|[0-9)\]]\s?[*×÷^=<>]{1,2}\s?$|[A-Za-z]\s?[*×÷^]\s?$|(?<![A-Za-z])[A-Za-z]\s?=\s?$|(?<![A-Za-z0-9])[$#]$|[=+*×÷(]\s?[\-−]$', re.I)
 _unit = re.compile(r'\s?(?:[元块円€£¥￥₩₹₽%‰°]|美元|美金|人民币|万元|[万亿]|bytes?\b|[kKMGT]i?B\b|ms\b|[µμn]s\b|sec|秒|usd\b|eur\b|rmb\b|cny\b|dollars?\b|[kMG]?[Hh]z\b|[kmM]?[WV]\b|people\b|users?\b|times\b|人次|人口|次|条|件|个|公里|km\b|kg\b)'
-                   r'|\s?[*×÷^/=<>]=?\s?[0-9A-Za-z(]|\s[+\-−]\s[0-9]', re.I)
+                   r'|\s?(?:[*×÷^=<>]=?|/(?![0-9]{7}))\s?[0-9A-Za-z(]|\s[+\-−]\s[0-9]', re.I)
 
 def denied(
     text:str, # The plain text

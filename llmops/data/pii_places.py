@@ -67,15 +67,18 @@ _english = re.compile(rf"[0-9]{{1,5}}[A-Za-z]?(?:[\-/][0-9]{{1,4}})?,? (?:[NSEW]
 _addressed = re.compile(rf"[0-9]{{1,5}}[A-Za-z]?(?:[\-/][0-9]{{1,4}})?,? (?:[A-Z][A-Za-z'’\-]{{1,20}}\.? ?){{1,4}}(?:,? {_flat})?(?:, ?|,?\n){_post}")
 _french = re.compile(rf"[0-9]{{1,4}}(?: ?(?:bis|ter|quater|[A-D]))?,? (?:rue|Rue|avenue|Avenue|boulevard|Boulevard|place|Place|chemin|Chemin|impasse|Impasse|quai|Quai|route|Route|allée|Allée|cours|square|passage) "
                      rf"(?:(?:de|du|des|la|le|les|d’|d'|l’|l'|de l'|aux?|à)[ ]?){{0,3}}{_cap}(?:[ \-](?:(?:de|du|des|la|le) )?{_cap}){{0,3}}(?:,?\s[0-9]{{5}}\s{_cap}(?:[ \-]{_cap})?)?")
-_numbered = re.compile(r'[0-9]{1,5}[A-Za-z]?(?:[\-/ ](?:[0-9]{1,4}|bis|ter))?,? (?:[A-Z0-9]|rue|avenue|boulevard|place|chemin|impasse|quai|route|all|cours|square|passage)')
+_numbered = re.compile(r'[0-9]{1,5}[A-Za-z]?(?:[\-/ ](?:[0-9]{1,4}|bis|ter))?,? (?=[A-Z0-9]|rue|avenue|boulevard|place|chemin|impasse|quai|route|all|cours|square|passage)')
 _german = re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f])(?:{_cap}[ \-]){{0,2}}(?:[A-ZÀ-ÖØ-Þ][\wà-öø-ÿ\-]{{1,24}}(?:straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|gatan|vägen|gata|vej|gade|veien|katu|steeg|singel|dijk|gränd|stigen|torget)|Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer)"
                      rf"\s[0-9]{{1,4}} ?(?:[a-zA-Z](?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff]))?(?:[\-/][0-9]{{1,4}}[a-z]?)?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?P<post>,?\s(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}(?: [A-Z]{{2}})?\s{_cap})?")
 _german_too = re.compile('[äöüßÄÖÜ]|(?<![A-Za-z])(?:der|die|das|und|ist|ich|wohnt|het|een|van|och|är)(?![A-Za-z])')
 _ends = ('straße', 'strasse', 'str.', 'weg', 'platz', 'allee', 'gasse', 'ring', 'damm', 'ufer', 'straat', 'laan', 'plein', 'gracht', 'kade', 'gatan', 'vägen', 'gata', 'vej', 'gade', 'veien', 'katu', 'steeg', 'singel', 'dijk', 'gränd', 'stigen', 'torget', 'Straße', 'Strasse', 'Str.', 'Weg', 'Platz', 'Allee', 'Gasse', 'Ring', 'Damm', 'Ufer')
 _behind = re.compile(r'[a-zßA-Z.]\s[0-9]{1,4}')
-_named = re.compile(r'P\.? ?O\.? ?B|Postfach|Apartado|Casilla|Calle |calle |C/|Avenida|Avda|Av\. |Plaza |Paseo |Carrer|Camino |Ronda |Via |Viale |Piazza |Corso |Vicolo |Largo |Strada |Rua |Praça |Travessa |Alameda |Contrada |Borgo |Pasaje |Rambla |Cuesta |Glorieta |Urbanización |Callejón |Acceso |Pasadizo |Cañada |Vial |Rotonda |Incrocio |Canale |Estrada |Ladeira |Praia |Quadra |Vila ')
-_latin = re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Cc]alle|C/|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Camino|Ronda|Carrera|Pasaje|Rambla|Cuesta|Glorieta|Urbanización|Callejón|Acceso|Pasadizo|Cañada|Vial|Rotonda|Incrocio|Canale|Via|Viale|Piazza|Corso|Vicolo|Largo|Strada|Contrada|Borgo|Rua|Praça|Travessa|Alameda|Estrada|Ladeira|Quadra) ?(?:(?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|e|y|San|Santa) ?){{0,3}}"
-                    rf"{_cap}(?: (?:(?:de|del|della|di|da|do|dos|das|la|los|e|y) ){{0,2}}{_cap}){{0,4}},? ?(?:n[.º°o]{{1,2}} ?|núm\. ?|No\. ?|#)?[0-9]{{1,5}}[a-zA-Z]?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:(?:,| -)? (?:Piso|piso|Piano|piano|Apt\.|apto|Apto|Puerta|Interno|int\.|Appartamento)\.? ?[0-9A-Za-z]{{1,5}})?(?:,?\s[0-9]{{4,5}}(?:-[0-9]{{3}})?,?\s{_cap}(?: {_cap})?(?: \([A-Z]{{2}}\))?)?")
+_posted_town = re.compile(r"[0-9]{1,4} ?[a-zA-Z]?,? (?:[A-Z]{1,2}-)?(?!(?:19|20)[0-9]{2} )[0-9]{5} [A-ZÀ-Þ][a-zà-ÿ]{2,}(?:[ \-][A-ZÀ-Þ][a-zà-ÿ]+)?")
+_five = re.compile('[0-9]{5} [A-ZÀ-Þ][a-zà-ÿ]')
+_street_name = re.compile(r"(?:[A-ZÀ-Þ][0-9A-Za-zÀ-ÿ.’'\-]{1,24})(?: [0-9A-Za-zÀ-ÿ.’'\-]{1,24}){0,3},? $")
+_named = re.compile(r'Gran V|P\.? ?O\.? ?B|Postfach|Apartado|Casilla|Calle |calle |C/|Avenida|Avda|Av\. |Plaza |Paseo |Carrer|Camino |Ronda |Via |Viale |Piazza |Corso |Vicolo |Largo |Strada |Rua |Praça |Travessa |Alameda |Contrada |Borgo |Pasaje |Rambla |Cuesta |Glorieta |Urbanización |Callejón |Acceso |Pasadizo |Cañada |Vial |Rotonda |Incrocio |Canale |Estrada |Ladeira |Praia |Quadra |Vila ')
+_latin = re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Cc]alle|C/|Gran Vía|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Camino|Ronda|Carrera|Pasaje|Rambla|Cuesta|Glorieta|Urbanización|Callejón|Acceso|Pasadizo|Cañada|Vial|Rotonda|Incrocio|Canale|Via|Viale|Piazza|Corso|Vicolo|Largo|Strada|Contrada|Borgo|Rua|Praça|Travessa|Alameda|Estrada|Ladeira|Quadra) ?(?:(?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|e|y|San|Santa) ?){{0,3}}"
+                    rf"(?:(?<=Vía )|{_cap})(?: (?:(?:de|del|della|di|da|do|dos|das|la|los|e|y) ){{0,2}}{_cap}){{0,4}},? ?(?:n[.º°o]{{1,2}} ?|núm\. ?|No\. ?|#)?[0-9]{{1,5}}[a-zA-Z]?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:(?:,| -)? (?:Piso|piso|Piano|piano|Apt\.|apto|Apto|Puerta|Interno|int\.|Appartamento)\.? ?[0-9A-Za-z]{{1,5}})?(?:,?\s[0-9]{{4,5}}(?:-[0-9]{{3}})?,?\s{_cap}(?: {_cap})?(?: \([A-Z]{{2}}\))?)?")
 _slavic = [re.compile(p) for p in (
     r"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:(?:г\.?|город|м\.) ?[А-ЯЁІЇЄ][а-яёіїє\-]+,? )?(?:[Уу]л\.|[Уу]лица|[Уу]лице|вул\.|[Пп]р\.|[Пп]роспект|[Пп]роспекте|пр-т|пр-кт|пер\.|[Пп]ереулок|[Шш]оссе|ш\.|[Нн]аб\.|[Бб]ул\.|[Бб]ульвар|алл\.)\s?(?:[А-ЯЁІЇЄ0-9][\wа-яё\-]*\.? ?){1,4},? ?(?:д\.|дом|буд\.)? ?[0-9]{1,4}(?:[/\-][0-9а-яА-Я]{1,3})?(?:,? ?(?:к\.|корп\.|стр\.) ?[0-9]{1,2})?(?:,? ?(?:кв\.|квартира|оф\.) ?[0-9]{1,4})?",
     r"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Uu]l\.|ulica|[Aa]l\.|aleja|[Oo]s\.|plac|pl\.) ?(?:[A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+ ?){1,3} ?[0-9]{1,4}[a-zA-Z]?(?:[/\-m. ]{1,3}[0-9]{1,4})?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:,? [0-9]{2}-[0-9]{3} [A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+)?")]
@@ -91,7 +94,7 @@ def _real_street(text:str, m:re.Match)->bool:
     s = m.group()
     if _no_place.search(s): return False
     if _posted.search(s): return True
-    if re.match(r'(?:1[5-9]|20)\d\d[ ,]', s) or not _sure.search(s): return said(text, m.start(), 'address', 24)
+    if re.match(r'(?:19|20)\d\d[ ,]', s) or not _sure.search(s): return said(text, m.start(), 'address', 24)
     return True
 
 def _western(text:str)->Iterator[Hit]:
@@ -106,6 +109,8 @@ def _western(text:str)->Iterator[Hit]:
             at = m.end()
             yield Hit('address', *m.span(), ' '.join(m.group().lower().split()))
     if 'PO A' in text or 'PO, A' in text: yield from (Hit('address', *m.span(), m.group().lower()) for m in _military.finditer(text))
+    for n in _posted_town.finditer(text) if _five.search(text) else ():
+        if n.start() >= at and (m := _street_name.search(text, max(0, n.start()-80), n.start())): yield Hit('address', m.start(), n.end(), ' '.join(text[m.start():n.end()].lower().split()))
     for n in _behind.finditer(text):
         if not text[max(0, n.start()-8):n.start()+1].endswith(_ends): continue
         s = max(0, n.start()-64)

@@ -17,15 +17,18 @@ from .pii_numbers import Hit
 _l = 'A-Za-z0-9\u00c0-\u024f\u0370-\u052f'
 _label = rf'[{_l}](?:[{_l}\-]{{0,61}}[{_l}])?'
 _local = re.compile(rf"[{_l}!#$%&'*+/=?^_`{{|}}~.\-]{{1,64}}$")
+_quoted = re.compile(r'"[^"@\n]{1,40}"$')
+_far_domain = re.compile('[0-9A-Za-z\u4e00-\u9fff\\-]{1,16}\\.(?:公司|中国|中國|网络|网址|集团|商城|手机|在线|中文网)')
 _domain = re.compile(rf'{_label}(?:[.。．](?=[{_l}]){_label}){{0,5}}')
-_ats = re.compile(rf'\s?[\[({{<【（]\s?(?:at|AT|At|@|艾特)\s?[\])}}>】）]\s?|\s(?:at|AT)\s(?=[{_l}\-]+(?:\s?[\[({{<]?(?:dot|DOT|点)|\s?[\[({{]\.))')
-_at_sign = re.compile('[\\[({<【（][ @]?(?:at|AT|At|@)[ \\])}>】）]')
+_ats = re.compile(rf'\s?[\[({{<【（]\s?(?:at|AT|At|@|艾特)\s?[\])}}>】）]\s?|\s?艾特\s?|(?<=[A-Za-z0-9])[\[(]a[\])](?=[A-Za-z0-9])|\s(?:at|AT)\s(?=[{_l}\-]+(?:\s?[\[({{<]?(?:dot|DOT|点)|\s?[\[({{]\.)|[{_l}\-]{{2,}}\.[a-z]{{2,6}}(?![{_l}]))')
+_at_sign = re.compile('[\\[({<【（][ @]?(?:at?|AT|At|@)[ \\])}>】）]')
 _dots = re.compile(rf'\s?[\[({{<【（]\s?(?:dot|DOT|Dot|\.|点)\s?[\])}}>】）]\s?|\s(?:dot|DOT)\s|(?<=[{_l}])(?:\s\.\s?|\.\s)(?=(?:com|net|org|cn|edu|io|de|uk|co|fr|jp|info|gov|me|ru)\b)|(?<=[A-Za-z0-9])点(?=[A-Za-z])')
 _tlds = set('com net org edu gov mil int info biz name pro aero coop museum mobi asia tel travel jobs cat post xyz top site online shop store tech club vip work live app dev cloud email world today group life space fun link blog news wang ren ltd art icu ai io example test invalid localhost local internal лан рф бел укр ελ'.split())
 _files = set('png jpg jpeg gif svg webp bmp ico pdf js jsx ts tsx css scss json html htm xml yml yaml md txt csv py java cpp go rb php sh exe dll so zip gz tar rs'.split())
 
 def _domain_end(text:str, start:int)->tuple[int, str]:
     "How far a domain goes, and its plain name; 0 if there is none"
+    if m := _far_domain.match(text, start): return m.end(), m.group()
     m = _domain.match(text, start)
     if not m: return 0, ''
     end, name = m.end(), m.group().replace('。', '.').replace('．', '.')
@@ -47,20 +50,21 @@ def _signs(text:str)->Iterator[tuple[int, int]]:
         while e < len(text) and e-i < 3 and text[e] in ' \t': e += 1
         yield s, e
         i = text.find('@', i+1)
-    if 'dot' in text or 'DOT' in text or '艾特' in text or _at_sign.search(text): yield from (m.span() for m in _ats.finditer(text))
+    if 'dot' in text or 'DOT' in text or '艾特' in text or (' at ' in text or ' AT ' in text) and ('mail' in text or 'Mail' in text or 'MAIL' in text or '邮' in text) or _at_sign.search(text): yield from (m.span() for m in _ats.finditer(text))
 
 def emails(
     text:str, # Plain text
 )->Iterator[Hit]:
     "E-mail addresses"
     for s, e in _signs(text):
-        a = _local.search(text, max(0, s-64), s)
+        a = _local.search(text, max(0, s-64), s) or _quoted.search(text, max(0, s-64), s)
         if not a: continue
         end, domain = _domain_end(text, e)
         if not end: continue
         local = a.group()
         start = s-len(local)
-        for cut in re.finditer(r'//|[=&?|/`#{}]|^[\'.*!_~\-]+|^mailto:', local): start = max(start, s-len(local)+cut.end())
+        if text[s:e].strip() in ('at', 'AT') and text[e:end].count(' ') == 0 and '[' not in text[e:end] and not said(text, start, 'email', 32): continue # at a site
+        for cut in () if local[0] == '"' else re.finditer(r'//|[=&?|/`#{}]|^[\'.*!_~\-]+|^mailto:', local): start = max(start, s-len(local)+cut.end())
         local = text[start:s]
         if not local or not any(c.isalnum() for c in local) or local == 'git' and text[end:end+1] == ':': continue
         if ' @' in text[s:e] or '@ ' in text[s:e]: # a handle, or an address with blanks?
@@ -186,7 +190,7 @@ _plate = re.compile(rf'[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂�
 _account = re.compile(r'(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ \-]?[A-Z0-9]{4}){2,7}(?:[ \-]?[A-Z0-9]{1,3})?(?![0-9A-Za-z])')
 _alnum = re.compile('[^0-9A-Za-z]+')
 
-_pass_words = ('passp', 'pasap', 'passap', 'paspo', 'paszport', 'hộ chiếu', 'паспорт', '护照', '護照', '通行证', 'パスポート', '旅券', '여권', 'جواز', 'पासपोर्ट', 'หนังสือเดินทาง')
+_pass_words = ('passp', 'pasap', 'passap', 'paspo', 'paszport', 'hộ chiếu', 'паспорт', '护照', '護照', '通行证', '台胞证', '回乡证', '旅行证', 'パスポート', '旅券', '여권', 'جواز', 'पासपोर्ट', 'หนังสือเดินทาง')
 
 def documents(
     text:str, # Plain text
@@ -213,10 +217,13 @@ def documents(
             near = max(m.start()-28, *(text.rfind(c, 0, m.start())+1 for c in '。；;\n，!?'))
             if 6 <= len(v) <= 10 and sum(c.isdigit() for c in v) >= 5 and said(text, m.start(), 'passport', m.start()-near): yield Hit('passport', *m.span(), v)
 
+_army = re.compile(r'(?<![A-Za-z])WJ ?[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼]? ?[0-9]{4,5}[A-Z0-9]?(?![0-9A-Za-z])')
+
 def plates(
     text:str, # Plain text
 )->Iterator[Hit]:
     "Number plates of mainland China, new energy and special ones too"
+    if 'WJ' in text: yield from (Hit('plate', *m.span(), m.group().replace(' ', '')) for m in _army.finditer(text))
     for m in _plate.finditer(text):
         end = m.end()
         body = _alnum.sub('', m.group()[1:]).upper()
