@@ -50,14 +50,15 @@ def alike_in_meaning(
     "Which texts mean what a better one says"
     if not 0 < threshold <= 1: raise Invalid(f'threshold is {threshold}: write a cosine above 0 and at most 1, such as 0.92')
     name = embedder_name(name)
-    with Texts() as t:
-        for x, tie in texts: t.add(x, tie)
-        return _close(t, threshold, name, keep, block), name
+    it = iter(texts)
+    with Texts(keep) as t:
+        while part := list(islice(it, 1000)): t.add(part)
+        return _close(t, threshold, name, block), name
 
-def _close(t:Texts, threshold:float, name:str, keep:str, block:int)->Found:
+def _close(t:Texts, threshold:float, name:str, block:int)->Found:
     import numpy as np
     if len(t) > MOST: raise Invalid(f'{len(t):,} rows are too many to compare each with each; at most {MOST:,}. Take out near duplicates first, or sample: llmops data dedup --near')
-    order = t.order(keep)
+    order = t.order()
     v = embed(t.get(order.tolist()), name)
     of, sim, stay, checked = np.full(len(t), -1), np.ones(len(t)), np.empty(0, np.int64), 0
     for i in range(0, len(v), block):

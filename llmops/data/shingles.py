@@ -36,12 +36,18 @@ def strings(
     elif v is not None: yield str(v)
 
 # %% ../../nbs/data/shingles.ipynb #a44aee98
+_wide = tuple((c, unicodedata.normalize('NFKC', c)) for c in '，！？：；（）\u3000') # Common and without neighbours: then the rest is mostly NFKC already, which is quick
+
 def plain(
     text:str, # Any text
 )->str: # NFKC, case folded, one blank between words
     "One spelling of a text"
-    if not text.isascii(): text = unicodedata.normalize('NFKC', text)
-    return ' '.join(text.casefold().split())
+    if not text.isascii():
+        for wide, narrow in _wide: text = text.replace(wide, narrow)
+        text = unicodedata.normalize('NFKC', text)
+    text = text.casefold()
+    if text.isprintable() and '  ' not in text: return text.strip(' ') # No other blanks in it
+    return ' '.join(text.split())
 
 # %% ../../nbs/data/shingles.ipynb #175501f3
 def shingles(
@@ -55,19 +61,23 @@ def shingles(
     at = np.zeros(len(texts)+1, np.int64)
     np.cumsum(sizes, out=at[1:])
     if not len(texts): return np.empty(0, np.uint64), at
-    points = np.frombuffer((''.join(texts)+'\0'*(n-1)).encode('utf-32-le', 'surrogatepass'), np.uint32).astype(np.uint64)
-    total = int(at[-1])
-    h = np.zeros(total, np.uint64)
-    for i in range(n): h += points[i:i+total]*np.uint64(_WEIGHTS[i % len(_WEIGHTS)]+2*(i//len(_WEIGHTS)))
-    for shift, factor in ((30, 0xbf58476d1ce4e5b9), (27, 0x94d049bb133111eb)):
-        h ^= h >> np.uint64(shift)
-        h *= np.uint64(factor)
-    h ^= h >> np.uint64(31)
+    points = np.frombuffer((''.join(texts)+'\0'*(n-1)).encode('utf-32-le', 'surrogatepass'), np.uint32)
+    h = np.empty(int(at[-1]), np.uint64)
+    for a in range(0, len(h), _block): # What fits into the processor's cache
+        part = points[a:a+_block+n-1].astype(np.uint64)
+        m = h[a:a+_block]
+        np.multiply(part[:len(m)], np.uint64(_weights[0]), out=m)
+        for i in range(1, n): m += part[i:i+len(m)]*np.uint64(_weights[i % len(_weights)]+2*(i//len(_weights)))
+        for shift, factor in ((30, 0xbf58476d1ce4e5b9), (27, 0x94d049bb133111eb)):
+            m ^= m >> np.uint64(shift)
+            m *= np.uint64(factor)
+        m ^= m >> np.uint64(31)
     for i in range(1, n): h[at[1:]-i] = h[at[:-1]]
     return h, at
 
+_block = 1 << 14
 # Odd numbers without a pattern: the fractional parts of square roots of primes, as in SHA-512
-_WEIGHTS = (0x6a09e667f3bcc909, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1, 0x510e527fade682d1, 0x9b05688c2b3e6c1f,
+_weights = (0x6a09e667f3bcc909, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1, 0x510e527fade682d1, 0x9b05688c2b3e6c1f,
             0x1f83d9abfb41bd6b, 0x5be0cd19137e2179)
 
 # %% ../../nbs/data/shingles.ipynb #70e508a4
