@@ -65,7 +65,7 @@ def _argument(parser:argparse.ArgumentParser, p:Param, positional:bool, behind:s
     h = (p.doc or p.type).replace('%', '%%')
     if not p.required and p.default not in (None, '', False, [], ()): h += f' (default {cell(p.default)})'.replace('%', '%%')
     kind = (p.kind.split(',')[0] or 'ref').upper()
-    meta = kind if p.type == 'ref' else 'N' if p.type in ('int', 'float') else p.type.upper() if p.type != 'choice' else '|'.join(map(str, p.choices))
+    meta = kind if p.type == 'ref' else 'N' if p.type in ('int', 'float') else p.type.upper() if p.type != 'choice' else '|'.join(str(c) for c in p.choices if c != '')
     flag = f'--{p.name.replace("_", "-")}'
     if positional:
         name = 'FILE' if p.type == 'path' and behind else p.name.upper() if p.type != 'choice' else meta
