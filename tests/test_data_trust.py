@@ -86,6 +86,22 @@ def test_a_statistics_report_says_what_it_measured_and_shows_no_personal_data(ws
     assert 'No model was named' in next(x['note'] for x in table if x['what'] == 'tokens')
 
 
+def test_tokens_are_counted_by_the_models_own_tokenizer(ws, tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    t = Tokenizer(models.WordLevel({'a': 0, 'b': 1, '?': 2}, unk_token='?'))
+    t.pre_tokenizer = pre_tokenizers.Whitespace()
+    (tmp_path/'m').mkdir()
+    t.save(str(tmp_path/'m'/'tokenizer.json'))
+    m = ws.store.put('model', 'm', dict(files=ws.store.blobs.put_folder(tmp_path/'m'), context=3))
+    writer(ws)('abc', [dict(text='a '*n) for n in (1, 2, 3, 4, 5)]+[dict(text='b c')], 'text')
+    rep = ws.stats('abc', model=m, topics=0)
+    got = rep.body['tokens']
+    assert (got['rows'], got['total'], got['over'], got['length']['min'], got['length']['max']) == (6, 17, 2, 1, 5) and rep.body['inputs']['model']['digest'] == m.digest
+    few = ws.stats('abc', model=m, sample=3, topics=0).body['tokens']
+    assert (few['rows'], few['total']) == (3, None) and few['estimate'] == few['length']['mean']*6
+    assert 'text' in next(iter(pages(ws, rep))) and '2 rows are longer than the model can read (3)' in next(iter(pages(ws, rep)))
+
+
 # --- differences --------------------------------------------------------------------------------------------------------
 
 key_rows = st.lists(st.tuples(st.integers(0, 30), st.sampled_from(['red', 'green', 'blue']), st.integers(0, 3)), max_size=25, unique_by=lambda x: x[0])

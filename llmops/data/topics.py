@@ -86,7 +86,7 @@ def topics(
         mine = np.flatnonzero(of == c)
         if not len(mine): continue
         here = np.asarray(counts[mine].sum(0)).ravel()
-        lift = here*np.log(((here+.5)/len(mine))/((all_+1)/n))
+        lift = here*np.maximum(0, np.log(((here+.5)/len(mine))/((all_+1)/n)))**2
         lift[here < min(2, len(mine))] = 0
         best = np.argsort(-lift, kind='stable')[:200]
         share = w[mine, c]/(w[mine].sum(1)+1e-9)*np.minimum(1, w[mine, c]/np.quantile(w[mine, c], .8))

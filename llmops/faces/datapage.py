@@ -114,9 +114,9 @@ def cleaning(
     for s in _steps(body):
         if not (s.get('removed') or s.get('changed')): continue
         name = str(s['step'])
-        p = dict(h=(name.replace('_', ' '), STEPS.get(name, name)), chip=', '.join(f'{k}={v}' for k, v in (s.get('params') or {}).items())[:200],
+        p = dict(h=(name.replace('_', ' '), STEPS.get(name, name)), say=(params, params) if (params := ', '.join(f'{k} {v}' for k, v in (s.get('params') or {}).items())[:400]) else None, cls='dim small',
                  heads=[('Why', '原因', 0), ('Rows', '行数', 1)] if s.get('why') else None, rows=[[str(w), _n(n)] for w, n in _most(s.get('why') or {})],
-                 cases=[_example(e, hide) for e in (s.get('examples') or [])[:3] if isinstance(e, dict)])
+                 cases=[c for e in (s.get('examples') or [])[:3] if isinstance(e, dict) and (c := _example(e, hide))['rows']])
         figures = [f'{k.replace("_", " ")} {_n(v)}' for k, v in (s.get('figures') or {}).items() if isinstance(v, (int, float, str))]
         parts.append(p | dict(chips=figures))
     return dict(id='cleaning', en='Rows in, rows out', zh='行的进出', parts=parts)
