@@ -98,7 +98,7 @@ def test_tokens_are_counted_by_the_models_own_tokenizer(ws, tmp_path):
     got = rep.body['tokens']
     assert (got['rows'], got['total'], got['over'], got['length']['min'], got['length']['max']) == (6, 17, 2, 1, 5) and rep.body['inputs']['model']['digest'] == m.digest
     few = ws.stats('abc', model=m, sample=3, topics=0).body['tokens']
-    assert (few['rows'], few['total']) == (3, None) and few['estimate'] == few['length']['mean']*6
+    assert (few['rows'], few['total']) == (3, None) and abs(few['estimate']-few['length']['mean']*6) < 1
     assert 'text' in next(iter(pages(ws, rep))) and '2 rows are longer than the model can read (3)' in next(iter(pages(ws, rep)))
 
 
