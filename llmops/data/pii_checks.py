@@ -65,6 +65,8 @@ _networks = re.compile(
     r'|(?:2131|1800)\d{11}|(?:50\d\d|5[6-8]\d\d|6[0379]\d\d|68\d\d)\d{8,15}'                       # Maestro, RuPay, and older Chinese cards
     r'|220[0-4]\d{12}|9558\d{12,15}|103\d{16}|9792\d{12})')                    # Mir, ICBC, ABC, Troy
 
+_begins = re.compile('4|5[1-5]|62|3[4-8]|6011|65')
+
 def ean(
     digits:str, # 13 digits
 )->bool:
@@ -83,8 +85,8 @@ def is_card(
 )->bool:
     "Is it the number of a bank card?"
     if len(digits) == 18 and not told and int(digits[:2]) in _provinces and _day(digits[6:10], digits[10:12], digits[12:14]): return False # a mistyped identity number
-    if not told and ean(digits): return False
-    return luhn(digits) and len(set(digits)) > 1 and (told or len(digits) > 15 and digits[0] in '3456' or _networks.fullmatch(digits) is not None)
+    if not told and digits[0] != '4' and ean(digits): return False
+    return luhn(digits) and len(set(digits)) > 1 and (told or len(digits) > 15 and digits[0] in '3456' or _begins.match(digits) is not None or _networks.fullmatch(digits) is not None)
 
 # %% ../../nbs/data/pii_checks.ipynb #d1f0b843
 _words = {

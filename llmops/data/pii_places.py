@@ -72,9 +72,9 @@ _german = re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f])(?:{_cap}[ \-]){{0,2}}(?:[
                      rf"\s[0-9]{{1,4}} ?(?:[a-zA-Z](?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff]))?(?:[\-/][0-9]{{1,4}}[a-z]?)?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?P<post>,?\s(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}(?: [A-Z]{{2}})?\s{_cap})?")
 _german_too = re.compile('[äöüßÄÖÜ]|(?<![A-Za-z])(?:der|die|das|und|ist|ich|wohnt|het|een|van|och|är)(?![A-Za-z])')
 _ends = ('straße', 'strasse', 'str.', 'weg', 'platz', 'allee', 'gasse', 'ring', 'damm', 'ufer', 'straat', 'laan', 'plein', 'gracht', 'kade', 'gatan', 'vägen', 'gata', 'vej', 'gade', 'veien', 'katu', 'steeg', 'singel', 'dijk', 'gränd', 'stigen', 'torget', 'Straße', 'Strasse', 'Str.', 'Weg', 'Platz', 'Allee', 'Gasse', 'Ring', 'Damm', 'Ufer')
-_behind = re.compile(r'[a-zßA-Z.]\s[0-9]{1,4}')
+_behind = re.compile('[ \u00a0][0-9]{1,4}')
 _posted_town = re.compile(r"[0-9]{1,4} ?[a-zA-Z]?,? (?:[A-Z]{1,2}-)?(?!(?:19|20)[0-9]{2} )[0-9]{5} [A-ZÀ-Þ][a-zà-ÿ]{2,}(?:[ \-][A-ZÀ-Þ][a-zà-ÿ]+)?")
-_five = re.compile('[0-9]{5} [A-ZÀ-Þ][a-zà-ÿ]')
+_digits_only = bytes(48 if 48 <= i < 58 else i for i in range(256))
 _street_name = re.compile(r"(?:[A-ZÀ-Þ][0-9A-Za-zÀ-ÿ.’'\-]{1,24})(?: [0-9A-Za-zÀ-ÿ.’'\-]{1,24}){0,3},? $")
 _named = re.compile(r'Gran V|P\.? ?O\.? ?B|Postfach|Apartado|Casilla|Calle |calle |C/|Avenida|Avda|Av\. |Plaza |Paseo |Carrer|Camino |Ronda |Via |Viale |Piazza |Corso |Vicolo |Largo |Strada |Rua |Praça |Travessa |Alameda |Contrada |Borgo |Pasaje |Rambla |Cuesta |Glorieta |Urbanización |Callejón |Acceso |Pasadizo |Cañada |Vial |Rotonda |Incrocio |Canale |Estrada |Ladeira |Praia |Quadra |Vila ')
 _latin = re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Cc]alle|C/|Gran Vía|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Camino|Ronda|Carrera|Pasaje|Rambla|Cuesta|Glorieta|Urbanización|Callejón|Acceso|Pasadizo|Cañada|Vial|Rotonda|Incrocio|Canale|Via|Viale|Piazza|Corso|Vicolo|Largo|Strada|Contrada|Borgo|Rua|Praça|Travessa|Alameda|Estrada|Ladeira|Quadra) ?(?:(?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|e|y|San|Santa) ?){{0,3}}"
@@ -108,11 +108,11 @@ def _western(text:str)->Iterator[Hit]:
         if m := m or _french.match(text, s):
             at = m.end()
             yield Hit('address', *m.span(), ' '.join(m.group().lower().split()))
-    if 'PO A' in text or 'PO, A' in text: yield from (Hit('address', *m.span(), m.group().lower()) for m in _military.finditer(text))
-    for n in _posted_town.finditer(text) if _five.search(text) else ():
+    if 'PO A' in text: yield from (Hit('address', *m.span(), m.group().lower()) for m in _military.finditer(text))
+    for n in _posted_town.finditer(text) if b'00000 ' in text.encode('latin-1', 'replace').translate(_digits_only) else ():
         if n.start() >= at and (m := _street_name.search(text, max(0, n.start()-80), n.start())): yield Hit('address', m.start(), n.end(), ' '.join(text[m.start():n.end()].lower().split()))
     for n in _behind.finditer(text):
-        if not text[max(0, n.start()-8):n.start()+1].endswith(_ends): continue
+        if not text[max(0, n.start()-8):n.start()].endswith(_ends): continue
         s = max(0, n.start()-64)
         for m in _german.finditer(text, s, n.end()+64):
             if m.start() <= n.start() < m.end() and (not re.search(r'(?:ring|weg|laan|plein|gade|kade|gata|damm)\s[0-9]', m.group().lower()) or m.group('post') or said(text, m.start(), 'address', 24) or not re.search('[a-z]ring ', m.group()) or _german_too.search(text, max(0, m.start()-200), m.end()+200)):
@@ -120,8 +120,8 @@ def _western(text:str)->Iterator[Hit]:
     if _named.search(text):
         for pattern in (_latin, _box): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in pattern.finditer(text))
     if not text.isascii() and re.search('[а-я]', text): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _slavic[0].finditer(text))
-    if 'ul. ' in text or 'ulica ' in text or 'Ul. ' in text or 'aleja ' in text or 'plac ' in text and 'place ' not in text or not text.isascii() and ('al. ' in text or 'os. ' in text): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _slavic[1].finditer(text))
-    if ' street' in text or ' avenue' in text or ' road' in text or ' lane' in text or ' drive' in text:
+    if 'ul. ' in text or not text.isascii() and any(s in text for s in ('al. ', 'os. ', 'pl. ', 'Ul. ', 'ulica ', 'aleja ', 'plac ')): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _slavic[1].finditer(text))
+    if ' street' in text or ' avenue' in text or ' road' in text:
         yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _small.finditer(text) if said(text, m.start(), 'address', 24))
 
 def addresses(

@@ -188,6 +188,7 @@ _no_pass = re.compile(r'(?:订单|单号|编号|型号|货号|序列|批号|流�
 _one = r'[ \t\u00a0\-‐-―.·•‧・_*]'
 _plate = re.compile(rf'[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领]{_s}[A-HJ-Za-hj-z](?:{_s}[A-HJ-NP-Za-hj-np-z0-9]{{4,6}}|(?:{_one}{{1,3}}[A-HJ-NP-Za-hj-np-z0-9]){{4,6}}|{_s}[A-HJ-NP-Za-hj-np-z0-9]{{2,3}}{_one}[A-HJ-NP-Za-hj-np-z0-9]{{2,3}})(?![A-Za-z0-9])[挂学警港澳领使试超]?')
 _account = re.compile(r'(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ \-]?[A-Z0-9]{4}){2,7}(?:[ \-]?[A-Z0-9]{1,3})?(?![0-9A-Za-z])')
+_country_code = re.compile('[A-Z][A-Z][0-9][0-9]')
 _alnum = re.compile('[^0-9A-Za-z]+')
 
 _pass_words = ('passp', 'pasap', 'passap', 'paspo', 'paszport', 'hộ chiếu', 'паспорт', '护照', '護照', '通行证', '台胞证', '回乡证', '旅行证', 'パスポート', '旅券', '여권', 'جواز', 'पासपोर्ट', 'หนังสือเดินทาง')
@@ -207,7 +208,8 @@ def documents(
         if said(text, m.start(), 'passport', 24): yield Hit('passport', *m.span(), v)
         elif (v[0] in 'EG' or v[1] == 'E') and not any('a' <= c <= 'z' for c in m.group()) and not (len(m.group()) > len(v) and ' ' in m.group() and text[:m.start()].rstrip()[-1:].isascii()) and not _no_pass.search(text, max(0, m.start()-24), m.start()): yield Hit('passport', *m.span(), v)
     if where:
-        for m in _account.finditer(text):
+        for sign in _country_code.finditer(text):
+            if not (m := _account.match(text, sign.start())): continue
             v = _alnum.sub('', m.group())
             if iban(v): yield Hit('bank_card', *m.span(), v)
     low = text.lower()
