@@ -223,7 +223,7 @@ def _rated(rating:str, good:float)->Callable[[dict, str], Iterator[dict]]:
 
 def _looks(run:Run, data:Any)->bool:
     "Do most of the first rows of a table look like questions, with answers or without?"
-    some = [_rest(r, *BESIDE) for r in rows_of(run.store, data, 0, 200)]
+    some = [_rest(r, *BESIDE) for r in (rows_of(run.store, data, 0, 200) if isinstance(data, Version) else getattr(data, 'head', ()))]
     return sum(any(f.has(r) for f in FORMATS.values() if f.kind in ('messages', 'prompts')) for r in some) > len(some)/2
 
 def _shaped(way:Way, turns:bool, flat:bool)->Way:
