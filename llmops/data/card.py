@@ -99,7 +99,8 @@ def _done(b:dict, t:Any)->list[str]:
     steps = b['cleaning'].get('steps', []) if isinstance(b.get('cleaning'), dict) else b.get('cleaning') or []
     if steps: out.append(_table([t(k) for k in ('step', 'rows in', 'changed', 'removed', 'rows')],
                                 [[_cell(s.get('step', '')), f'{s.get("rows", 0):,}', f'{s.get("changed") or 0:,}', f'{s.get("removed") or 0:,}', f'{s.get("rows", 0)-(s.get("removed") or 0):,}'] for s in steps if isinstance(s, dict)]))
-    for k in ('split', 'mix', 'sample', 'labelling', 'convert'):
+    if isinstance(b.get('mix'), list): out.append(_table([t('version'), t('rows'), '%'], [[_code(m.get('ref', '')), f'{m.get("rows") or 0:,}', f'{100*(m.get("share") or 0):.1f}'] for m in b['mix'] if isinstance(m, dict)]))
+    for k in ('split', 'sample', 'labelling', 'convert', 'recipe'):
         if isinstance(b.get(k), dict): out.append(f'{t(k) if k in ZH else k}: {_code(json.dumps({x: y for x, y in b[k].items() if not isinstance(y, list) or len(y) < 20}, ensure_ascii=False)[:600])}')
     return out or [t('Nothing was done to its rows since they were read.')]
 

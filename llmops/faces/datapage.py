@@ -156,6 +156,9 @@ def origins(
     if isinstance(sp, dict) and isinstance(sp.get('parts'), dict):
         sizes = {k: n for k, n in sp['parts'].items() if isinstance(n, int)}
         parts.append(dict(h=('Parts of the split', '切分'), svg=_svg(shares(list(sizes.items()), sum(sizes.values()), 'split')), chips=[f'{k} {sp[k]}' for k in ('of', 'by', 'seed', 'test', 'how') if sp.get(k) not in (None, '')]))
+    mix = [m for m in body.get('mix') or [] if isinstance(m, dict)] if isinstance(body.get('mix'), list) else []
+    if mix: parts.append(dict(h=('Mixed from', '混合来源'), svg=_svg(shares([(str(m.get('ref')), m.get('rows') or 0) for m in mix], body.get('rows', 0), 'mix')),
+                              chips=[f'{k} {body[k]}' for k in ('strategy', 'temperature', 'seed') if body.get(k) not in (None, '')]))
     lab = body.get('labelling')
     if isinstance(lab, dict):
         got = [a for a in lab.get('agreement') or [] if isinstance(a, dict) and 'measure' in a]
