@@ -20,7 +20,7 @@ function RefInput(props: FieldProps & { id: string }): JSX.Element {
   const { bench, param } = props;
   const [known, setKnown] = useState<string[]>([]);
   const list = useId();
-  const kind = param.kind.split(',')[0];
+  const kind = param.name === 'recipe' ? 'template' : param.kind.split(',')[0];
   useEffect(() => {
     let here = true;
     bench.api.versions({ kind, limit: 100 }).then(
@@ -38,7 +38,7 @@ function RefInput(props: FieldProps & { id: string }): JSX.Element {
         className="llm-input"
         list={list}
         value={String(props.value)}
-        placeholder={`${kind || 'model'}:${bench.t('name')}@…`}
+        placeholder={`${kind || 'dataset'}:${bench.t('name')}@…`}
         aria-invalid={!!props.error}
         autoComplete="off"
         spellCheck={false}
@@ -70,10 +70,10 @@ function Input(props: FieldProps & { id: string }): JSX.Element {
       </select>
     );
   }
-  if (param.type === 'ref') {
+  if (param.type === 'ref' || param.name === 'recipe') {
     return <RefInput {...props} />;
   }
-  const long = param.name === 'note' || param.name === 'reason' || param.type === 'json' || (param.type === 'path' && param.many);
+  const long = param.name === 'note' || param.name === 'reason' || param.name === 'instructions' || param.type === 'json' || (param.type === 'path' && param.many);
   const shared = {
     id,
     className: 'llm-input',

@@ -47,7 +47,8 @@ export class Translator {
   about = (title: string, doc: string): { title: string; doc: string } => {
     const own = half(this._language, this.t(doc));
     const colon = own.indexOf('：');
-    return this._language === 'zh' && colon > 0 && colon < 16
+    // Only a text in both languages begins its Chinese half with a name.
+    return this._language === 'zh' && own !== this.t(doc) && colon > 0 && colon < 16
       ? { title: own.slice(0, colon), doc: own.slice(colon + 1) }
       : { title: this.t(title), doc: own };
   };

@@ -3,11 +3,13 @@ import { test } from 'node:test';
 import { Calls } from '../src/label/calls';
 import { Desk } from '../src/label/desk';
 import { diff } from '../src/label/diff';
+import { translate } from '../src/i18n';
 import { pressed, printed } from '../src/label/keys';
 import { answer, Draft, Item, missing, pick, queueOf, Sent, Settings } from '../src/label/model';
 import { Outbox, Shelf } from '../src/label/outbox';
 import { pieces, step, stops, toggle, toPoints, toUnits } from '../src/label/spans';
 import { stepsOf } from '../src/dataset/cleaning';
+import { reason } from '../src/dataset/why';
 import { heightOf, Pages, reveal, TALLEST, window_ } from '../src/dataset/virtual';
 
 const memory = (): Shelf & { held: Map<string, string> } => {
@@ -248,4 +250,12 @@ test('cleaning steps are drawn from whatever stands there', () => {
   for (const bad of [undefined, null, 'x', {}, [null, 1, 'y']]) {
     assert.deepEqual(stepsOf(bad), []);
   }
+});
+
+test('why a row went out is said in Chinese, with its name or number', () => {
+  const t = (text: string, words?: { [name: string]: string | number }): string => translate('zh', text, words);
+  assert.equal(reason(t, 'the language is de'), '语言为 de');
+  assert.equal(reason(t, 'more than 2,048 characters'), '多于 2,048 个字符');
+  assert.equal(reason(t, 'a text is empty'), '文本 为空');
+  assert.equal(reason(t, 'something new'), 'something new');
 });

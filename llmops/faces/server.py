@@ -66,8 +66,9 @@ def _template_param(p:Any)->Param:
     "A parameter of a notebook; one whose default is a ref takes a ref"
     kind = p.default.partition(':')[0] if isinstance(p.default, str) else ''
     ref = kind in KINDS and ':' in p.default
-    t = 'choice' if p.choices else 'ref' if ref else {'list': 'json', 'dict': 'json'}.get(p.type, p.type)
-    return Param(name=p.name, type=t, doc=p.help, default=plain(p.default), required=False, choices=list(p.choices), kind=kind if ref else '', many=False)
+    words = p.type == 'list' and isinstance(p.default, list) and all(isinstance(x, str) for x in p.default)
+    t = 'choice' if p.choices else 'ref' if ref else 'str' if words else {'list': 'json', 'dict': 'json'}.get(p.type, p.type)
+    return Param(name=p.name, type=t, doc=p.help, default=plain(p.default), required=False, choices=list(p.choices), kind=kind if ref else '', many=words)
 
 def _lang(lang:str)->str: return 'zh' if lang == 'zh' else 'en'
 

@@ -5,6 +5,7 @@ import { isRow } from '../messages';
 import { Json } from '../schema';
 import { Workbench } from '../tokens';
 import { Diff } from '../label/tasks';
+import { reason } from './why';
 
 type Row = { [key: string]: Json };
 
@@ -45,7 +46,7 @@ function Example(props: { bench: Workbench; example: Row }): JSX.Element {
       <span className="llm-hint">
         {file ? `${show(file)}, ` : ''}
         {line !== undefined && line !== null ? t('line {n}', { n: show(line) }) : row !== undefined && row !== null ? t('row {n}', { n: show(row) }) : ''}
-        {why ? ` · ${t(show(why))}` : ''}
+        {why ? ` · ${reason(t, show(why))}` : ''}
         {particulars.length ? ` · ${particulars.map(([k, v]) => `${t(k)} ${show(v)}`).join(', ')}` : ''}
       </span>
       {typeof before === 'string' && typeof after === 'string' ? (
@@ -87,7 +88,7 @@ export function Cleaning(props: { bench: Workbench; steps: Step[] }): JSX.Elemen
                     <ul className="llm-why">
                       {s.why.map(([why, n]) => (
                         <li key={why}>
-                          <span className="llm-number">{number(n)}</span> {t(why)}
+                          <span className="llm-number">{number(n)}</span> {reason(t, why)}
                         </li>
                       ))}
                     </ul>

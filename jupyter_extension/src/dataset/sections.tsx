@@ -7,6 +7,7 @@ import { Json, RowHit, VersionPage } from '../schema';
 import { Workbench } from '../tokens';
 import { Cleaning, stepsOf } from './cleaning';
 import { Rows } from './rows';
+import { reason as because } from './why';
 import { Statistics } from './stats';
 
 type Row = { [key: string]: Json };
@@ -51,7 +52,7 @@ function Rejected(props: { bench: Workbench; hit: RowHit }): JSX.Element {
           .map(([k, v]) => (
             <React.Fragment key={k}>
               <dt>{t(k)}</dt>
-              <dd>{k === 'Why' || k === 'Step' ? t(show(v)) : show(v)}</dd>
+              <dd>{k === 'Why' ? because(t, show(v)) : k === 'Step' ? t(show(v)) : show(v)}</dd>
             </React.Fragment>
           ))}
         {Object.entries(rest).map(([k, v]) => (
@@ -69,7 +70,10 @@ function Rejected(props: { bench: Workbench; hit: RowHit }): JSX.Element {
   );
 }
 
-const rejectedLine = (hit: RowHit): string => `${show(hit.row.line ?? hit.row.row)}: ${show(hit.row.reason ?? hit.row.why)} · ${preview({ text: hit.row.text ?? (isRow(hit.row.row) ? preview(hit.row.row) : '') })}`;
+const lineOf = (hit: RowHit): string => show(hit.row.line ?? (isRow(hit.row.row) ? hit.number : hit.row.row ?? hit.number));
+
+const rejectedLine = (bench: Workbench) => (hit: RowHit): string =>
+  `${lineOf(hit)}: ${because(bench.t, show(hit.row.reason ?? hit.row.why))} · ${preview({ text: hit.row.text ?? (isRow(hit.row.row) ? preview(hit.row.row) : '') })}`;
 
 function Leaks(props: { bench: Workbench; leaks: Json }): JSX.Element | null {
   const { bench, leaks } = props;
@@ -122,12 +126,12 @@ export function DatasetSections(props: { bench: Workbench; data: VersionPage }):
       ) : null}
       {has(data, 'rejected.jsonl') ? (
         <Section title={t('Rows that could not be read')}>
-          <Rows key={`rejected ${version.ref}`} bench={bench} refText={version.ref} total={0} part="rejected" detail={h => <Rejected bench={bench} hit={h} />} line={rejectedLine} />
+          <Rows key={`rejected ${version.ref}`} bench={bench} refText={version.ref} total={0} part="rejected" detail={h => <Rejected bench={bench} hit={h} />} line={rejectedLine(bench)} />
         </Section>
       ) : null}
       {has(data, 'removed.jsonl') ? (
         <Section title={t('Rows that were taken out')}>
-          <Rows key={`removed ${version.ref}`} bench={bench} refText={version.ref} total={0} part="removed" detail={h => <Rejected bench={bench} hit={h} />} line={rejectedLine} />
+          <Rows key={`removed ${version.ref}`} bench={bench} refText={version.ref} total={0} part="removed" detail={h => <Rejected bench={bench} hit={h} />} line={rejectedLine(bench)} />
         </Section>
       ) : null}
       {body.leaks && typeof body.leaks === 'object' ? (

@@ -86,6 +86,11 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
             {t(data.page.startsWith('run:') ? 'Open notebook' : 'Open report')}
           </button>
         ) : null}
+        {run.verb === 'label' && data.writes.length ? (
+          <button className="llm-button llm-primary" data-action="label" onClick={() => bench.go.label(data.writes[0])}>
+            {t('Label')}
+          </button>
+        ) : null}
         {data.can_stop ? (
           <button className="llm-button llm-danger" data-action="stop" onClick={stop}>
             {t('Stop')}
