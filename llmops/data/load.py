@@ -226,8 +226,9 @@ def bring_in(
         if before: c |= dict(before=had, rows=had+reading.kept)
         return dict(counts=c, sources=[*((before.body.get('sources') or []) if before else []), *sources], rejected=reading.bad, flags=seen, origin={k: v for k, v in sources[0].items() if k != 'file'},
                     **({'renamed': reading.renamed} if reading.renamed else {}))
+    more:dict[str, Any] = ({'seed': seed} if rows else {}) | facts
     return write_dataset(run, name, stream(), format=fmt.kind, parents=[before] if before else [], rejected=reading.rejected, after=after, media=entries, kind=kind, licence=licence or None,
-                         source=what, **(dict(seed=seed) if rows else {}), **facts)
+                         source=what, **more)
 
 def _laid_out(obj:Any, tmp:Path)->list[Path]:
     from llmops.data.read_arrow import lay_out
@@ -307,4 +308,5 @@ def add_dataset(run:Run, name:str, path:Any, options:dict)->dict:
     for k in ('rows', 'seed'):
         if not isinstance(options.get(k, 0), int): raise Invalid(f'{k}: {options[k]!r} is not a whole number')
     kind = str(run.args.get('ref', '')).partition(':')[0]
-    return bring_in(run, name, [Path(path)], kind=kind, **({'role': 'benchmark'} if kind == 'benchmark' else {}), **options).body
+    facts:dict[str, Any] = options | ({'role': 'benchmark'} if kind == 'benchmark' else {})
+    return bring_in(run, name, [Path(path)], kind=kind, **facts).body

@@ -7,7 +7,7 @@ __all__ = ['Member', 'Part', 'zip_members', 'tar_members', 'parts', 'records']
 
 # %% ../../nbs/data/read.ipynb #78765f44
 import fnmatch, glob, tarfile, zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,7 +37,7 @@ class Part:
     alone:bool = True # Is there no other part?
     notes:dict[str, Any] = field(default_factory=dict) # What is to be said of it, complete when all rows are read
 
-    def chunks(self)->Iterator[Chunk]:
+    def chunks(self)->Generator[Chunk, None, None]:
         "Its rows and what was refused"
         try:
             for c in self.start(self.notes):
@@ -110,7 +110,8 @@ def tar_members(
         infos = [m for m in t if m.isfile()]
     except (tarfile.TarError, OSError, ValueError, EOFError) as e: raise Invalid(f'{name!r} is a damaged tar archive: {str(e)[:80]}. Nothing was loaded') from None
     _checked([m.size for m in infos], path.stat().st_size, name)
-    return [(n, m.size, lambda m=m, n=n: Source(t.extractfile(m), n, None, m.size)) for m in infos for n in [_safe(m.name, name)]]
+    def opener(m:tarfile.TarInfo, label:str)->Callable[[], Source]: return lambda: Source(t.extractfile(m), label, None, m.size)
+    return [(n, m.size, opener(m, n)) for m in infos for n in [_safe(m.name, name)]]
 
 # %% ../../nbs/data/read.ipynb #dad93ade
 def _vote(first:list[bytes])->tuple[bool|None, str]:
@@ -170,7 +171,8 @@ def _of_file(f:Found, name:str, header:bool|None, tmp:Path)->list[Part]:
             book, names = sheets(at, f.rel)
             chosen = [s for s in names if not name or fnmatch.fnmatch(s, name)]
             if not chosen: raise Invalid(f'{f.rel!r} has no sheet {name!r}. Sheets: {", ".join(names)}')
-            return [Part(f.rel if len(chosen) == 1 else f'{f.rel}/{s}', 'xlsx', size, f.path, lambda notes, s=s: sheet_rows(book, s, f.rel, notes), f.split, '', f.turn, f.format, f.why, packed, len(chosen) == 1, {'sheet': s}) for s in chosen]
+            def sheet(s:str)->Callable[[dict], Iterator[Chunk]]: return lambda notes: sheet_rows(book, s, f.rel, notes)
+            return [Part(f.rel if len(chosen) == 1 else f'{f.rel}/{s}', 'xlsx', size, f.path, sheet(s), f.split, '', f.turn, f.format, f.why, packed, len(chosen) == 1, {'sheet': s}) for s in chosen]
     finally: src.close()
     def opened()->Source: return open_file(f.path, f.rel)
     return [Part(f.rel, kind, size, f.path, _reader(opened, kind, header, tmp), f.split, '', f.turn, f.format, f.why, packed, notes=dict(f.notes))]

@@ -152,7 +152,7 @@ def arrow_rows(
     pa = need('pyarrow')
     def batches()->Iterator[Any]:
         with pa.memory_map(str(path)) as m:
-            r = pa.ipc.open_file(m) if m.read(6) == b'ARROW1' else pa.ipc.open_stream(m) if m.seek(0) == 0 else None
+            r:Any = pa.ipc.open_file(m) if m.read(6) == b'ARROW1' else pa.ipc.open_stream(m) if m.seek(0) == 0 else None
             changed, look[:] = _notes(r.schema, name)
             if changed: notes['changed'] = changed
             if hasattr(r, 'num_record_batches'): yield from (r.get_batch(i) for i in range(r.num_record_batches))

@@ -10,7 +10,7 @@ __all__ = ['BLOCK', 'MAX_LINE', 'MAX_TEXT', 'MAX_DEPTH', 'BOMB', 'BOMB_RATIO', '
 import bz2, gzip, io, lzma, re, zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -98,7 +98,7 @@ class _Zst(io.RawIOBase):
 
 class _Gz(gzip.GzipFile):
     "Gives what it has before it says that the rest is damaged"
-    def read(self, n:int=-1)->bytes: return self.read1(n)
+    def read(self, n:int|None=-1)->bytes: return self.read1(-1 if n is None else n)
 
 _packed = {b'\x1f\x8b': ('gz', lambda raw: _Gz(fileobj=raw)),
            b'\x28\xb5\x2f\xfd': ('zst', _Zst),
@@ -108,7 +108,7 @@ _packed = {b'\x1f\x8b': ('gz', lambda raw: _Gz(fileobj=raw)),
 class Source:
     "Bytes of a file, unpacked as they are read"
     def __init__(self,
-        raw:BinaryIO, # Where the bytes come from
+        raw:Any, # Where the bytes come from
         name:str, # How people know it
         path:Path|None=None, # Where it lies, if it is a file of its own
         size:int=0, # Bytes of `raw`

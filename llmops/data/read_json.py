@@ -255,11 +255,11 @@ class _Scan:
 
     def _hopeless(self, start:int, after:int)->tuple[bytes, Any, str]:
         "Nested so deeply that nobody will find the end by counting"
-        if (k := self._resync(start, after)) >= 0: return self._cut(start, k, f'more than {MAX_OPEN:,} lists and objects are open in one another', b'')
+        if (k := self._resync(start, after)) >= 0: return self._cut(start, k, f'nested too deeply: more than {MAX_OPEN:,} lists and objects are open at once', b'')
         head = self.buf[start:start+4*MAX_TEXT]
         self.broken += 1
         self.rest()
-        return head, None, f'more than {MAX_OPEN:,} lists and objects are open in one another: the rest of the file is refused'
+        return head, None, f'nested too deeply: more than {MAX_OPEN:,} lists and objects are open at once; the rest of the file is refused'
 
     def _cut(self, start:int, end:int, broken:str, head:bytes)->tuple[bytes, Any, str]:
         "The value from start to end"
@@ -367,7 +367,7 @@ def _chunks(found:Iterator[Found], src:Source, more:dict|None=None)->Iterator[Ch
     for x in found:
         line, column, raw, _, why = x
         if why:
-            _, at, what = judge(raw) if raw.strip() and not re.match('a comma|there is|the record has|more than', why) else (None, 0, '')
+            _, at, what = judge(raw) if raw.strip() and not re.match('a comma|there is|the record has|nested|more than', why) else (None, 0, '')
             refused.append(Bad(line, column, why+(f' ({what})' if at else ''), text_of(raw)))
         else: some.append(x)
         size += len(raw)+100

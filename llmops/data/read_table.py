@@ -90,7 +90,8 @@ class _Refused(Exception): pass
 class _Feed:
     "Lines for the csv reader, which can be put back"
     def __init__(self, src:Source):
-        self.it, self.now, self.held, self.back, self.size, self.at = decoded(src), iter(()), [], [], 0, 0
+        self.it, self.held, self.back, self.size, self.at = decoded(src), [], [], 0, 0
+        self.now:Iterator[tuple[int, str|Bad]] = iter(())
     def __iter__(self)->'_Feed': return self
     def _line(self)->tuple[int, str|Bad]:
         while True:
