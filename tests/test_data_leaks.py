@@ -251,7 +251,7 @@ def test_leakcheck_names_rows_on_both_sides(ws, tmp_path):
     assert [r['how'] for r in got] == ['verbatim']*2 and all(r['score'] == 1 for r in got)
     assert 'A FARMER HAS 12 SHEEP' in got[0]['text'] and got[0]['of_text'] == EXAM[2]
     assert ws.leakcheck(data=train) == got, 'without against: every registered test'
-    assert [(r['ref'], r['against'], r['rows'], r['found'], r['of'], r['verbatim'], r['edited']) for r in ws.leaks()] == [('dataset:train@1', 'benchmark:exam@1', 2, 2, 3, 2, 0)]
+    assert [(r['dataset'], r['against'], r['rows'], r['found'], r['of'], r['verbatim'], r['edited']) for r in ws.leaks()] == [('dataset:train@1', 'benchmark:exam@1', 2, 2, 3, 2, 0)]
     assert ws.show(train)[0]['state']['leak:benchmark:exam@1']['rows'] == 2
     assert [e['data']['rows'] for e in ws.history(ref=str(train)) if e['kind'] == 'leak'][-1] == 2
 
@@ -260,9 +260,9 @@ def test_a_dataset_is_checked_when_it_is_written_and_a_benchmark_when_it_is_adde
     exam = benchmark(ws, tmp_path, [chat(EXAM[0])], 'exam')
     d = load(ws, tmp_path, spoilt(EXAM[0], EXAM[2]), 'd')
     e = ws.dedup(data=d)
-    assert [(r['ref'], r['against'], r['rows']) for r in ws.leaks() if r['ref'] == str(e)] == [(str(e), str(exam), 1)]
+    assert [(r['dataset'], r['against'], r['rows']) for r in ws.leaks() if r['dataset'] == str(e)] == [(str(e), str(exam), 1)]
     later = benchmark(ws, tmp_path, [chat(EXAM[2]), chat(EXAM[1])], 'later')
-    assert [(r['ref'], r['rows'], r['found'], r['of']) for r in ws.leaks(ref=later)] == [(str(d), 1, 1, 2), (str(e), 1, 1, 2)]
+    assert [(r['dataset'], r['rows'], r['found'], r['of']) for r in ws.leaks(ref=later)] == [(str(d), 1, 1, 2), (str(e), 1, 1, 2)]
 
 
 def test_a_clean_dataset_is_recorded_as_looked_at(ws, tmp_path):

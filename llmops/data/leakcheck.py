@@ -7,14 +7,17 @@ __all__ = ['TESTS', 'SHOWN', 'CLOSE', 'is_test', 'tests', 'parents', 'index_of',
            'add_benchmark', 'leaks', 'overlap']
 
 # %% ../../nbs/data/leakcheck.ipynb #466388db
+import json, os, secrets, zipfile
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import AnyVersion, Dataset, Invalid, NotFound, Version, event_kind
 from . import write
 from .leak import SHARE, Batch, Hit, Index, index, prepare, questions, search, stretch
-from .recipe import short
+from .recipe import code, short
 from .semantic import embed, embedder_name
 from ..registry import ADDERS, adder
 from ..rows import batches, origin_of, rows
@@ -58,14 +61,39 @@ def parents(
 
 # %% ../../nbs/data/leakcheck.ipynb #f367a1b3
 _kept:OrderedDict[str, Index] = OrderedDict()
+_arrays, _lists = ('runs', 'weight', 'picked', 'at', 'of', 'need'), ('raw', 'texts', 'rows', 'equal', 'words', 'total')
+
+def _load(path:Path)->Index|None:
+    import numpy as np
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            got = {k: z[k] for k in _arrays}
+            said, bits = json.loads(z['lists'].tobytes()), int(z['bits'])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile): return None
+    seen = np.zeros(bits, bool)
+    seen[(got['picked'] & np.uint64(bits-1)).astype(np.int64)] = True
+    return Index(**got, **said, seen=seen)
+
+def _save(path:Path, ix:Index)->None:
+    import numpy as np
+    part = path.with_name(f'{path.stem}.{secrets.token_hex(4)}.npz')
+    with suppress(OSError): # A cache only
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lists = np.frombuffer(json.dumps({k: getattr(ix, k) for k in _lists}).encode(), np.uint8)
+        np.savez(part, lists=lists, bits=np.int64(len(ix.seen)), **{k: getattr(ix, k) for k in _arrays})
+        os.replace(part, path)
 
 def index_of(
     store:'Store', # Where versions are
     v:Version, # A test
 )->Index:
     "What of a test is looked for"
-    ix = _kept.pop(v.digest, None) or index(rows(store, v, origin=False))
-    _kept[v.digest] = ix
+    key = f'{v.digest[:32]}-{code()[:8]}'
+    ix, path = _kept.pop(key, None), store.folder/'cache'/'leaks'/f'{key}.npz'
+    if ix is None and (ix := _load(path)) is None:
+        ix = index(rows(store, v, origin=False))
+        if len(ix.texts) > 500: _save(path, ix)
+    _kept[key] = ix
     while len(_kept) > 32: _kept.popitem(last=False)
     return ix
 
@@ -136,7 +164,7 @@ def leakcheck(run:Run,
     embedder:str='', # Engine that compares meaning as well: hashed (any language), minilm (English), none; empty: as the settings say
     close:float=0., # Cosine at which rows are called similar; 0: the engine's own
     limit:int=1000, # Rows to name of each test; counts are exact
-)->list[dict]: # Rows: row, line, file, how, score, text; against, of_row, of_line, of_text
+)->list[dict]: # Rows: dataset, row, line, file, how, score, text; against, of_row, of_line, of_text
     "Find rows of tests in a dataset: whole, edited or inside longer rows"
     if not .3 <= share <= 1: raise Invalid(f'share is {share}: write the share of a test row that makes a leak, between 0.3 and 1, such as {SHARE}')
     todo = [t for t in (against or tests(run.store)) if t.digest != data.digest]
@@ -146,7 +174,7 @@ def leakcheck(run:Run,
     name = '' if embedder == 'none' else embedder_name(embedder)
     got = overlaps(run.store, data, todo, share, name, close, limit)
     _tell(run, data, got, name)
-    return [n for o in got for n in o['named']]
+    return [{'dataset': str(data.ref), **n} for o in got for n in o['named']]
 
 def _tell(run:Run, data:Version, got:list[dict], embedder:str)->None:
     "Leave what was found with the dataset"
@@ -187,17 +215,17 @@ def add_benchmark(run:Run, name:str, path:Any, options:dict)->dict:
 def leaks(store:'Store',
     ref:AnyVersion|None=None, # A dataset or a test; empty: all
     all:bool=False, # Also comparisons that found nothing
-)->list[dict]: # Rows: ref, against, rows (of the dataset that leak), found (rows of the test), of, verbatim, edited, similar, embedder, named
+)->list[dict]: # Rows: dataset, against, rows (of the dataset that leak), found (rows of the test), of, verbatim, edited, similar, embedder, named
     "Datasets that hold rows of tests"
     if ref is not None and not is_test(ref): refs = [str(ref.ref)]
     else: refs = [str(v.ref) for v in reversed(store.find('dataset', all=True, bodies=False))]
-    out = [dict(ref=r, **v) for r in refs for k, v in sorted(store.state(r).items()) if k.startswith('leak:') and (ref is None or not is_test(ref) or v['digest'] == ref.digest)]
+    out = [dict(dataset=r, **v) for r in refs for k, v in sorted(store.state(r).items()) if k.startswith('leak:') and (ref is None or not is_test(ref) or v['digest'] == ref.digest)]
     return [r for r in out if all or r['rows'] or r['similar']]
 
 @view
 def overlap(store:'Store',
     data:Dataset, # Rows to look through
     against:list[AnyVersion], # Tests to look for
-)->list[dict]: # Rows: against, rows (that leak), found (rows of the test), of, verbatim, edited, named
+)->list[dict]: # Rows: dataset, against, rows (that leak), found (rows of the test), of, verbatim, edited, named
     "Look now for rows of tests in a dataset, and record nothing"
-    return [{'ref': str(data.ref), **o} for o in overlaps(store, data, [t for t in against if t.digest != data.digest])]
+    return [{'dataset': str(data.ref), **o} for o in overlaps(store, data, [t for t in against if t.digest != data.digest])]

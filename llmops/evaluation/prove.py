@@ -74,8 +74,8 @@ def unleaked(
     sets = [i['ref'] for k, i in evaluation.body['inputs'].items() if k.startswith('data.')]
     found = [o for t in train for o in look(store, 'overlap', {'data': t, 'against': sets})] if sets else []
     bad = [o for o in found if o['rows']]
-    named = [r | {'in': o['ref']} for o in bad for r in o['named']]
-    whys = [said['why'], *(f"{o['found']} of {o['of']} rows of {o['against']} stand in {o['rows']} rows of {o['ref']}, edited or inside longer ones too: "
+    named = [r | {'in': o['dataset']} for o in bad for r in o['named']]
+    whys = [said['why'], *(f"{o['found']} of {o['of']} rows of {o['against']} stand in {o['rows']} rows of {o['dataset']}, edited or inside longer ones too: "
                            + ', '.join(f"row {r['of_row']} in row {r['row']}" for r in o['named'][:3]) for o in bad)]
     if found and not bad: whys.append(f"none of {sum(o['of'] for o in found)} rows of the evaluation stands in the training data, edited or inside longer rows")
     return {'name': 'no leak', 'passed': False if bad or said['passed'] is False else said['passed'] if not found else True, 'why': '; '.join(filter(None, whys)),
