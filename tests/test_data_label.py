@@ -455,6 +455,14 @@ def test_a_foreign_project_comes_in_and_what_has_no_place_is_named(lite, tmp_pat
     assert lite.store.events('label.import')[-1].data['unread'] == {'predictions (kept in the file)': 1, 'drafts (kept in the file)': 1, 'rectanglelabels box': 1, 'labels ner': 1}
     assert [x['source'] for x in rows(lite.store, q)] == ['web', 'mail']
     assert json.loads(lite.store.blobs.get(q.body['original']['blob'])) == tasks and not lite.store.verify()
+    r2 = lambda name, type_, **v: dict(from_name=name, to_name='dialog', type=type_, value=v) # The template for analysing dialogues
+    (tmp_path/'d.xml').write_text('<View><HyperText name="dialog" value="$dialogs"/><Choices name="c" toName="dialog"><Choice value="Bad"/><Choice value="Good"/></Choices><TextArea name="answer"/></View>')
+    (tmp_path/'d.json').write_text(json.dumps([dict(id=1, data=dict(dialogs='hi?'), annotations=[dict(completed_by=1, result=[r2('c', 'choices', choices=['Bad']), r2('answer', 'textarea', text=['hello'])])])]))
+    v = lite.collect(lite.label_import(tmp_path/'d.json'))
+    assert [(x['messages'], x['labels']['tags']) for x in rows(lite.store, v)] == [(chat('hi?', 'hello')['messages'], ['Bad'])]
+    (tmp_path/'i.xml').write_text('<View><Image name="i" value="$image"/><Choices name="c" toName="i"><Choice value="Cat"/><Choice value="Dog"/></Choices></View>')
+    (tmp_path/'i.json').write_text(json.dumps([dict(id=1, data=dict(image='https://x.org/i.png'), annotations=[])]))
+    with pytest.raises(Invalid, match='task 1: no text or conversation is shown'): lite.label_import(tmp_path/'i.json')
     plain = [dict(id=1, data=dict(text='x'), annotations=[dict(completed_by=1, result=[dict(from_name='c', to_name='t', type='choices', value=dict(choices=['spam']))])]), dict(id=2, data=dict(text='y'), annotations=[dict(completed_by=2, result=[
         dict(from_name='c', to_name='t', type='choices', value=dict(choices=['ham']))])])]
     (tmp_path/'plain.json').write_text(json.dumps(plain))

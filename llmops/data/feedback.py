@@ -81,7 +81,7 @@ def feedback(run:Run,
         try: run.read(x)
         except (NotFound, Invalid): pass
     return write_dataset(run, out, kept, format='messages', source='traces', counts=dict(read=len(found), rows=len(kept), left=dict(left)),
-                         feedback=dict(source=source if source in ('store', 'phoenix') else Path(source).name, releases=releases, annotations=sum(len(r['feedback']) for r in kept), names=sorted({a['name'] for r in kept for a in r['feedback']})))
+                         feedback=dict(source=source if source in ('store', 'phoenix') else Path(source).name, releases=releases, annotations=sum(len(r['feedback']) for r in kept), names=sorted({str(a.get('name', '')) for r in kept for a in r['feedback']})))
 
 # %% ../../nbs/data/feedback.ipynb #18a65728
 event_kind('label.sent', 'The traces were told what labelling found out',

@@ -46,7 +46,7 @@ def talk(
     "The whole conversation of a row"
     for keys in (('messages',), ('prompt', 'completion'), ('prompt',)):
         parts = [row.get(k) for k in keys]
-        if all(isinstance(p, list) and p and all(isinstance(m, dict) for m in p) for p in parts): return [m for p in parts for m in p] # type: ignore[union-attr]
+        if all(isinstance(p, list) and p and all(isinstance(m, dict) and isinstance(m.get('role'), str) for m in p) for p in parts): return [m for p in parts for m in p] # type: ignore[union-attr]
     return None
 
 def _cell(v:Any)->str:
@@ -120,7 +120,7 @@ def _span(v:Any, said:list[dict], known:list[str])->dict:
     return {'turn': turn, 'start': a, 'end': b, 'label': v['label'], 'text': v['text']}
 
 def _edited(v:Any, said:list[dict])->list[dict]:
-    try: new = turns(v, (said[-1]['role'],))
+    try: new = turns(v, tuple({said[-1]['role'], 'assistant'})) # A prompt may get its answer
     except Invalid as e: raise Invalid(f'The edited conversation cannot be kept: {e}') from None
     for n, m in enumerate(new, 1):
         if m['role'] == 'assistant' and not m.get('tool_calls') and not str(m.get('content') or '').strip(): raise Invalid(f'Message {n} is an empty answer')

@@ -190,7 +190,7 @@ def guess_config(
     for r in (r for t in items for a in _list(t, 'annotations') for r in _list(a, 'result')):
         kind, name = str(r.get('type')), str(r.get('from_name'))
         c:dict = p.controls.setdefault(name, dict(type=kind, to=str(r.get('to_name') or '').split(','), values=[], many=False, most=5))
-        got = r.get('value', {}).get(kind)
+        got = r['value'].get(kind) if isinstance(r.get('value'), dict) else None
         if isinstance(got, list) and kind != 'textarea':
             c['values'] += [v for v in got if isinstance(v, str) and v not in c['values']]
             c['many'] = c['many'] or len(got) > 1
@@ -207,7 +207,7 @@ def guess_config(
     elif text: p.objects['_text'] = dict(type='text', value='text' if 'text' in text else text[0], author='', text='')
     return p
 
-def _list(o:dict, k:str)->list[dict]: return [x for x in o.get(k) or [] if isinstance(x, dict)]
+def _list(o:dict, k:str)->list[dict]: return [x for x in v if isinstance(x, dict)] if isinstance(v := o.get(k), list) else []
 
 def _talk_of(v:Any, o:dict)->list[dict]:
     "Paragraphs as messages"
@@ -260,6 +260,7 @@ def _span(kind:str, x:dict, said:list[dict])->dict|None:
         turn, end, a, b = (0, 0, int(x['start']), int(x['end'])) if kind == 'labels' else (int(x['start']), int(x['end']), int(x['startOffset']), int(x['endOffset']))
         if turn != end: return None
         text = said[turn]['content']
+        if not isinstance(text, str): return None
         a, b = from_utf16(text, a), from_utf16(text, b)
         if not 0 <= a < b or 'text' in x and x['text'] is not None and x['text'] != text[a:b]: return None
         return {'turn': turn, 'start': a, 'end': b, 'text': text[a:b]}
@@ -283,7 +284,7 @@ def _row_of(p:Project, data:dict, task:str)->dict:
         if len(fields) != 2: raise Invalid('The pairwise control names no two fields to compare. Give the labelling configuration: --config FILE.xml')
         asked = said or next(([{'role': 'user', 'content': data[o['value']]}] for n, o in p.objects.items() if n not in to and isinstance(data.get(o['value']), str)), [{'role': 'user', 'content': ''}])
         return {'prompt': asked, **{side: [{'role': 'assistant', 'content': str(data.get(f, ''))}] for side, f in zip(('left', 'right'), fields, strict=True)}, **rest}
-    text = next((data[o['value']] for o in p.objects.values() if isinstance(data.get(o['value']), str)), None)
+    text = next((data[o['value']] for o in p.objects.values() if o['type'] in ('text', 'hypertext') and isinstance(data.get(o['value']), str)), None)
     if said: return {'messages': said, **rest}
     if text is None: raise Invalid(f'no text or conversation is shown of it. Its fields: {", ".join(data)}')
     return ({'prompt': [{'role': 'user', 'content': text}]} if task == 'dialogue' else {'text': text}) | rest
@@ -317,6 +318,7 @@ def label_import(run:Run,
     items, xml = read_tasks(path), Path(config).expanduser() if config else path.with_suffix('.xml')
     try: project = read_config(xml.read_text('utf-8')) if config or xml.is_file() else guess_config(items)
     except (OSError, UnicodeDecodeError) as e: raise Invalid(f'{xml.name} cannot be read: {getattr(e, "strerror", "") or "it is not UTF-8"}') from None
+    for name, c in guess_config(items).controls.items(): project.controls.setdefault(name, c) # Used, though the configuration does not say so
     left:Counter = Counter()
     if queue is None: queue, at = _new_queue(run, path, project, items, task or _kind(project), out, left), list(range(1, len(items)+1))
     else:
@@ -380,7 +382,7 @@ def _judges(t:dict, a:dict)->bool:
 def _event(run:Run, led:Any, p:Project, row:dict, item:int, who:str, a:dict, judge:bool, left:Counter)->tuple[str, dict]|None:
     plan = led.plan
     if plan['annotators'] and who not in led.of(item) and not judge: raise Invalid(f'{who} has not this item')
-    try: t = when(a['updated_at']) if a.get('updated_at') else now()
+    try: t = when(a['updated_at']) if isinstance(a.get('updated_at'), str) else now()
     except Invalid: t = now()
     base = dict(item=item, who=who, at=round(t, 3), by=run.by)
     seconds = a.get('lead_time')
