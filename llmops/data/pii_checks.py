@@ -119,7 +119,7 @@ def said(
 
 _other = re.compile(
     r'(?:(?<![A-Za-z])(?:orders?|invoice|ticket|tracking|track|transaction|trans|txn|serial|sku|item|part|product|isbn|issn|doi|pmid|arxiv|ref|reference|case|batch|lot|version|ver|model|'
-    r'timestamp|epoch|time|build|commit|hash|sha|md5|uuid|barcode|ean|upc|asin|imei|imsi|vin|zip|population|total|sum|price|cost|amount|revenue|budget|worth|bestellung|bestellnummer|commande|pedido|заказ|заказа)'
+    r'timestamp|epoch|time|build|commit|hash|sha|md5|uuid|barcode|ean|upc|asin|imei|imsi|vin|zip|population|total|sum|price|cost|amount|revenue|budget|worth|gdp|bestellung|bestellnummer|commande|pedido|заказ|заказа)'
     r'|订单|单号|流水|编号|序号|序列|批号|批次|货号|型号|条码|条形码|书号|发票|快递|运单|物流|版本|端口|时间戳|交易|工单|案号|文号|票号|商品|产品|学号|工号|订单号|金额|总额|总价|价格|人口|合同|注文|주문|訂單|單號|編號|發票)'
     r'(?:[ _-]?(?:no|nr|number|num|id|code|key|n°|nº)|号码|号|编码|编号|番号|번호|號|代码|ID)?\.?[\s:：#=\-_"\'（(是为為]*$'
     r'|(?:[$€£¥￥₩₹₽฿]|(?<![A-Za-z])(?:USD|RMB|CNY|EUR|GBP|JPY|Rs\.?))\s?$|[0-9)\]]\s?[*×÷^=<>]{1,2}\s?$|[A-Za-z]\s?[*×÷^]\s?$|(?<![A-Za-z])[A-Za-z]\s?=\s?$|(?<![A-Za-z0-9])[$#]$|[=+*×÷(]\s?[\-−]$', re.I)
