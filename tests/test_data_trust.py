@@ -202,6 +202,18 @@ def test_cards_are_read_by_the_hubs_own_reader(shared, kind, licence):
     assert ws.card(str(v)) == card_text(ws.store, v)
 
 
+def test_a_folder_that_leaves_has_its_card(shared, tmp_path):
+    import datasets
+    from huggingface_hub import DatasetCard
+    ws, write = shared
+    v = write('leaves', PARADIGMS['messages'], 'messages', licence='cc-by-4.0')
+    for where, how in (('hf', 'datasets'), ('lf', 'llamafactory')):
+        ws.export(v, str(tmp_path/where), type=how)
+        c = DatasetCard.load(tmp_path/where/'README.md')
+        assert c.data.license == 'cc-by-4.0' and v.digest in c.text
+    assert len(datasets.load_from_disk(str(tmp_path/'hf'))) == len(datasets.load_dataset(str(tmp_path/'lf'), cache_dir=str(tmp_path/'cache'))['train']) == 3
+
+
 # --- out again ----------------------------------------------------------------------------------------------------------
 
 def bare(rs): return [{k: v for k, v in r.items() if v is not None} for r in rs]

@@ -40,6 +40,7 @@ def features(
 def front_matter(
     v:Version, # A dataset
     file:str='', # Name of its file of rows, where the card goes with one
+    shape:bool=True, # Say the types of the columns; not where the file has others
 )->dict: # As the hub reads it
     "The machine-readable part of a card"
     b = v.body
@@ -56,7 +57,7 @@ def front_matter(
     split, size = SPLITS.get(b.get('role', ''), 'train'), sum(e['size'] for e in b.get('files') or [] if e['path'].startswith('rows') and e['path'].endswith('.jsonl'))
     if file: out['configs'] = [{'config_name': 'default', 'data_files': [{'split': split, 'path': file}]}]
     info:dict[str, Any] = {'splits': [{'name': split, 'num_bytes': size, 'num_examples': b.get('rows', 0)}], 'dataset_size': size}
-    if not file or file.endswith(('.jsonl', '.json')): info = {'features': features({k: t for k, t in (b.get('columns') or {}).items() if k[:1] != '_'})} | info
+    if shape and (not file or file.endswith(('.jsonl', '.json'))): info = {'features': features({k: t for k, t in (b.get('columns') or {}).items() if k[:1] != '_'})} | info
     out['dataset_info'] = info
     return out
 
@@ -147,6 +148,7 @@ def card_text(
     v:Version, # A dataset
     lang:str='en', # Language of the page, en or zh
     file:str='', # Name of its file of rows, where the card goes with one
+    shape:bool=True, # Say the types of the columns; not where the file has others
 )->str: # README.md: YAML between dashes, then Markdown
     "The dataset card in the format of the Hugging Face hub"
     from huggingface_hub import DatasetCardData
@@ -163,4 +165,4 @@ def card_text(
     parts += [f'## {t("What was checked")}', _table([t(k) for k in ('report', 'what', 'result')], found) if found else f'{t("Nothing was checked yet. Check it with:")} `llmops data leakcheck {v.ref}`, `llmops data stats {v.ref}`']
     parts += [f'## {t("Limits")}', *([] if b.get('licence') else [t('Nobody said what the licence is. Find out before you share the data or a model that was trained on it.')]),
               t('Figures are of all rows. What is not said here was not measured.')]
-    return f'---\n{DatasetCardData(**front_matter(v, file)).to_yaml(line_break=chr(10))}\n---\n\n'+'\n\n'.join(parts)+'\n'
+    return f'---\n{DatasetCardData(**front_matter(v, file, shape)).to_yaml(line_break=chr(10))}\n---\n\n'+'\n\n'.join(parts)+'\n'

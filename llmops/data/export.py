@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ..blobs import check_path
 from ..core import Dataset, Invalid, NotFound, Version
+from .card import card_text
 from .export_files import (FileType, open_packed, put_in_place, read_lines, type_of_file, write_arrow, write_csv, write_datasets, write_json, write_jsonl, write_txt, write_xlsx)
 from .formats import FORMATS, write
 from .formats_media import Media
@@ -167,17 +168,20 @@ def export(run:Run,
     yield dict(step=0, total=data.body.get('rows', 0), message=f'writing as {fmt}')
     with ExitStack() as stack:
         if factory:
-            path.mkdir(exist_ok=True) if path.parent.is_dir() else None
+            if path.exists() and not path.is_dir(): raise Invalid(f'{path.name!r} is a file. Name a folder')
+            if path.parent.is_dir(): path.mkdir(exist_ok=True)
             target = path/f'{data.name}.jsonl'
             info = _info(path, data.name, overwrite)
         else: target = path
-        part = stack.enter_context(put_in_place(target, overwrite))
+        part = stack.enter_context(put_in_place(target, overwrite, t == 'datasets'))
         n = _write('jsonl' if factory else t, pack, it, part, folder)
         if not n: raise Invalid(f'{data}: no row can be written as {fmt}. {it.said()}')
         if strict and (it.out or it.lost): raise Invalid(f'{data} does not fit {fmt} in {path.name!r}: {it.said()}. Nothing was written. Leave out --strict to write the rest')
         files = _beside(media, path if factory else part if t == 'datasets' else target.parent, overwrite)
+        if t == 'datasets': (part/'README.md').write_text(card_text(run.store, data, shape=False), encoding='utf-8')
         if factory:
             entry = factory_entry(kind, fmt, target.name, it.seen)
+            if not (path/'README.md').exists(): (path/'README.md').write_text(card_text(run.store, data, file=target.name, shape=False), encoding='utf-8')
             with put_in_place(path/'dataset_info.json', True) as p: p.write_text(json.dumps(info | {data.name: entry}, ensure_ascii=False, indent=2)+'\n', encoding='utf-8')
     stays = sum(e['rows'] for e in it.out.values())
     yield dict(step=it.read, total=it.read, message=f'{n} rows written'+(f', {stays} stay out' if stays else ''))
