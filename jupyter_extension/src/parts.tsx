@@ -5,8 +5,8 @@ import { show, size } from './format';
 import { Json, KINDS, Problem, VersionRow } from './schema';
 import { Workbench } from './tokens';
 
-const GOOD = ['approved', 'done', 'passed', 'running', 'up', 'reproduced'];
-const BAD = ['failed', 'rejected', 'drifted', 'lost', 'gone', 'waived'];
+const GOOD = ['approved', 'done', 'passed', 'running', 'up', 'reproduced', 'clean of it'];
+const BAD = ['failed', 'rejected', 'drifted', 'lost', 'gone', 'waived', 'leaks'];
 
 export function tone(status: string): string {
   return GOOD.includes(status) ? 'good' : BAD.includes(status) ? 'bad' : 'plain';

@@ -197,6 +197,7 @@ export const zhVerbs: { [text: string]: string } = {
   'Steps of your own: template:NAME, or a JSON, YAML or TOML file; empty: the usual ones': '自己的步骤：template:名称，或 JSON、YAML、TOML 文件；留空用常用步骤',
   'Test sets and benchmarks that must not be trained on: their rows are taken out': '不得用于训练的测试集与评测集：去除其中的题目',
   'Columns whose equal values stay on one side, like customer': '取值相同的行放在同一侧的列，例如 customer',
+  'Test sets and benchmarks whose rows are taken out; empty: what is to train on is compared with all that there are': '测试集与评测集：去除其中的题目；留空则把训练数据与所有测试集比对',
   'File or folder to write what to train on to, like train.jsonl; empty: nothing is written': '训练数据写到的文件或文件夹，例如 train.jsonl；留空则不写',
   label_hand: '转交标注',
   label_next: '下一条',

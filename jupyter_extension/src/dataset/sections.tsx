@@ -1,11 +1,12 @@
 /** What the page of a dataset has besides: its rows, statistics, cleaning, what was not read, leaks. */
 import React from 'react';
 import { number, show } from '../format';
-import { isRow, preview } from '../messages';
+import { isRow, preview, RowView } from '../messages';
 import { Section, Value } from '../parts';
 import { Json, RowHit, VersionPage } from '../schema';
 import { Workbench } from '../tokens';
 import { Cleaning, stepsOf } from './cleaning';
+import { Leaks } from './leaks';
 import { Rows } from './rows';
 import { reason as because } from './why';
 import { Statistics } from './stats';
@@ -13,7 +14,7 @@ import { Statistics } from './stats';
 type Row = { [key: string]: Json };
 
 /** Parts of the body that have a drawing of their own, and need no line among the facts. */
-export const DRAWN = ['statistics', 'cleaning', 'columns', 'counts', 'labelling', 'leaks'];
+export const DRAWN = ['statistics', 'cleaning', 'columns', 'counts', 'labelling'];
 
 /** How many rows were read, left out and kept: one bar that adds up. */
 function Counts(props: { bench: Workbench; counts: Row }): JSX.Element | null {
@@ -65,7 +66,11 @@ function Rejected(props: { bench: Workbench; hit: RowHit }): JSX.Element {
         ))}
       </dl>
       {text !== undefined ? <pre className="llm-cell llm-bad-text">{show(text)}</pre> : null}
-      {isRow(row) ? <pre className="llm-cell">{JSON.stringify(row, null, 2)}</pre> : null}
+      {isRow(row) ? (
+        <div className="llm-row-was">
+          <RowView bench={bench} row={row} />
+        </div>
+      ) : null}
     </>
   );
 }
@@ -74,28 +79,6 @@ const lineOf = (hit: RowHit): string => show(hit.row.line ?? (isRow(hit.row.row)
 
 const rejectedLine = (bench: Workbench) => (hit: RowHit): string =>
   `${lineOf(hit)}: ${because(bench.t, show(hit.row.reason ?? hit.row.why))} · ${preview({ text: hit.row.text ?? (isRow(hit.row.row) ? preview(hit.row.row) : '') })}`;
-
-function Leaks(props: { bench: Workbench; leaks: Json }): JSX.Element | null {
-  const { bench, leaks } = props;
-  const { t } = bench;
-  const rows = (Array.isArray(leaks) ? leaks : [leaks]).filter(isRow);
-  return rows.length ? (
-    <>
-      {rows.map((leak, i) => (
-        <dl key={i} className="llm-facts">
-          {Object.entries(leak).map(([k, v]) => (
-            <React.Fragment key={k}>
-              <dt>{t(k)}</dt>
-              <dd>
-                <Value bench={bench} value={v} />
-              </dd>
-            </React.Fragment>
-          ))}
-        </dl>
-      ))}
-    </>
-  ) : null;
-}
 
 const has = (data: VersionPage, path: string): boolean => data.files.some(f => f.path === path);
 
@@ -134,11 +117,7 @@ export function DatasetSections(props: { bench: Workbench; data: VersionPage }):
           <Rows key={`removed ${version.ref}`} bench={bench} refText={version.ref} total={0} part="removed" detail={h => <Rejected bench={bench} hit={h} />} line={rejectedLine(bench)} />
         </Section>
       ) : null}
-      {body.leaks && typeof body.leaks === 'object' ? (
-        <Section title={t('Leaks into tests')}>
-          <Leaks bench={bench} leaks={body.leaks} />
-        </Section>
-      ) : null}
+      <Leaks bench={bench} refText={version.ref} />
     </>
   );
 }
