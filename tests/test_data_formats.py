@@ -5,6 +5,7 @@ import functools
 import gzip
 import io
 import json
+import shutil
 import typing
 import zipfile
 import zlib
@@ -294,8 +295,14 @@ def test_nothing_is_left_behind_by_what_fails(ws, tmp_path):
     before = sorted(p.name for p in tmp_path.iterdir())
     for name, how, why in (('b.xlsx', {}, 'row 2: output has 40,000 characters'), ('b.jsonl', dict(format='messages', strict=True), 'lost in 1 rows: where the input began'), ('b.doc', {}, 'no type of file'),
                            ('b.txt', {}, 'has no text'), ('no/b.jsonl', {}, 'is not a folder'), ('a.jsonl', {}, 'is there already'), ('b.jsonl', dict(format='kto'), 'convert'), ('b.parquet.gz', {}, 'not packed'),
-                           ('b.jsonl', dict(format='chatlm'), 'chatml')):
+                           ('b.jsonl', dict(format='chatlm'), 'chatml'), ('lf', dict(type='llamafactory', strict=True), 'began')):
         with pytest.raises(ValueError if name != 'no/b.jsonl' else LookupError, match=why): ws.export(v, tmp_path/name, **how)
+    (tmp_path/'mine').mkdir()
+    (tmp_path/'mine'/'letter').write_text('dear')
+    for name, how, why in (('mine', dict(overwrite=True), 'of other things, which is never replaced'), ('mine', dict(type='jsonl', overwrite=True), 'is a folder'), ('a.jsonl', dict(type='llamafactory', overwrite=True), 'is a file')):
+        with pytest.raises(Invalid, match=why): ws.export(v, tmp_path/name, **how)
+    assert (tmp_path/'mine'/'letter').read_text() == 'dear'
+    shutil.rmtree(tmp_path/'mine')
     assert sorted(p.name for p in tmp_path.iterdir()) == before and read_back(tmp_path/'a.jsonl') == rows
     ws.export(v, tmp_path/'a.jsonl', format='sharegpt', overwrite=True)
     assert [list(r) for r in read_back(tmp_path/'a.jsonl')] == [['conversations']]*2
@@ -422,7 +429,6 @@ def test_ratings_become_pairs_and_labels(ws, tmp_path):
 
 def test_tool_calls_train_a_model(ws, data, tmp_path):
     pytest.importorskip('trl', reason="training needs the packages of the 'train' extra")
-    import shutil
     from pathlib import Path
     base = Path(__file__).resolve().parent.parent/'assets'/'tiny-qwen'
     shutil.copytree(base, tmp_path/'tools')

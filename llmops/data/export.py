@@ -9,7 +9,7 @@ __all__ = ['Name', 'came_as', 'factory_format', 'factory_entry', 'Written', 'Exp
 import json, os, re, shutil
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,7 +169,9 @@ def export(run:Run,
     with ExitStack() as stack:
         if factory:
             if path.exists() and not path.is_dir(): raise Invalid(f'{path.name!r} is a file. Name a folder')
-            if path.parent.is_dir(): path.mkdir(exist_ok=True)
+            if not path.exists() and path.parent.is_dir():
+                path.mkdir()
+                stack.callback(_gone_if_empty, path)
             target = path/f'{data.name}.jsonl'
             info = _info(path, data.name, overwrite)
         else: target = path
@@ -187,6 +189,9 @@ def export(run:Run,
     yield dict(step=it.read, total=it.read, message=f'{n} rows written'+(f', {stays} stay out' if stays else ''))
     return Exported(file=str(path), type=t, format=fmt, counts=dict(read=it.read, rows=n, left_out=stays), rows=n, left_out=[dict(why=k, **e) for k, e in it.out.items()],
                 lost=[dict(what=k, rows=m) for k, m in it.lost.items()], media=len(files), data=str(data))
+
+def _gone_if_empty(folder:Path)->None:
+    with suppress(OSError): folder.rmdir()
 
 def _info(folder:Path, name:str, overwrite:bool)->dict:
     "What dataset_info.json of a folder says already"

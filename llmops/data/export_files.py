@@ -7,14 +7,14 @@ __all__ = ['FileType', 'Losses', 'type_of_file', 'put_in_place', 'open_packed', 
            'columns_of', 'write_csv', 'write_txt', 'write_xlsx', 'arrow_batches', 'write_arrow', 'write_datasets']
 
 # %% ../../nbs/data/export_files.ipynb #1d7b9df3
-import contextlib, csv, json, os, secrets, shutil
+import contextlib, csv, errno, json, os, secrets, shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from ..core import Invalid, NotFound
+from ..core import Failed, Invalid, NotFound
 from .arrow import arrow_type, encoder, has_json, types
 from ..ports import need
 from ..rows import line_of, parse
@@ -42,10 +42,13 @@ def type_of_file(
 def put_in_place(
     path:Path, # Where the file or folder shall be
     overwrite:bool, # May it be there already?
+    folder:bool=False, # Is it a folder of datasets?
 )->Iterator[Path]: # Where to write it
     "A place beside, that takes the name when all went well"
     if not path.parent.is_dir(): raise NotFound(f'{str(path.parent)!r} is not a folder. Make it first: mkdir -p {path.parent}')
     if not overwrite and os.path.lexists(path): raise Invalid(f'{path.name!r} is there already. Choose another name, or replace it with: --overwrite')
+    if path.is_dir() and not (folder and (path/'state.json').is_file() and not path.is_symlink()):
+        raise Invalid(f'{path.name!r} is a folder{" of other things, which is never replaced" if folder else ""}. Choose another name')
     part = path.with_name(f'.{path.name[:80]}.{secrets.token_hex(4)}.part')
     try:
         yield part
@@ -60,6 +63,9 @@ def put_in_place(
             try: os.link(part, path) # Fails where somebody was faster
             except FileExistsError: raise Invalid(f'{path.name!r} is there already. Choose another name, or replace it with: --overwrite') from None
             except OSError: os.rename(part, path)
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
+        raise Failed(f'{str(path)!r} cannot be written: {e.strerror or e}. Choose another place') from None
     finally:
         if part.is_dir(): shutil.rmtree(part, ignore_errors=True)
         else: part.unlink(missing_ok=True)
