@@ -75,7 +75,7 @@ def _sized(text:str, start:int, end:int)->Iterator[Hit]:
             m = re.compile(rf'{_sep}{{0,3}}([Xx])(?![A-Za-z0-9])').match(text, e)
             if m and (solid or alone or (*sizes, 1) in _groups['id_card'] or (*sizes[:-1], sizes[-1]+1) in _groups['id_card']) and is_id(digits+'X'): yield Hit('id_card', a, m.end(), digits+'X')
         if n == 18 and (solid or alone or sizes in _groups['id_card']) and is_id(digits): yield Hit('id_card', a, e, digits)
-        elif n == 15 and (solid or alone or sizes in _groups['id_card']) and is_id(digits) and (said(text, a, 'id') or not said(text, a, 'card') and (digits[:2] not in ('34', '37') or not is_card(digits))) and not _glued(text, a, e, 'id') and (said(text, a, 'id') or not denied(text, a, e) and not _tight(text, a, e)):
+        elif n == 15 and (solid or alone or sizes in _groups['id_card']) and is_id(digits) and (said(text, a, 'id') or not is_card(digits) or digits[:2] not in ('34', '37') and not said(text, a, 'card')) and not _glued(text, a, e, 'id') and (said(text, a, 'id') or not denied(text, a, e) and not _tight(text, a, e)):
             yield Hit('id_card', a, e, digits)
         elif n >= 13 and (solid or sizes in _groups['bank_card'] or alone and (n > 15 or len({*sizes[:-1]}) == 1 and sizes[-1] <= sizes[0] < 9)) and not (a and text[a-1] == '+') and (told := said(text, a, 'card'), is_card(digits, told))[1]:
             if not _glued(text, a, e, 'card') and (told or not denied(text, a, e) and not (solid and _tight(text, a, e))): yield Hit('bank_card', a, e, digits)
