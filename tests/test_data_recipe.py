@@ -128,13 +128,13 @@ def test_a_wrong_recipe_is_refused_before_anything_runs(ws, tmp_path, steps, say
 
 
 @pytest.mark.parametrize('name,text', [('r.json', '{"steps": ['), ('r.json', '{"steps": [], "steps": []}'), ('r.yaml', 'steps: [\n'), ('r.yaml', '!!python/object/apply:os.system ["id"]'), ('r.toml', 'steps = ['),
-                                       ('r.json', '7'), ('r.json', '{"step": "empty"}'), ('r.yaml', ''), ('r.json', '['*100_000), ('r.bin', '\0'), ('r.json', '{"steps": {"a": 1}}')])
+                                       ('r.json', '7'), ('r.json', '{"step": "empty"}'), ('r.yaml', ''), ('r.json', '['*100_000), ('r.bin', '\0'), ('r.yaml', 'steps: [{step: split, parts: &a {x: 1}}, {step: split, parts: *a}]'), ('r.json', '['+' '*2_000_000+']'), ('r.json', '{"steps": {"a": 1}}')])
 def test_files_that_hold_no_recipe(ws, tmp_path, name, text):
     (tmp_path/'a.jsonl').write_text('{"text": "a"}')
     ws.load(tmp_path/'a.jsonl')
     (tmp_path/name).write_text(text)
     with pytest.raises(Invalid): ws.clean('dataset:a', recipe=tmp_path/name)
-    for other in (tmp_path/'none.json', tmp_path, '/dev/null', 'template:none', 'template:a b'):
+    for other in (tmp_path/'none.json', tmp_path, '/dev/null', '/dev/zero', 'template:none', 'template:a b'):
         with pytest.raises((Invalid, NotFound)): ws.clean('dataset:a', recipe=other)
     assert [r['ref'] for r in ws.ls(all=True)] == ['dataset:a@1']
 

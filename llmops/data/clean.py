@@ -146,6 +146,7 @@ def clean(run:Run,
 )->Version: # The cleaned dataset
     "Take out rows that teach nothing, and say why each went"
     options = {k: v for k, v in locals().items() if k not in ('run', 'data', 'out', 'recipe', 'steps', 'incremental')}
+    if str(recipe) == '.': recipe = None # A form's empty field
     if recipe and steps: raise Invalid('Give recipe or steps, not both')
     given, version, name = find_recipe(run, recipe) if recipe else (steps or [], None, '')
     written = check_recipe(given, run.store) if given or recipe or steps == [] else []

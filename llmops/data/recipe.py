@@ -110,7 +110,10 @@ def read_recipe(
     path:Path, # JSON, YAML or TOML
 )->dict: # As written
     "Read a recipe from a file"
-    try: text = path.read_text('utf-8-sig')
+    try:
+        if path.exists() and not path.is_file(): raise OSError(0, 'it is not a file')
+        if path.stat().st_size > 1 << 20: raise OSError(0, 'a recipe has at most 1 MB')
+        text = path.read_text('utf-8-sig')
     except (OSError, UnicodeDecodeError) as e: raise Invalid(f'The recipe {path.name!r} cannot be read: {getattr(e, "strerror", None) or e}. Give template:NAME, or a JSON, YAML or TOML file') from None
     kind = path.suffix.lower()
     try:
@@ -119,6 +122,7 @@ def read_recipe(
             got = tomllib.loads(text)
         elif kind in ('.yaml', '.yml'):
             import yaml
+            if any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)): raise ValueError('write it out, without * aliases')
             got = yaml.safe_load(text)
         else:
             from llmops.strict import strict_json
