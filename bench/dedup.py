@@ -3,7 +3,8 @@
 The same texts, put into one spelling by each, the same runs of five characters and the same threshold for all. datasketch and rensa are used
 as their guides show: a MinHash of 128 numbers a text, asked and put into an LSH index one after the other; whatever the index
 answers counts as found. Ours compares each proposal. Recall is the share of planted copies that went; a removal that is not
-verified is one whose true Jaccard similarity to every text that stayed is below the threshold.
+verified is one whose true Jaccard similarity to every text that stayed is below the threshold. Times are those of the processor (all
+threads), so that other work on the machine counts less.
 """
 import json
 import os
@@ -94,21 +95,26 @@ def quality(texts: list[str], of: list[int], stay: list[bool]) -> tuple[float, i
 def measure(ctx) -> None:
     r = random.Random(0)
     sets = {'made': made(r, 400 if ctx.small else 6000)}
-    if DATA.is_dir(): sets['real'] = r.sample(real(), 300 if ctx.small else 4000)
-    arms = dict(ours=ours, datasketch=datasketch, rensa=rensa)
+    if DATA.is_dir(): sets['real'] = real()[:300] if ctx.small else real()
     for name, base in sets.items():
         texts, of = planted(r, base, .2, .2)
         got = {}
         def arm(f, k):
-            def go(): got[k] = f(texts)
+            def go() -> float:
+                start = time.process_time()
+                got[k] = f(texts)
+                return time.process_time() - start
             return go
-        ctx.turn(f'near, {name}, {len(texts):,}', {k: arm(f, k) for k, f in arms.items()}, rounds=min(ctx.rounds, 3), warm=0)
         turn = f'near, {name}, {len(texts):,}'
-        ctx.ratio(turn, 'ours', 'datasketch', 10, 'above')
+        ctx.turn(turn, dict(ours=arm(ours, 'ours'), rensa=arm(rensa, 'rensa')))
         ctx.ratio(turn, 'ours', 'rensa', 1.7, 'above')
+        slow = f'{turn}, again'
+        ctx.turn(slow, dict(ours=arm(ours, 'ours'), datasketch=arm(datasketch, 'datasketch')), rounds=min(ctx.rounds, 2), warm=0)
+        ctx.ratio(slow, 'ours', 'datasketch', 10, 'above')
         q = {k: quality(texts, of, s) for k, s in got.items()}
         for k in ('datasketch', 'rensa'): ctx.figure(f'recall, {name}: ours / {k}', q['ours'][0]/q[k][0], .98, q['ours'][0] >= .98*q[k][0], 'above', f'ours {q["ours"][0]:.4f}, theirs {q[k][0]:.4f}, unverified {q[k][1]}')
-        ctx.figure(f'unverified removals, {name}', q['ours'][1], 0, q['ours'][1] == 0, 'below', unit='')
+        n = sum(not x for x in got['ours'])
+        ctx.figure(f'removals that are truly alike, {name}', 1-q['ours'][1]/n, 1, not q['ours'][1], 'above', f'{q["ours"][1]} of {n:,} are not', unit='')
     many(ctx, r)
     memory(ctx)
 

@@ -219,7 +219,7 @@ def leaks(store:'Store',
     "Datasets that hold rows of tests"
     if ref is not None and not is_test(ref): refs = [str(ref.ref)]
     else: refs = [str(v.ref) for v in reversed(store.find('dataset', all=True, bodies=False))]
-    out = [dict(dataset=r, **v) for r in refs for k, v in sorted(store.state(r).items()) if k.startswith('leak:') and (ref is None or not is_test(ref) or v['digest'] == ref.digest)]
+    out = [dict(dataset=r, **{x: v[x] for x in v if x != 'digest'}) for r in refs for k, v in sorted(store.state(r).items()) if k.startswith('leak:') and (ref is None or not is_test(ref) or v['digest'] == ref.digest)]
     return [r for r in out if all or r['rows'] or r['similar']]
 
 @view
@@ -228,4 +228,4 @@ def overlap(store:'Store',
     against:list[AnyVersion], # Tests to look for
 )->list[dict]: # Rows: dataset, against, rows (that leak), found (rows of the test), of, verbatim, edited, named
     "Look now for rows of tests in a dataset, and record nothing"
-    return [{'dataset': str(data.ref), **o} for o in overlaps(store, data, [t for t in against if t.digest != data.digest])]
+    return [{'dataset': str(data.ref), **{x: o[x] for x in o if x != 'digest'}} for o in overlaps(store, data, [t for t in against if t.digest != data.digest])]
