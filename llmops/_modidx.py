@@ -1055,6 +1055,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'llmops.data.read_json._Scan.more': ('data/read_json.html#_scan.more', 'llmops/data/read_json.py'),
                                        'llmops.data.read_json._Scan.peek': ('data/read_json.html#_scan.peek', 'llmops/data/read_json.py'),
                                        'llmops.data.read_json._Scan.rest': ('data/read_json.html#_scan.rest', 'llmops/data/read_json.py'),
+                                       'llmops.data.read_json._Scan.step': ('data/read_json.html#_scan.step', 'llmops/data/read_json.py'),
                                        'llmops.data.read_json._Scan.stray': ('data/read_json.html#_scan.stray', 'llmops/data/read_json.py'),
                                        'llmops.data.read_json._Scan.value': ('data/read_json.html#_scan.value', 'llmops/data/read_json.py'),
                                        'llmops.data.read_json._Scan.word': ('data/read_json.html#_scan.word', 'llmops/data/read_json.py'),

@@ -16,7 +16,7 @@ from .pii_places import addresses
 from .pii_words import documents, emails, ips, keys, plates
 
 # %% ../../nbs/data/pii.ipynb #04637c20
-KINDS = {'key': 'keys, tokens and passwords', 'email': 'e-mail addresses', 'id_card': 'identity numbers (mainland China)', 'company': 'company codes (mainland China)', 'bank_card': 'bank cards and accounts',
+KINDS = {'key': 'keys, tokens and passwords', 'email': 'e-mail addresses', 'id_card': 'identity numbers (mainland China; US social security)', 'company': 'company codes (mainland China)', 'bank_card': 'bank cards and accounts',
          'ip': 'IP addresses', 'passport': 'passports', 'phone': 'telephone numbers', 'plate': 'number plates (mainland China)', 'address': 'street addresses'}
 _rank = {k: n for n, k in enumerate(KINDS)}
 
