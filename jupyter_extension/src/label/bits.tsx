@@ -1,5 +1,5 @@
 /** Pieces of the desk: is everything saved, why skip, which keys, who labels. */
-import React, { useEffect, useRef, useState } from 'react';
+import React, { useEffect, useLayoutEffect, useRef, useState } from 'react';
 import { Workbench } from '../tokens';
 import { Desk } from './desk';
 import { Board, KeyButton, printed, useKeys } from './keys';
@@ -44,7 +44,7 @@ export function Skip(props: { bench: Workbench; onSkip: (reason: string) => void
   const { t } = bench;
   const [own, setOwn] = useState('');
   const field = useRef<HTMLInputElement>(null);
-  useEffect(() => field.current?.focus(), []);
+  useLayoutEffect(() => field.current?.focus(), []);
   useKeys('skip', [
     ...REASONS.map((r, i) => ({ key: `alt+${i + 1}`, does: t(r.title), run: () => props.onSkip(t(r.title)), writing: true })),
     { key: 'enter', does: t('Skip'), run: () => props.onSkip(own.trim()), writing: true },

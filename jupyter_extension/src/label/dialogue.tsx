@@ -1,5 +1,5 @@
 /** A dialogue on the desk: turns are edited in place and marked, the whole is rated and tagged. */
-import React, { useEffect, useRef, useState } from 'react';
+import React, { useLayoutEffect, useRef, useState } from 'react';
 import { roleClass, ToolCalls, Tools, Content } from '../messages';
 import { KeyButton, Kbd, useKeys } from './keys';
 import { Marked, SpanList } from './marked';
@@ -9,7 +9,7 @@ import { Diff, TaskProps } from './tasks';
 
 function Editor(props: { label: string; text: string; onText: (text: string) => void; onDone: () => void }): JSX.Element {
   const field = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const it = field.current;
     it?.focus();
     it?.setSelectionRange(it.value.length, it.value.length);

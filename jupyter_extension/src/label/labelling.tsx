@@ -1,6 +1,6 @@
 /** The labelling desk: one item, its answer, and the keys. The same in a tab of Lab and in a notebook. */
 import { ServerConnection } from '@jupyterlab/services';
-import React, { useEffect, useMemo, useRef, useState } from 'react';
+import React, { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'react';
 import { ApiError } from '../api';
 import { labelIcon } from '../icons';
 import { Bar, Empty, ProblemBox } from '../parts';
@@ -84,8 +84,14 @@ function Sitting(props: { bench: Workbench; desk: Desk; board: Board; onTab: (ta
   };
   const writeNote = (): void => {
     setOpen('note');
-    window.setTimeout(() => note.current?.focus());
+    note.current?.focus();
   };
+  // Before the next key is pressed: what is typed quickly belongs to the note, and must not be taken for keys.
+  useLayoutEffect(() => {
+    if (open === 'note') {
+      note.current?.focus();
+    }
+  }, [open]);
   const single = item?.task === 'preference' || (item?.task === 'classification' && !desk.settings?.multi);
   const go = {
     save: (): void => void desk.save(),
