@@ -98,7 +98,7 @@ def differ(k): return lambda r: r[k[0]] != r[k[1]]
 pairs = {'prompt': said, 'chosen': said, 'rejected': said}
 ROWS = {
     'alpaca': rows_({'instruction': lines, 'output': text}, {'input': lines | st.none(), 'history': st.lists(st.tuples(text, text).map(list), max_size=2), 'tools': dumped(tools) | st.just('')} | system),
-    'sharegpt': rows_({'conversations': sharegpt()}, {'tools': dumped(tools) | empty | tools, 'messages': value}) | rows_({'conversations': openai()}),
+    'sharegpt': rows_({'conversations': sharegpt()}, {'tools': dumped(tools) | empty | tools | st.just([]) | st.just('[]'), 'messages': value}) | rows_({'conversations': openai()}),
     'messages': rows_({'messages': openai()}, {'tools': tools | dumped(tools) | empty}) | rows_({'messages': sharegpt()}) | rows_({'messages': dumped(openai())}),
     'prompt-completion': rows_({'prompt': said, 'completion': said}, system) | rows_({'prompt': openai(False), 'completion': said.map(lambda s: [{'role': 'assistant', 'content': s}])}) | rows_({'prompt': said, 'response': said}),
     'question-answer': rows_({'question': said, 'answer': said}, system) | rows_({'problem': said, 'solution': said}),
@@ -295,7 +295,7 @@ def test_nothing_is_left_behind_by_what_fails(ws, tmp_path):
     before = sorted(p.name for p in tmp_path.iterdir())
     for name, how, why in (('b.xlsx', {}, 'row 2: output has 40,000 characters'), ('b.jsonl', dict(format='messages', strict=True), 'lost in 1 rows: where the input began'), ('b.doc', {}, 'no type of file'),
                            ('b.txt', {}, 'has no text'), ('no/b.jsonl', {}, 'is not a folder'), ('a.jsonl', {}, 'is there already'), ('b.jsonl', dict(format='kto'), 'convert'), ('b.parquet.gz', {}, 'not packed'),
-                           ('b.jsonl', dict(format='chatlm'), 'chatml'), ('lf', dict(type='llamafactory', strict=True), 'began')):
+                           ('b.jsonl', dict(format='chatlm'), 'chatml'), ('lf', dict(type='llamafactory', format='sharegpt', strict=True), 'began')):
         with pytest.raises(ValueError if name != 'no/b.jsonl' else LookupError, match=why): ws.export(v, tmp_path/name, **how)
     (tmp_path/'mine').mkdir()
     (tmp_path/'mine'/'letter').write_text('dear')

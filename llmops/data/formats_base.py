@@ -143,7 +143,7 @@ def tools_of(
 )->dict: # {tools} or nothing
     "Take the tools out of a row"
     if 'tools' not in r: return {}
-    if not r['tools'] or isinstance(r['tools'], str) and not r['tools'].strip():
+    if r['tools'] is None or isinstance(r['tools'], str) and not r['tools'].strip():
         own(r, mem, 'tools')
         return {}
     t, how = read_tools(r.pop('tools'))
