@@ -176,9 +176,16 @@ class _Scan:
         self.column += len(part) if part.isascii() else len(part.decode('utf-8', 'replace'))
         self.at = to
 
+    def step(self)->None:
+        "Behind a character that is no line's end"
+        self.at += 1
+        self.column += 1
+
     def peek(self)->bytes:
         "The next character that is no blank; empty at the end"
         while True:
+            c = self.buf[self.at:self.at+1]
+            if c and c not in b' \t\r\n': return c
             self.go(_space.match(self.buf, self.at).end())
             if self.at < len(self.buf): return self.buf[self.at:self.at+1]
             if self.end: return b''
@@ -211,8 +218,7 @@ class _Scan:
         "The value that begins here, what the fast reader makes of it, and why it is broken; the place is behind it then"
         if self.peek() not in (b'{', b'[', b'"'): return self._scalar()
         start = i = q = self.at
-        before = self.buf[self.buf.rfind(b'\n', 0, start)+1:start]
-        if self.buf[start] == 123 and b'\n' in self.buf[:start]: self.indent = before if not before.strip() else None
+        if self.buf[start] == 123 and (k := (before := self.buf[max(0, start-200):start]).rfind(b'\n')) >= 0: self.indent = before[k+1:] if not before[k+1:].strip() else None
         depth, check, broken, wrong, stop, inside, head = 0, 1 << 16, '', 0, -1, False, b''
         while True:
             if inside:
@@ -334,18 +340,18 @@ def _elements(scan:_Scan, stream:bool=False)->Iterator[Found]:
             return
         if c == b']' and not stream:
             if n and comma and not loose: yield *at, b'', None, 'a comma stands before the end of the list'
-            scan.go(scan.at+1)
+            scan.step()
             return
         if c == b',':
             if comma and not loose: yield *at, b',', None, 'there is no record before this comma'
             comma, loose = True, False
-            scan.go(scan.at+1)
+            scan.step()
             continue
         if scan.broken > MAX_BROKEN:
             yield *at, scan.rest(), None, f'more than {MAX_BROKEN:,} places before are broken: the rest of the file is refused'
             return
         if c in b'}:' and loose: # What is left of the broken one
-            scan.go(scan.at+1)
+            scan.step()
             continue
         was = scan.broken
         raw, o, why = scan.value()
@@ -384,15 +390,15 @@ _listed = {'data', 'rows', 'examples', 'items', 'records', 'instances'}
 
 def _keys(scan:_Scan)->Iterator[tuple[str, bool]]:
     "Keys of the object that the scan is at, each with whether a list of objects follows; the place is at the value then"
-    scan.go(scan.at+1)
+    scan.step()
     while scan.peek() == b'"':
         _, key, _ = scan.value()
         if scan.peek() != b':' or not isinstance(key, str): return
-        scan.go(scan.at+1)
+        scan.step()
         scan.peek()
         yield key, key not in _talks and bool(re.match(rb'\[\s*[{]', scan.word(400)))
         if scan.peek() != b',': return
-        scan.go(scan.at+1)
+        scan.step()
 
 def _wrapped(scan:_Scan)->Iterator[Chunk]:
     "Rows of the lists in an object"
@@ -401,7 +407,7 @@ def _wrapped(scan:_Scan)->Iterator[Chunk]:
         if rows:
             lists.append(key)
             if len(lists) > 1 and not set(lists) <= _splits: raise Invalid(f'{src.name!r} holds several lists of rows: {", ".join(lists)}. Write the one that is meant to a file of its own')
-            scan.go(scan.at+1)
+            scan.step()
             yield from _chunks(_elements(scan), src, {'split': key} if key in _splits else None)
         else:
             beside.append(key)
@@ -465,7 +471,7 @@ def json_rows(
     scan = _Scan(src)
     if scan.peek() == b'{': yield from _object(scan)
     elif scan.peek() == b'[':
-        scan.go(scan.at+1)
+        scan.step()
         yield from _chunks(_elements(scan), src)
         if scan.peek(): yield Chunk([], [Bad(scan.line, scan.column, 'there is more after the list', text_of(scan.word(4*MAX_TEXT)))], src.at)
     else: yield Chunk([], [Bad(scan.line, scan.column, 'this is neither a list nor an object', text_of(scan.word(4*MAX_TEXT)))], src.at)
