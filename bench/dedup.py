@@ -16,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
+sys.path += map(str, (HERE.parent/'.venv-bench/lib').glob('python*/site-packages'))   # datasketch; what the workbench has itself comes first
 DATA = HERE.parent.parent/'shared'/'data'/'llamafactory'
 THRESHOLD, RUN = .7, 5
 HAN = '天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜金生丽水玉出昆冈剑号巨阙珠称夜光果珍李柰菜重芥姜海咸河淡鳞潜羽翔'
