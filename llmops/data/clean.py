@@ -186,7 +186,7 @@ def recipe_(run:Run,
 def recipes(store:'Store')->list[dict]: # Rows: ref, steps, about
     "Recipes that there are"
     return [dict(v.row(), steps=[s['step'] for s in v.body['steps']], about=v.body.get('about', ''), summary={'steps': ', '.join(s['step'] for s in v.body['steps'])})
-            for v in store.find('template') if v.body.get('type') == 'recipe']
+            for v in reversed(store.find('template')) if v.body.get('type') == 'recipe']
 
 @view
 def steps(store:'Store',
