@@ -134,6 +134,7 @@ export const zhData: { [text: string]: string } = {
   poor: '差',
   'Make a dataset of the answers': '将回答生成数据集',
   'Open the dataset': '打开数据集',
+  'Hand items over': '转交条目',
   'Nobody disagrees about an item so far.': '目前没有分歧。',
   'Every disagreement is decided.': '所有分歧都已裁决。',
   decided: '已裁决',

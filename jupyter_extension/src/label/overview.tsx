@@ -1,10 +1,11 @@
 /** A queue from above: how far everybody is, how well they agree, and what comes after. */
-import React from 'react';
+import React, { useState } from 'react';
 import { number } from '../format';
 import { Bar, ProblemBox, Section } from '../parts';
+import { Problem } from '../schema';
 import { Table } from '../table';
 import { Workbench } from '../tokens';
-import { useLoaded } from '../use';
+import { problemOf, useLoaded } from '../use';
 import { Agreement, Queue } from './model';
 import type { Tab } from './labelling';
 
@@ -70,6 +71,11 @@ export function Overview(props: { bench: Workbench; queue: string; who: string; 
     return { queue: { ...about.rows[0], disagreeing: apart.rows.length } as unknown as Queue, agreement: agreement.rows as unknown as Agreement[] };
   };
   const loaded = useLoaded(bench, load, `overview ${queue}`, c => !c.about.length || c.about.some(a => a.startsWith(queue.split('@')[0])));
+  const [problem, setProblem] = useState<Problem | null>(null);
+  const finish = (): void => {
+    setProblem(null);
+    bench.api.call('label_finish', { queue, undo: !!loaded.data?.queue.finished }).then(loaded.reload, e => setProblem(problemOf(e)));
+  };
   if (!loaded.data) {
     return loaded.error ? <ProblemBox bench={bench} problem={loaded.error} onRetry={loaded.reload} /> : <p>{t('Loading…')}</p>;
   }
@@ -123,6 +129,15 @@ export function Overview(props: { bench: Workbench; queue: string; who: string; 
         <button type="button" className="llm-button" onClick={() => bench.go.version(about.queue)}>
           {t('Open the dataset')}
         </button>
+        {about.annotators.length ? (
+          <button type="button" className="llm-button" data-action="hand" onClick={() => bench.go.form('verb', 'label_hand', { queue })}>
+            {t('Hand items over')}
+          </button>
+        ) : null}
+        <button type="button" className="llm-button" data-action="finish" onClick={finish}>
+          {t(about.finished ? 'Open it again' : 'Take no more answers')}
+        </button>
+        {problem ? <ProblemBox bench={bench} problem={problem} /> : null}
         {about.finished ? <span className="llm-status llm-good">{t('finished queue')}</span> : null}
       </div>
     </div>
