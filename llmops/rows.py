@@ -394,7 +394,7 @@ class RowWriter:
         np, nb = self.np, len(self.base.segments)
         old_new = [p for p, _ in self._new]
         new_at = np.concatenate([[0], np.cumsum([n for _, n in self._new])]).astype(np.int64)
-        for i, p in enumerate(old_new): os.rename(p, p.with_suffix('.was'))
+        for p in old_new: os.rename(p, p.with_suffix('.was'))
         was = []
         for p in old_new:
             with open(p.with_suffix('.was'), 'rb') as f: was.append(_Segment(_mapped(f)))

@@ -223,7 +223,7 @@ def arguments(
         if k not in spec.params: raise Invalid(f'{spec.name} has no parameter {ascii(str(k)[:60])}.{nearest(str(k)[:60], spec.params)} It takes: {", ".join(spec.params) or "none"}')
     for p in spec.params.values():
         if p.required and p.name not in given: raise Invalid(f'{spec.name} needs {p.name}: {p.doc or p.type}')
-    got = {n: coerce(p, given[n]) if n in given else p.default for n, p in spec.params.items()}
+    got = {n: coerce(p, given[n]) if n in given else list(p.default) if isinstance(p.default, list) else p.default for n, p in spec.params.items()}
     if spec.writes and isinstance(out := got.get('out'), str) and ':' in out: got['out'] = _name_of(spec, out)
     return got
 
@@ -427,7 +427,7 @@ def call(
     for k, v in got.items():
         for i, x in enumerate(v if isinstance(v, list) else [v]):
             if isinstance(x, Version): reads[f'{k}.{i}' if isinstance(v, list) else k] = x
-    def say(x:Any)->Any: return str(x) if isinstance(x, (Version, Ref, Path)) else f'a {type(x).__name__} of {len(x):,} rows' if frame(x) else x
+    def say(x:Any)->Any: return str(x) if isinstance(x, (Version, Ref, Path)) else (f'a {type(x).__name__} of {len(x):,} rows' if hasattr(x, '__len__') else f'a {type(x).__name__}') if frame(x) else x
     shown = {k: [say(x) for x in v] if isinstance(v, list) else say(v) for k, v in plain.items()}
     run = Run(store, spec, shown, reads, id=id or f'{time.time_ns()//1_000_000:011x}{secrets.token_hex(3)}', by=by or user(),
               parent=parent or os.environ.get('LLMOPS_RUN', ''), progress=progress)

@@ -30,7 +30,7 @@ def inherited(
     for k in ('role', 'about'):
         vals = {p.body.get(k) or '' for p in parents}
         if len(vals) == 1 and (x := vals.pop()): out[k] = x
-    sources = list(dict.fromkeys(p.body.get('source') for p in parents if p.body.get('source')))
+    sources = list(dict.fromkeys(str(x) for p in parents if (x := p.body.get('source'))))
     if sources: out['source'] = ', '.join(sources)
     return out
 
