@@ -16,7 +16,9 @@ const MEASURES: { [measure: string]: { title: string } } = {
   percent: { title: 'Same answer' }
 };
 
-function tone(value: number | null): string {
+/** Percentages come as such, from 0 to 100; the other measures end at 1. */
+function tone(row: Agreement): string {
+  const value = row.value === null ? null : row.measure === 'percent' ? row.value / 100 : row.value;
   return value === null ? 'plain' : value >= 0.6 ? 'good' : value >= 0.4 ? 'plain' : 'bad';
 }
 
@@ -25,17 +27,21 @@ function AgreementTable(props: { bench: Workbench; rows: Agreement[] }): JSX.Ele
   const { t } = bench;
   const main = rows.filter(r => r.what === 'all');
   const rest = rows.filter(r => r.what !== 'all');
-  const said = (r: Agreement): string => (r.value === null ? '–' : r.measure === 'percent' ? `${Math.round(r.value * 100)} %` : number(r.value));
+  const figure = (r: Agreement, value: number): string => (r.measure === 'percent' ? `${Math.round(value)} %` : value.toFixed(2));
+  const said = (r: Agreement): string => (r.value === null ? '–' : figure(r, r.value));
+  const about = (what: string): string => {
+    const [kind, ...name] = what.split(':');
+    return name.length ? `${t(kind)} ${name.join(':')}` : t(kind);
+  };
   return (
     <>
       <div className="llm-tiles">
         {main.map((r, i) => (
-          <div key={i} className={`llm-tile llm-${tone(r.value)}`} title={r.note} data-measure={r.measure}>
+          <div key={i} className={`llm-tile llm-${tone(r)}`} title={r.note} data-measure={r.measure}>
             <span className="llm-tile-name">{t(MEASURES[r.measure]?.title ?? r.measure)}</span>
             <b>{said(r)}</b>
             <span className="llm-hint">
-              {r.verdict ? t(r.verdict) : ''}
-              {r.low !== null && r.high !== null && r.low !== undefined ? ` · ${number(r.low)} – ${number(r.high)}` : ''}
+              {[r.verdict ? t(r.verdict) : '', typeof r.low === 'number' && typeof r.high === 'number' ? `${figure(r, r.low)} – ${figure(r, r.high)}` : ''].filter(Boolean).join(' · ')}
             </span>
             <span className="llm-hint">{t('{items} items, {n} people', { items: r.items, n: r.annotators })}</span>
           </div>
@@ -47,7 +53,7 @@ function AgreementTable(props: { bench: Workbench; rows: Agreement[] }): JSX.Ele
           rows={rest}
           id={r => `${r.what} ${r.measure} ${r.level}`}
           columns={[
-            { title: t('About'), cell: r => r.what },
+            { title: t('About'), cell: r => about(r.what) },
             { title: t('Measure'), cell: r => t(MEASURES[r.measure]?.title ?? r.measure) },
             { title: t('Value'), cell: r => said(r), numeric: true },
             { title: t('In words'), cell: r => t(r.verdict || '–') },
@@ -122,7 +128,7 @@ export function Overview(props: { bench: Workbench; queue: string; who: string; 
       <Section title={t('Agreement')}>
         {agreement.length ? <AgreementTable bench={bench} rows={agreement} /> : <p className="llm-hint">{t('Two people must answer the same items before their agreement can be measured.')}</p>}
       </Section>
-      <div className="llm-actions">
+      <div className="llm-actions llm-after">
         <button type="button" className="llm-button llm-primary" data-action="collect" onClick={() => bench.go.form('verb', 'collect', { queue })}>
           {t('Make a dataset of the answers')}
         </button>
