@@ -93,24 +93,27 @@ def quality(texts: list[str], of: list[int], stay: list[bool]) -> tuple[float, i
     return sum(len(g)-max(1, sum(stay[i] for i in g)) for g in groups.values())/copies, len(alone)
 
 
+def timed(f, texts: list[str], got: dict):
+    "Seconds of the processor; what came out goes into `got`"
+    def go() -> float:
+        start = time.process_time()
+        got[f.__name__] = f(texts)
+        return time.process_time() - start
+    return go
+
+
 def measure(ctx) -> None:
     r = random.Random(0)
     sets = {'made': made(r, 400 if ctx.small else 6000)}
     if DATA.is_dir(): sets['real'] = real()[:300] if ctx.small else real()
     for name, base in sets.items():
         texts, of = planted(r, base, .2, .2)
-        got = {}
-        def arm(f, k):
-            def go() -> float:
-                start = time.process_time()
-                got[k] = f(texts)
-                return time.process_time() - start
-            return go
+        got: dict[str, list[bool]] = {}
         turn = f'near, {name}, {len(texts):,}'
-        ctx.turn(turn, dict(ours=arm(ours, 'ours'), rensa=arm(rensa, 'rensa')))
+        ctx.turn(turn, dict(ours=timed(ours, texts, got), rensa=timed(rensa, texts, got)))
         ctx.ratio(turn, 'ours', 'rensa', 1.7, 'above')
         slow = f'{turn}, again'
-        ctx.turn(slow, dict(ours=arm(ours, 'ours'), datasketch=arm(datasketch, 'datasketch')), rounds=min(ctx.rounds, 2), warm=0)
+        ctx.turn(slow, dict(ours=timed(ours, texts, got), datasketch=timed(datasketch, texts, got)), rounds=min(ctx.rounds, 2), warm=0)
         ctx.ratio(slow, 'ours', 'datasketch', 10, 'above')
         q = {k: quality(texts, of, s) for k, s in got.items()}
         for k in ('datasketch', 'rensa'): ctx.figure(f'recall, {name}: ours / {k}', q['ours'][0]/q[k][0], .98, q['ours'][0] >= .98*q[k][0], 'above', f'ours {q["ours"][0]:.4f}, theirs {q[k][0]:.4f}, unverified {q[k][1]}')

@@ -65,7 +65,7 @@ Keep = Literal['best', 'first']
 @step('duplicates', also=('exact',))
 def duplicates(ctx:Ctx, batches:Iterator[list[dict]],
     by:Literal['said', 'question', 'row']='said', # The same are rows that say the same, that ask the same, or that are equal in every column
-    columns:list[str]=[], # Or: that have the same in these columns
+    columns:list[str]|None=None, # Or: that have the same in these columns
     keep:Keep='best', # Which of a group stays: best (the fullest, then by digest, in any order of rows) or first
 )->Iterator[list[dict]]:
     "Take out rows that say what another one says; the fullest stays"
@@ -101,7 +101,7 @@ def rank_of(
     b = dump({k: v for k, v in content(row).items() if v not in (None, '', [], {})})
     return (2**32-1-min(len(b), 2**32-1)).to_bytes(4, 'big')+blake3(b).digest(12)
 
-def _spelled(row:dict, by:str, columns:list[str])->str:
+def _spelled(row:dict, by:str, columns:list[str]|None)->str:
     "What makes two rows the same, as text"
     if by == 'question' and not columns: return question_of(row)
     what = [row.get(c) for c in columns] if columns else said_of(row) if by == 'said' else content(row)

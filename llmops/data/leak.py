@@ -141,11 +141,11 @@ def index(
     asked:dict[str, set[str]] = {}
     for qs, whole in all_: asked.setdefault(_tight(qs[0]) if qs else '', set()).add(whole)
     for i, (qs, whole) in enumerate(all_):
-        for k, q in enumerate(qs):
-            if not k and len(qs) > 1 and len(asked[_tight(q)]) > 1 and weight_of(squeeze(q)) < 4*LEAST: continue # Which of these is true? The rest of the row says
+        for nth, q in enumerate(qs):
+            if not nth and len(qs) > 1 and len(asked[_tight(q)]) > 1 and weight_of(squeeze(q)) < 4*LEAST: continue # Which of these is true? The rest of the row says
             if weight_of(squeeze(q)) >= LEAST:
                 for p in _pieces(q): first.setdefault(squeeze(p), (p, i))
-            if not k and weight_of(squeeze(q)) >= LEAST//4: equal.setdefault(_tight(q), i)
+            if not nth and weight_of(squeeze(q)) >= LEAST//4: equal.setdefault(_tight(q), i)
         equal.setdefault(whole, i)
     first.pop('', None)
     texts, raw, of_row = list(first), [p for p, _ in first.values()], [i for _, i in first.values()]
@@ -293,7 +293,7 @@ def search(
     found:dict[tuple[int, int], Hit] = {}
     def add(h:Hit)->None:
         if (h.row, h.test) not in found or found[h.row, h.test].score < h.score: found[h.row, h.test] = h
-    for i, (f, p) in enumerate(zip(b.fields, b.parts)):
+    for i, f in enumerate(b.fields):
         for x in (*f, '\n'.join(f)):
             if (t := ix.equal.get(_tight(x))) is not None: add(Hit(i, t, 1., 'verbatim', squeeze(x), (max(0, (k := b.texts[i].find(squeeze(x)))), max(0, k)+len(squeeze(x)))))
     if len(ix.picked):

@@ -159,7 +159,7 @@ def overlaps(
 @verb()
 def leakcheck(run:Run,
     data:Dataset, # Rows to look through, such as training data
-    against:list[AnyVersion]=[], # Tests to look for; empty: every registered benchmark and held-out dataset
+    against:list[AnyVersion]|None=None, # Tests to look for; empty: every registered benchmark and held-out dataset
     share:float=SHARE, # Share of a test row that must stand in a row, between 0.3 and 1
     embedder:str='', # Engine that compares meaning as well: hashed (any language), minilm (English), none; empty: as the settings say
     close:float=0., # Cosine at which rows are called similar; 0: the engine's own

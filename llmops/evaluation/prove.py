@@ -69,7 +69,7 @@ def unleaked(
     evaluation:Version, # Report on how good it is
 )->dict: # Gate
     "Does a row of the evaluation stand in the training data?"
-    said = next((g for g in evaluation.body.get('gates') or [] if g['name'] == 'no leak'), {'passed': None, 'why': '', 'values': {}})
+    said:dict = next((g for g in evaluation.body.get('gates') or [] if g['name'] == 'no leak'), {'passed': None, 'why': '', 'values': {}})
     train = {str(t.ref): t for m in models for t in trained_on(store, m)[0] if t.body.get('files')}
     sets = [i['ref'] for k, i in evaluation.body['inputs'].items() if k.startswith('data.')]
     found = [o for t in train for o in look(store, 'overlap', {'data': t, 'against': sets})] if sets else []
