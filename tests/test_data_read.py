@@ -137,7 +137,7 @@ def test_frames_and_datasets_objects(ws, tmp_path):
     import polars as pl
     import pyarrow as pa
     digests = set()
-    for i, obj in enumerate((pl.DataFrame(ROWS), pd.DataFrame(ROWS), pa.Table.from_pylist(ROWS), datasets.Dataset.from_list(ROWS))):
+    for i, obj in enumerate((pl.DataFrame(ROWS), pd.DataFrame(ROWS), pa.Table.from_pylist(ROWS), datasets.Dataset.from_list(ROWS), pl.LazyFrame(ROWS), datasets.Dataset.from_list(ROWS).to_iterable_dataset())):
         v = ws.load(obj, f'f{i}')
         assert v.body['counts'] == dict(read=40, rejected=0, left=0, rows=40)
         digests.add(next(f['blob'] for f in v.body['files'] if f['path'] == 'rows.jsonl'))
