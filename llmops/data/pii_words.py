@@ -143,9 +143,9 @@ def keys(
     for w, where in (*((w, low) for w in _asks), *(() if text.isascii() else ((w, text) for w in _asks_far))):
         at = where.find(w)
         while at >= 0:
-            if (m := _assigned.match(text, at)) and not (w == b'key' and _whole_word.search(text, max(0, at-6), at+3)):
-                v = m.group('value').rstrip(',;.:!?)]}')
-                if _secret(v, str(m.group('word')), m.group('by')[-1:] in tuple('"\'`“「')): yield Hit('key', m.start('value'), m.start('value')+len(v), v)
+            if (a := _assigned.match(text, at)) and not (w == b'key' and _whole_word.search(text, max(0, at-6), at+3)):
+                v = a.group('value').rstrip(',;.:!?)]}')
+                if _secret(v, str(a.group('word')), a.group('by')[-1:] in tuple('"\'`“「')): yield Hit('key', a.start('value'), a.start('value')+len(v), v)
             at = where.find(w, at+len(w))
 
 # %% ../../nbs/data/pii_words.ipynb #450c0e9e
