@@ -72,11 +72,19 @@ def _call_verb(a:argparse.Namespace)->int:
         if a.json: out = [{**(out if isinstance(out, dict) else {}), **_rows(ws, shown)[0]}]
         else: out = shown
     if a._spec.name == 'rerun' and isinstance(out, dict): return _rerun(ws, out, a.json)
+    if a._spec.name == 'leakcheck' and not out and not a.json: return _no_leak(ws, a)
     if say := getattr(out, 'say', None): # It has words of its own, and facts for programs
         if a.json: emit(ws, [{**r, **out.facts()} for r in _rows(ws, out)], True)
         else: print(say())
         return 0
     emit(ws, out, a.json)
+    return 0
+
+def _no_leak(ws:Workspace, a:argparse.Namespace)->int:
+    "What was compared, where nothing was found"
+    seen = look(ws.store, 'leaks', dict(ref=a.data, all=True))
+    if seen: print(f'No row of a test stands in {seen[0]["dataset"]}. Compared with: '+', '.join(f'{r["against"]} ({r["of"]:,} rows)' for r in seen))
+    else: print('There is no test to compare with. Bring one in with: llmops add benchmark:NAME FILE')
     return 0
 
 def _rerun(ws:Workspace, out:dict, as_json:bool)->int:

@@ -51,7 +51,7 @@ def spell(
 # %% ../../nbs/faces/words.ipynb #a91d2343
 FIRST = dict(add=('ref', 'path'), alias=('ref', 'name'), ls=('kind',), compare=('a', 'b'), history=('ref',), trace_server=('action',),
              load=('path',), export=('ref', 'path'), diff=('a', 'b'), origin=('ref', 'row'), checkout_to=('ref', 'folder'), stats=('ref',), mix=('data',), recipe=('path',), steps=('name',),
-             label_next=('queue',), label_item=('queue', 'item'), label_save=('queue', 'item'), label_skip=('queue', 'item'),
+             leaks=('ref',), label_next=('queue',), label_item=('queue', 'item'), label_save=('queue', 'item'), label_skip=('queue', 'item'),
              label_undo=('queue', 'item'), label_adjudicate=('queue', 'item'), collect=('queue',), feedback=('source',), label_send=('queue', 'to'), label_export=('queue', 'path'))
 BEHIND = dict(load='dataset:NAME') # Verbs whose last word is the name of what they write
 
