@@ -137,7 +137,7 @@ def many(ctx, r: random.Random) -> None:
 
 
 _child = '''
-import random, resource, sys, time
+import random, sys, time
 sys.path[:0] = {paths!r}
 from dedup import made, planted
 from llmops.data.near import near
@@ -147,7 +147,7 @@ def texts():
         yield from planted(r, made(r, 3600), .2, .19)[0][:5000]
 t = time.perf_counter()
 f = near(texts(), .7)
-print(len(f.of), int((f.of >= 0).sum()), time.perf_counter()-t, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)
+print(len(f.of), int((f.of >= 0).sum()), time.perf_counter()-t, int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])/1024)
 '''
 
 

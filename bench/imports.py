@@ -20,7 +20,7 @@ ARMS = {
     'datasets.load_dataset': 'import datasets\ndatasets.disable_progress_bars()\nstart()\nn = len(datasets.load_dataset("json", data_files=path, cache_dir=folder+"/cache", split="train"))',
     'bare loop': 'start()\nwith open(path, "rb") as f: n = sum(1 for _ in f)',
 }
-CHILD = 'import json, resource, sys, time\nfolder, path = sys.argv[1:]\ndef start():\n    global t\n    t = time.perf_counter()\n{}\nt = time.perf_counter()-t\nprint(json.dumps([t, n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024]))'
+CHILD = 'import json, sys, time\nfolder, path = sys.argv[1:]\ndef start():\n    global t\n    t = time.perf_counter()\n{}\nt = time.perf_counter()-t\nprint(json.dumps([t, n, int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])/1024]))'
 
 
 def make(path: Path, size: int) -> int:

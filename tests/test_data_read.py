@@ -346,8 +346,8 @@ def test_hostile_files_cost_no_more_than_twice_their_chunk(tmp_path, name):
         f.write(first)
         for _ in range(n): f.write(many)
         f.write(last)
-    code = ('import resource, sys, pyarrow\nfrom pathlib import Path\nfrom llmops.data.read import parts\n'
-            'def rss(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+    code = ('import sys, pyarrow\nfrom pathlib import Path\nfrom llmops.data.read import parts\n'
+            'def rss(): return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])\n'
             'p, = parts([Path(sys.argv[1])], Path(sys.argv[2]))\nb, n, bad = rss(), 0, 0\n'
             'for c in p.chunks(): n, bad = n+len(c.rows), bad+len(c.bad)\nprint(n, bad, (rss()-b)//1024)')
     r = subprocess.run([sys.executable, '-c', code, str(tmp_path/name), str(tmp_path)], capture_output=True, text=True, timeout=120)
@@ -386,7 +386,7 @@ def test_encodings_are_read_or_refused_never_mangled(ws, tmp_path):
 def test_a_large_file_takes_bounded_memory(tmp_path):
     with open(tmp_path/'a.jsonl', 'wb') as f:
         for i in range(80): f.write(lines([{'prompt': f'{i} {j} '+'word '*80, 'completion': 'x'*100} for j in range(2000)]))
-    code = 'import sys, resource\nfrom llmops.verbs import open_workspace\nws = open_workspace(sys.argv[1])\nv = ws.load(sys.argv[2], "x")\nprint(v.body["rows"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024)'
+    code = 'import sys\nfrom llmops.verbs import open_workspace\nws = open_workspace(sys.argv[1])\nv = ws.load(sys.argv[2], "x")\nprint(v.body["rows"], int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])//1024)'
     r = subprocess.run([sys.executable, '-c', code, str(tmp_path/'ws'), str(tmp_path/'a.jsonl')], capture_output=True, text=True)
     n, mb = map(int, r.stdout.split())
     assert n == 160_000 and mb < 300, r.stdout
