@@ -258,6 +258,8 @@ def tokens(ctx:Ctx, batches:Iterator[list[dict]],
     yield from by_size(ctx, batches, count, min, max, of, over, 'tokens', lambda r: cut_row(r, max, one, cut))
 
 # %% ../../nbs/data/steps.ipynb #7784cb97
+_patience = 5 # Seconds that a pattern may work on one text
+
 @step('regex', rowwise=True)
 def regex(ctx:Ctx, batches:Iterator[list[dict]],
     pattern:str, # Regular expression, as Python writes it; (?i) in front: big and small letters alike
@@ -266,26 +268,33 @@ def regex(ctx:Ctx, batches:Iterator[list[dict]],
     columns:list[str]|None=None, # Only in these columns; empty: all that is said
 )->Iterator[list[dict]]:
     "Take out, keep or change rows by a pattern"
-    try: p = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as e: raise Invalid(f'regex: {ascii(pattern[:60])} is not a regular expression: {e}') from None
+    import regex as quick # As re, but it can be told to give up
+    try: p, q = re.compile(pattern), quick.compile(pattern)
+    except (re.error, RecursionError, OverflowError, quick.error) as e: raise Invalid(f'regex: {ascii(pattern[:60])} is not a regular expression: {e}') from None
     try: re._parser.parse_template(by, p) # type: ignore[attr-defined]
     except (re.error, IndexError) as e: raise Invalid(f'regex: {ascii(by[:60])} cannot replace: {e}') from None
+    def one(r:dict)->dict|None:
+        if do == 'replace':
+            hits = 0
+            def f(s:str)->str:
+                nonlocal hits
+                n, k = q.subn(by, s, timeout=_patience)
+                hits += k
+                return n
+            n = change_texts(r, f, columns)
+            if n is not r: ctx.changed(r, n, replaced=hits)
+            return n
+        m = next((m for s in row_texts(r, columns) if (m := q.search(s, timeout=_patience))), None)
+        if bool(m) == (do == 'keep'): return r
+        if m: ctx.out(r, 'the pattern is found', found=m.group()[:80])
+        else: ctx.out(r, 'the pattern is not found')
+        return None
     for b in batches:
         out = []
         for r in b:
-            if do == 'replace':
-                hits = 0
-                def f(s:str)->str:
-                    nonlocal hits
-                    n, k = p.subn(by, s)
-                    hits += k
-                    return n
-                n = change_texts(r, f, columns)
-                if n is not r: ctx.changed(r, n, replaced=hits)
-                out.append(n)
-            else:
-                m = next((m for s in row_texts(r, columns) if (m := p.search(s))), None)
-                if bool(m) == (do == 'keep'): out.append(r)
-                elif m: ctx.out(r, 'the pattern is found', found=m.group()[:80])
-                else: ctx.out(r, 'the pattern is not found')
+            try: n = one(r)
+            except TimeoutError:
+                raise Invalid(f'regex: {ascii(pattern[:60])} took longer than {_patience} seconds for row {r.get("_line", "?")}: it tries too many ways. '
+                              'Write it without a repetition inside a repetition, such as a+ for (a+)+') from None
+            if n is not None: out.append(n)
         yield out
