@@ -130,6 +130,11 @@ def test_verbs_of_an_area_stand_together_and_still_answer_alone(work):
     assert "Did you mean 'data clean'?" in llmops('data', 'claen', cwd=work, rc=2).stderr
 
 
+def test_templates_are_listed_by_name(work):
+    said = llmops('templates', cwd=work).stdout
+    assert {line.split()[0] for line in said.splitlines()[1:]} >= {'prepare', 'finetune', 'evaluate', 'release'}, said
+
+
 def test_a_closed_pipe_is_no_error(work):
     r = subprocess.run(f'{sys.executable} -c "import sys; from llmops.faces.cli import main; sys.exit(main())" history --json | head -c 1', shell=True,
                        cwd=work, env=ENV, capture_output=True, text=True)

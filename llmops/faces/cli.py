@@ -41,7 +41,7 @@ def emit(
     if as_json: print(json.dumps([{**dict.fromkeys(FIELDS), **r} for r in rows], ensure_ascii=False, indent=1, default=str))
     elif rows and set(rows[0]) == {'value'}: print('\n'.join(str(r['value']) for r in rows))
     else:
-        if not columns and rows and 'digest' in rows[0]: columns = _brief if 'body' not in rows[0] else ()
+        if not columns and rows and 'digest' in rows[0] and rows[0].get('ref'): columns = _brief if 'body' not in rows[0] else ()
         print(_one(rows[0]) if len(rows) == 1 and 'body' in rows[0] else table(rows, columns))
 
 def _one(r:dict)->str:
@@ -54,14 +54,18 @@ def _progress(as_json:bool)->Callable|None:
     from llmops.verbs import show_progress
     return show_progress()
 
-_columns = dict(history=('seq', 'at', 'kind', 'about', 'by', 'data'), lineage=('direction', 'depth', 'ref', 'verb', 'from_ref', 'notebook', 'cell'),
+_columns = dict(templates=('name', 'title', 'doc'), history=('seq', 'at', 'kind', 'about', 'by', 'data'), lineage=('direction', 'depth', 'ref', 'verb', 'from_ref', 'notebook', 'cell'),
                 state=('about', 'key', 'value'), deployments=('ref', 'release', 'wanted', 'actual', 'url', 'engine', 'proof', 'next'),
-                proof=('part', 'ok', 'release', 'report', 'why', 'next'), proven=('ref', 'served', 'approved', 'now', 'report'), runs=('ref', 'name', 'status', 'cell', 'created', 'seconds', 'made', 'error'))
+                label_disagreements=('item', 'text', 'said', 'decided'), proof=('part', 'ok', 'release', 'report', 'why', 'next'), proven=('ref', 'served', 'approved', 'now', 'report'), runs=('ref', 'name', 'status', 'cell', 'created', 'seconds', 'made', 'error'))
+
+_nothing = dict(pii='No personal data was found', label_disagreements='Nobody disagrees about an item so far', label_agreement='No item has the answers of two people yet',
+                labelling='No labelling queue yet. Make one with: llmops data label dataset:NAME --task TASK')
 
 def _call_view(a:argparse.Namespace)->int:
     ws = open_workspace()
     out = look(ws.store, a._spec.name, given(a, a._spec))
-    emit(ws, out, a.json, () if a.json else _columns.get(a._spec.name, ()))
+    if not out and not a.json and (nothing := _nothing.get(a._spec.name)): print(nothing)
+    else: emit(ws, out, a.json, () if a.json else _columns.get(a._spec.name, ()))
     return 0
 
 def _call_verb(a:argparse.Namespace)->int:
