@@ -159,6 +159,30 @@ def test_changed_texts_are_written_and_nothing_of_the_old_stays(name):
     check()
 
 
+OTHERS = {
+    'dpo': [{'prompt': 'p', 'accepted': 'g', 'rejected': 'b'}, {'question': 'p', 'response_j': 'g', 'response_k': 'b', 'id': 1}, {'prompt': 'p', 'preferred': 'g', 'dispreferred': 'b'},
+            {'messages': [{'role': 'user', 'content': 'p'}], 'chosen': {'role': 'assistant', 'content': 'g'}, 'rejected': {'role': 'assistant', 'content': 'b'}},
+            {'input': {'messages': [{'role': 'user', 'content': 'p'}], 'tools': [], 'parallel_tool_calls': True}, 'preferred_output': [{'role': 'assistant', 'content': 'g'}], 'non_preferred_output': [{'role': 'assistant', 'content': 'b'}]},
+            {'chosen': '\n\nHuman: p\n\nAssistant: g', 'rejected': '\n\nHuman: p\n\nAssistant:'}, {'chosen': '\n\nHuman:p\n\nAssistant:g', 'rejected': '\n\nHuman:p\n\nAssistant: b'}],
+    'kto': [{'id': 1, 'instruction': 'p', 'input': '', 'output': 'g', 'kto_tag': 'false'}],
+    'sharegpt': [{'conversations': [{'from': a, 'value': 'p'}, {'from': b, 'value': 'g'}]} for a, b in [('human', 'bing'), ('Human', 'Assistant'), ('USER', 'ASSISTANT'), ('prompter', 'ai')]],
+    'multiple-choice': [{'Question': 'p', 'option_a': '1', 'option_b': '2', 'correct_answer': 'B'}, {'question': 'p', 'A': '1', 'B': '2', 'C': '3', 'answer': 'c'}, {'题干': 'p', '选项A': '1', '选项B': '2', '正确答案': 'A'},
+                        {'question': 'p', 'A': '1', 'B': '2', 'label': 'A'}, {'question': 'p', 'Option A': '1', 'Option B': '2', 'answerKey': 'B'}],
+    'multiple-choice-open': [{'question': 'p', 'Choice A': '1', 'Choice B': '2'}],
+}
+
+
+@pytest.mark.parametrize('name', OTHERS)
+def test_other_spellings_of_a_format_are_known(name):
+    for row in OTHERS[name]:
+        assert detect([row]*3)[0] == name
+        there_and_back(row, name)
+        inside = convert(row, name)
+        assert kind_of(inside) == FORMATS[name].kind
+        said = {'preference': ('prompt', 'chosen', 'rejected'), 'unpaired': ('prompt', 'completion'), 'messages': ('messages',), 'prompts': ('prompt',)}[FORMATS[name].kind]
+        assert [m['role'] for k in said for m in inside[k]] == (['user', 'assistant', 'assistant'] if name == 'dpo' else ['user'] if name == 'multiple-choice-open' else ['user', 'assistant'])
+
+
 def test_masked_texts_do_not_live_on_in_what_is_remembered():
     odd = '{"name" :"find","arguments":{"who":"Ann Lee"}}'
     row = {'conversations': [{'from': 'human', 'value': 'Ann Lee?'}, {'from': 'function_call', 'value': odd}, {'from': 'observation', 'value': 'Ann Lee: 9'}, {'from': 'gpt', 'value': 'Ann Lee is 9'}],

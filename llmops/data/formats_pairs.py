@@ -7,6 +7,8 @@ __all__ = []
 
 # %% ../../nbs/data/formats_pairs.ipynb #fdcab913
 import re
+from functools import lru_cache
+from itertools import takewhile
 from typing import Any
 
 from ..core import Invalid
@@ -57,7 +59,10 @@ for _name in _pairs: _pair(_name)
 
 # %% ../../nbs/data/formats_pairs.ipynb #d6b8c478
 _letters = 'ABCDEFGHIJ'
-_named = {'question': ('question', 'Question', '问题', '题目', 'column_1'), 'answer': ('answer', 'Answer', '答案')}
+_named = {'question': ('question', 'Question', 'stem', '问题', '题目', '题干', 'column_1'), 'answer': ('answer', 'Answer', '答案'),
+          'right': ('answer', 'Answer', '答案', 'correct_answer', 'Correct Answer', 'correct_option', 'correct', 'answerKey', 'answer_key', 'target', 'label', 'gold', '正确答案')}
+_styles = ('{}', *(f'{w}{x}{{}}' for w in ('option', 'Option', 'choice', 'Choice') for x in ('_', ' ', '')), 'op{}', '选项{}')
+_first = ('A', 'choices', 'column_2', *(s.format(x) for s in _styles for x in 'Aa'))
 
 def _held(r:dict, what:str)->str:
     "The column of the question or the answer; empty: there is none"
@@ -65,9 +70,21 @@ def _held(r:dict, what:str)->str:
 
 def _choices(r:dict)->list[str]:
     "Columns that hold the choices"
-    if 'A' in r: return [x for i, x in enumerate(_letters) if all(y in r for y in _letters[:i+1])]
-    n = next(i for i in range(1, 14) if f'column_{i}' not in r)-3
+    return _columns(tuple(r))
+
+@lru_cache(256)
+def _columns(keys:tuple[str, ...])->list[str]:
+    "Of these columns those that hold choices"
+    for s in _styles:
+        for letters in (_letters, _letters.lower()):
+            got = list(takewhile(keys.__contains__, map(s.format, letters)))
+            if len(got) > 1: return got
+    n = next(i for i in range(1, 14) if f'column_{i}' not in keys)-3
     return [f'column_{i}' for i in range(2, n+2)] if 2 <= n <= 10 else []
+
+def _right(r:dict, n:int)->str:
+    "The column with the letter of the right choice; empty: there is none"
+    return next((k for k in _named['right'] if isinstance(a := r.get(k), str) and len(a) == 1 and a.upper() in _letters[:n]), '')
 
 def _is_choice(r:dict)->bool:
     a = r.get(_held(r, 'answer'))
@@ -75,13 +92,13 @@ def _is_choice(r:dict)->bool:
         return bool(_held(r, 'question')) and (isinstance(a, int) and not isinstance(a, bool) and 0 <= a < len(r['choices']) <= 10 or isinstance(a, str) and len(a) == 1 and a in _letters[:len(r['choices'])])
     c = _choices(r)
     if len(c) < 2: return False
-    if c[0] == 'A': return isinstance(r.get(_held(r, 'question')), str) and isinstance(a, str) and len(a) == 1 and a in _letters[:len(c)]
+    if c[0] != 'column_2': return isinstance(r.get(_held(r, 'question')), str) and bool(_right(r, len(c)))
     a = r.get(f'column_{len(c)+2}')
     return isinstance(a, str) and len(a) == 1 and a in _letters[:len(c)]
 
 def _is_open(r:dict)->bool:
     c = _choices(r)
-    return len(c) >= 2 and c[0] == 'A' and isinstance(r.get(_held(r, 'question')), str) and r.get(_held(r, 'answer')) in (None, '')
+    return len(c) >= 2 and c[0] != 'column_2' and not _right(r, len(c)) and isinstance(r.get(_held(r, 'question')), str) and r.get(_held(r, 'answer')) in (None, '')
 
 def _question(r:dict, names:list[str], mem:dict)->str:
     "Question and choices as one text"
@@ -91,7 +108,7 @@ def _question(r:dict, names:list[str], mem:dict)->str:
         mem['columns'] = 'list'
         parts = [text_of(r.pop(q), q), *(text_of(x, 'a choice') for x in r.pop('choices'))]
     else:
-        if names[0] != 'A': mem['columns'] = len(names)
+        if names[0] != 'A': mem['columns'] = len(names) if names[0] == 'column_2' else names
         parts = [text_of(r.pop(k), k) for k in (q, *names)]
     lines = [parts[0], *(f'{x}. {p}' for x, p in zip(_letters, parts[1:], strict=False))]
     if any('\n' in p for p in parts): mem['cut'] = [x.count('\n')+1 for x in lines[:-1]]
@@ -108,38 +125,39 @@ def _parts(s:str, mem:dict)->list[str]:
         raise Invalid('the question does not end with choices, one a line: A. …, B. …')
     return [lines[0], *(x[3:] for x in lines[1:])]
 
-def _put_question(said:list[dict], mem:dict, lost:list)->dict:
-    "Columns of question and choices"
+def _put_question(said:list[dict], mem:dict, lost:list)->tuple[dict, int]:
+    "Columns of question and choices, and how many choices there are"
     said, out = put_system(plain(said, 'multiple-choice', lost), mem, 'system')
     if len(said) != 1: raise Invalid('multiple-choice holds one question and one answer')
     q, *c = _parts(said[0]['content'], mem)
     how, ask = mem.get('columns'), mem.get('ask', 'question')
-    if how == 'list': return {ask: q, 'choices': c} | out
-    if how == len(c): return {f'column_{i}': x for i, x in enumerate((q, *c), 1)} | out
-    return {ask: q, **dict(zip(_letters, c, strict=False))} | out
+    if how == 'list': return {ask: q, 'choices': c} | out, len(c)
+    if how == len(c): return {f'column_{i}': x for i, x in enumerate((q, *c), 1)} | out, len(c)
+    return {ask: q, **dict(zip(how if isinstance(how, list) and len(how) >= len(c) else _letters, c, strict=False))} | out, len(c)
 
 def _write_choice(row:dict, mem:dict, lost:list)->dict:
     *said, a = row.pop('messages')
-    cols = _put_question(said, mem, lost)
+    cols, n = _put_question(said, mem, lost)
     letter = plain([a], 'multiple-choice', lost)[0]['content']
-    n = len(cols['choices']) if 'choices' in cols else sum(k.startswith('column_') for k in cols)-1 if 'column_1' in cols else sum(k in list(_letters) for k in cols)
     if letter not in _letters[:n] or not letter: raise Invalid(f'the answer is {letter[:40]!r}, not one of {", ".join(_letters[:n])}')
     if 'column_1' in cols: return cols | {f'column_{n+2}': letter}
-    return cols | {mem.get('to', 'answer'): _letters.index(letter) if mem.get('answer') == 'number' else letter}
+    return cols | {mem.get('to', 'answer'): _letters.index(letter) if mem.get('answer') == 'number' else letter.lower() if mem.get('answer') == 'lower' else letter}
 
-@reader('multiple-choice', 'messages', 'a question, its choices and the letter of the right one', (_named['question'], ('A', 'choices', 'column_2')), _write_choice, _is_choice)
+@reader('multiple-choice', 'messages', 'a question, its choices and the letter of the right one', (_named['question'], _first), _write_choice, _is_choice)
 def _choice(r:dict, mem:dict)->dict:
-    at, names = _held(r, 'answer'), _choices(r)
+    names = _choices(r)
+    at = _held(r, 'answer') if isinstance(r.get('choices'), list) else _right(r, len(names)) or _held(r, 'answer')
     if not _is_choice(r): raise Invalid(f'the answer is {str(r.get(at))[:40]!r}, which is none of the choices')
     if at not in ('answer', ''): mem['to'] = at
     a = r.pop(at or f'column_{len(names)+2}')
     if isinstance(a, int): a, mem['answer'] = _letters[a], 'number'
+    elif a.islower(): a, mem['answer'] = a.upper(), 'lower'
     return {'messages': system_of(r, mem, [{'role': 'user', 'content': _question(r, names, mem)}])+[{'role': 'assistant', 'content': a}]}
 
 def _write_open(row:dict, mem:dict, lost:list)->dict:
-    return _put_question(row.pop('prompt'), mem, lost)
+    return _put_question(row.pop('prompt'), mem, lost)[0]
 
-@reader('multiple-choice-open', 'prompts', 'a question and its choices, without the answer', (_named['question'][:-1], ('A',), ('B',)), _write_open, _is_open)
+@reader('multiple-choice-open', 'prompts', 'a question and its choices, without the answer', (_named['question'][:-1], _first[:1]+_first[3:]), _write_open, _is_open)
 def _open(r:dict, mem:dict)->dict:
     names = _choices(r)
     if len(names) < 2: raise Invalid('there are no choices A, B, …')

@@ -20,11 +20,15 @@ def _dialogue(v:Any)->list[dict]|None:
     "A whole dialogue as text, `\\n\\nHuman: … \\n\\nAssistant: …`"
     if not isinstance(v, str) or not v.startswith('\n\nHuman:'): return None
     bits = _human.split(v)[1:]
-    said = [{'role': 'user' if w == 'Human' else 'assistant', 'content': t.removeprefix(' ')} for w, t in zip(bits[::2], bits[1::2], strict=True)]
-    return said if _undialogue(said) == v else None
+    return [{'role': 'user' if w == 'Human' else 'assistant', 'content': t.removeprefix(' ')} for w, t in zip(bits[::2], bits[1::2], strict=True)]
 
-def _undialogue(said:list[dict])->str:
-    return ''.join(f'\n\n{"Human" if m["role"] == "user" else "Assistant"}: {m["content"]}' for m in said)
+def _tight(v:str)->list[int]:
+    "Turns of a dialogue without a blank behind the colon, such as empty ones"
+    return [i for i, t in enumerate(_human.split(v)[2::2]) if not t.startswith(' ')]
+
+def _undialogue(said:list[dict], tight:list[int])->str:
+    "A dialogue as text again"
+    return ''.join(f'\n\n{"Human" if m["role"] == "user" else "Assistant"}:{"" if i in tight and not m["content"].startswith(" ") else " "}{m["content"]}' for i, m in enumerate(said))
 
 def _both(r:dict, mem:dict)->list[list[dict]]:
     "The two answers"
@@ -36,7 +40,7 @@ def _both(r:dict, mem:dict)->list[list[dict]]:
     ds = [_dialogue(r.get(k)) for k in ('chosen', 'rejected')]
     if all(ds):
         mem['pair'] = 'dialogue'
-        for k in ('chosen', 'rejected'): del r[k]
+        if any(tight := [_tight(r.pop(k)) for k in ('chosen', 'rejected')]): mem['tight'] = tight
         return ds # type: ignore[return-value]
     return [said_in(r, mem, k, 'list') for k in ('chosen', 'rejected')]
 
@@ -46,9 +50,29 @@ def _begin(good:list[dict], bad:list[dict])->int:
     while n and good[n-1]['role'] not in ('user', 'tool'): n -= 1
     return n
 
+_names = (('chosen', 'rejected'), ('accepted', 'rejected'), ('preferred', 'rejected'), ('preferred', 'dispreferred'), ('preferred_output', 'non_preferred_output'), ('response_j', 'response_k'),
+          ('better', 'worse'), ('chosen_response', 'rejected_response'), ('response_chosen', 'response_rejected'))
+
+def _named(r:dict)->tuple:
+    "Columns of the better and the worse answer; empty: there are none"
+    return next(((g, b) for g, b in _names if g in r and b in r and ('chosen' not in r or g == 'chosen') and ('rejected' not in r or b == 'rejected')), ())
+
+def _open_input(r:dict, mem:dict)->None:
+    "OpenAI's pairs have messages and tools in `input`"
+    v = r.get('input')
+    if not isinstance(v, dict) or not is_list(v.get('messages')) or not set(v) <= {'messages', 'tools', 'parallel_tool_calls'} or {'messages', 'tools'} & set(r): return
+    mem['inside'] = {k: x for k, x in r.pop('input').items() if k == 'parallel_tool_calls' or k == 'tools' and not isinstance(x, list)}
+    r.update({k: x for k, x in v.items() if k not in mem['inside']})
+
 def _read_dpo(r:dict, mem:dict)->dict:
+    if names := _named(r):
+        if names != _names[0]: mem['names'] = list(names)
+        r['chosen'], r['rejected'] = (r.pop(k) for k in names)
+    elif not isinstance(r.get('output'), list): raise Invalid('a better and a worse answer are missing')
+    _open_input(r, mem)
     good, bad = _both(r, mem)
     prompt = asked(r, mem) if any(k in r for k in ('prompt', 'conversations', 'conversation', 'instruction', 'question', 'query')) else None
+    if prompt is None and 'messages' in r and ('inside' in mem or not _begin(good, bad)): prompt = asked(r, mem)
     if prompt is None:
         n = _begin(good, bad)
         if not n: raise Invalid('there is no prompt, and chosen and rejected do not begin alike')
@@ -62,16 +86,22 @@ def _read_dpo(r:dict, mem:dict)->dict:
     return {'prompt': asked_, 'chosen': good, 'rejected': bad} | tools_of(r, mem)
 
 def _write_dpo(row:dict, mem:dict, lost:list)->dict:
+    out = _write_pair(row, mem, lost)
+    if 'inside' in mem and 'messages' in out: out['input'] = {k: out.pop(k) for k in ('messages', 'tools') if k in out} | mem['inside']
+    if 'names' in mem: out |= dict(zip(mem['names'], [out.pop(k) for k in _names[0]], strict=True))
+    return out
+
+def _write_pair(row:dict, mem:dict, lost:list)->dict:
     prompt, *both = (row.pop(k) for k in ('prompt', 'chosen', 'rejected'))
     tools, front, cols = put_tools(row, mem), mem.get('ask') == '' or bool(mem.get('full')), {}
     if mem.get('ask') != '': cols = put_asked(prompt[-1:] if mem.get('full') == 'last' else prompt, mem, lost)
     if mem.get('pair') == 'dialogue' and all(m['role'] in ('user', 'assistant') and isinstance(m['content'], str) for x in both for m in [*prompt, *x]):
-        return {k: _undialogue([*prompt, *x]) for k, x in zip(('chosen', 'rejected'), both, strict=True)} | cols | tools
+        return {k: _undialogue([*prompt, *x], t) for k, x, t in zip(('chosen', 'rejected'), both, mem.get('tight') or ([], []), strict=True)} | cols | tools
     if mem.get('pair') == 'output' and all(len(x) == 1 and isinstance(x[0]['content'], str) for x in both): return cols | {'output': [x[0]['content'] for x in both]} | tools
     if front: return cols | {k: put_talk([*prompt, *x], mem, k) for k, x in zip(('chosen', 'rejected'), both, strict=True)} | tools
     return cols | {k: put_said(x, mem, k, 'list', 'assistant') for k, x in zip(('chosen', 'rejected'), both, strict=True)} | tools
 
-reader('dpo', 'preference', 'chosen and rejected answers to one prompt', (('chosen',), ('rejected',)), _write_dpo)(_read_dpo)
+reader('dpo', 'preference', 'chosen and rejected answers to one prompt', tuple(tuple(dict.fromkeys(x)) for x in zip(*_names, strict=True)), _write_dpo, lambda r: bool(_named(r)))(_read_dpo)
 
 def _write_output_pair(row:dict, mem:dict, lost:list)->dict:
     for k in ('chosen', 'rejected'):
@@ -116,11 +146,11 @@ _labels = {'': (False, True), 'number': (0, 1), 'lower': ('false', 'true'), 'tit
 _words = {'true': True, 'True': True, 'false': False, 'False': False}
 
 def _label(r:dict, k:str)->bool|None:
-    "The label; as text only in a row of nothing but text, as CSV files have them, and as 0 or 1 where there is no doubt"
+    "The label; as text in a row of nothing but text, as CSV files have them, and as text, 0 or 1 where there is no doubt"
     v = r.get(k)
     if isinstance(v, bool): return v
     if isinstance(v, int) and v in (0, 1) and (k == 'kto_tag' or 'prompt' in r and 'completion' in r): return bool(v)
-    return _words.get(v) if isinstance(v, str) and all(isinstance(x, str) for x in r.values()) else None
+    return _words.get(v) if isinstance(v, str) and (k == 'kto_tag' or all(isinstance(x, str) for x in r.values())) else None
 
 def _write_kto(row:dict, mem:dict, lost:list)->dict:
     prompt, end, good = (row.pop(k) for k in ('prompt', 'completion', 'label'))

@@ -60,9 +60,10 @@ def spell(
     return _spellings[how].encode(o)
 
 # %% ../../nbs/data/formats_talk.ipynb #18d51eb8
-ROLES = {'human': 'user', 'user': 'user', 'gpt': 'assistant', 'assistant': 'assistant', 'system': 'system', 'tool': 'tool',
-         'observation': 'tool', 'function_call': 'call', 'tool_call': 'call', 'bot': 'assistant', 'model': 'assistant', 'chatgpt': 'assistant', 'developer': 'system',
-         'function': 'tool', 'tool_response': 'tool'}
+_roles = {'human': 'user', 'user': 'user', 'gpt': 'assistant', 'assistant': 'assistant', 'system': 'system', 'tool': 'tool',
+          'observation': 'tool', 'function_call': 'call', 'tool_call': 'call', 'bot': 'assistant', 'model': 'assistant', 'chatgpt': 'assistant', 'developer': 'system',
+          'function': 'tool', 'tool_response': 'tool', 'ai': 'assistant', 'bing': 'assistant', 'bard': 'assistant', 'claude': 'assistant', 'prompter': 'user'}
+ROLES = _roles | {f(k): v for k, v in _roles.items() for f in (str.capitalize, str.upper)}
 _said = {'role': 'content', 'from': 'value'}
 _plain = {'from': {'human': 'user', 'gpt': 'assistant', 'system': 'system', 'observation': 'tool'}, 'role': {r: r for r in ('user', 'assistant', 'system', 'tool')}}
 _usual = {who: {v: f'{who} {k}' for k, v in d.items()} for who, d in _plain.items()}

@@ -83,14 +83,14 @@ def judge(
     "Read one record strictly"
     try: s = b.decode()
     except UnicodeDecodeError as e: return None, *not_utf8(b, e)
+    if s[:1] == '\ufeff': return None, 1, 'it starts with a byte order mark, in the middle of the file'
     if _heavy(b): return None, 1, f'it holds so many values that it would take more than {8*MAX_LINE:,} bytes of memory'
     try: o = strict.decode(s)
     except json.JSONDecodeError as e:
-        if e.msg.startswith('Unexpected UTF-8 BOM'): return None, 1, 'it starts with a byte order mark'
         what = 'a NUL character' if s[e.pos:e.pos+1] == '\0' else e.msg
         return None, e.pos+1, f'line {e.lineno} of the record, column {e.colno}: {what}' if e.lineno > 1 else f'column {e.colno}: {what}'
     except RecursionError: return None, _where(s)+1, f'it is nested too deeply: more than {MAX_DEPTH} lists and objects in one another'
-    except ValueError as e: return None, _where(s)+1, str(e)
+    except ValueError as e: return None, _where(s)+1, 'a number has more than 4,300 digits' if 'int_max_str_digits' in str(e) else str(e)
     if half_pair(s, o): return None, _where(s)+1, 'it holds half of a surrogate pair'
     if isinstance(o, (dict, list)) and s.count('{')+s.count('[') > MAX_DEPTH and _deep(o):
         return None, _where(s)+1, f'it is nested too deeply: more than {MAX_DEPTH} lists and objects in one another'
