@@ -96,3 +96,16 @@ def test_what_cannot_work_is_said(ws, tmp_path, base):
                      (lambda: ws.dpo(model, pairs, loss='x'), 'one of sigmoid')):
         with pytest.raises(Invalid, match=words): f()
     assert [v.name for v in ws.store.find('model')] == ['tiny']
+
+
+@pytest.mark.parametrize('template,how,makes', [('preference', dict(how='dpo'), 'preferred-dpo'), ('preference', dict(how='kto'), 'preferred-kto'),
+                                                ('pretrain', {}, 'reader-pretrain')])
+def test_the_templates_run_on_real_files(ws, data, base, template, how, makes):
+    "A dataset of the other paradigm is brought into shape on the way"
+    from llmops.faces.notebook import run_template
+    ws.load(data/'llamafactory'/'dpo_en_demo.json', out='real', rows=60)
+    out = run_template(ws, template, dict(source=str(base), model='model:tiny', data='dataset:real', steps=3, batch=2, max_length=256, track='', **how), wait=True)
+    assert out['status'] == 'done', out
+    made = ws.store.get(f'model:{makes}')
+    assert made.body['recipe']['steps'] == 3 and made.body['base']['ref'] == 'model:tiny@1'
+    assert ws.store.get(f'model:{makes.rpartition("-")[0]}').body['adapter'] is False

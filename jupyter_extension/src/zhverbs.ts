@@ -57,6 +57,7 @@ export const zhVerbs: { [text: string]: string } = {
   'Preferences: prompt, chosen and rejected answer': '偏好数据：提示、优选与落选回答',
   "Name of the result; default: the dataset's name and `-dpo`": '结果名称；默认为数据集名加 `-dpo`',
   'DPO or one of its kin': 'DPO 或其变体',
+  'Pairs of answers, or single answers with a rating': '成对回答，或带评分的单个回答',
   'How dear it is to leave the model that one came from': '偏离起始模型的代价',
   'Pairs in a step': '每步的对数',
   'Write a dataset to a file': '把数据集写成文件',
