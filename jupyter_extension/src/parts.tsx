@@ -108,6 +108,9 @@ export function Value(props: { bench: Workbench; value: Json }): JSX.Element {
   if (Array.isArray(value) && value.length && value.length <= 20 && value.every(v => typeof v !== 'object')) {
     return <>{value.map((v, i) => <span key={i} className="llm-pair"><Linked bench={bench} text={show(v)} /></span>)}</>;
   }
+  if (Array.isArray(value) && value.length && value.length <= 20 && value.every(v => v !== null && typeof v === 'object' && !Array.isArray(v) && typeof v.ref === 'string')) {
+    return <>{value.map((v, i) => <span key={i} className="llm-pair"><Value bench={bench} value={v} /></span>)}</>;
+  }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
     return <Linked bench={bench} text={show(value)} />;
   }

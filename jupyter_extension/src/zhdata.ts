@@ -2,6 +2,10 @@
 export const zhData: { [text: string]: string } = {
   // Labelling
   Label: '标注',
+  '{task} of {name}': '{name} 的{task}',
+  parents: '父版本',
+  sure: '置信度',
+  'nothing to do': '无需处理',
   'Label data': '数据标注',
   'Queues of items to label, and the desk for it': '待标注的队列与标注工作台',
   Labelling: '标注',
@@ -16,7 +20,7 @@ export const zhData: { [text: string]: string } = {
   classification: '分类',
   correction: '修正',
   'This queue is for named people. Who are you?': '此队列指定了标注人。你是哪一位？',
-  'nobody of these': '不是其中的人',
+  'nobody of these': '以上都不是',
   Progress: '进度',
   '{done} of {total} done': '已完成 {done} / {total}',
   '{n} skipped': '跳过 {n} 条',

@@ -5,9 +5,9 @@ import { Desk } from '../src/label/desk';
 import { diff } from '../src/label/diff';
 import { translate } from '../src/i18n';
 import { pressed, printed } from '../src/label/keys';
-import { answer, Draft, Item, missing, pick, queueOf, Sent, Settings } from '../src/label/model';
+import { answer, Draft, Item, lines, missing, pick, queueOf, Sent, Settings, titleOf } from '../src/label/model';
 import { Outbox, Shelf } from '../src/label/outbox';
-import { pieces, step, stops, toggle, toPoints, toUnits } from '../src/label/spans';
+import { brief, pieces, step, stops, toggle, toPoints, toUnits } from '../src/label/spans';
 import { stepsOf } from '../src/dataset/cleaning';
 import { reason } from '../src/dataset/why';
 import { heightOf, Pages, reveal, TALLEST, window_ } from '../src/dataset/virtual';
@@ -258,4 +258,19 @@ test('why a row went out is said in Chinese, with its name or number', () => {
   assert.equal(reason(t, 'more than 2,048 characters'), '多于 2,048 个字符');
   assert.equal(reason(t, 'a text is empty'), '文本 为空');
   assert.equal(reason(t, 'something new'), 'something new');
+});
+
+test('a field is as high as its text, a Chinese one too', () => {
+  assert.deepEqual(['', 'one\ntwo', 'x'.repeat(57), '书'.repeat(29), '书'.repeat(28)].map(s => lines(s, 56)), [1, 2, 2, 2, 1]);
+});
+
+test('a queue has its name in the reader’s language, and its own where it was given one', () => {
+  const zh = (s: string, v?: { [name: string]: string | number }): string => translate('zh', s, v);
+  assert.equal(titleOf(zh, 'preference of dpo_en', 'dataset:q@1'), 'dpo_en 的偏好');
+  assert.equal(titleOf(zh, 'Tone of voice', 'dataset:q@1'), 'Tone of voice');
+  assert.equal(titleOf(zh, '', 'dataset:q@1'), 'q@1');
+});
+
+test('two marks that differ by a blank look different', () => {
+  assert.deepEqual(['Add a', 'Add a ', ' \n', '🦊'.repeat(61)].map(brief), ['Add a', 'Add a␣', '␣␣', `${'🦊'.repeat(60)}…`]);
 });

@@ -45,7 +45,7 @@ function Example(props: { bench: Workbench; example: Row }): JSX.Element {
     <li>
       <span className="llm-hint">
         {file ? `${show(file)}, ` : ''}
-        {line !== undefined && line !== null ? t('line {n}', { n: show(line) }) : row !== undefined && row !== null ? t('row {n}', { n: show(row) }) : ''}
+        {[line === undefined || line === null ? '' : t('line {n}', { n: show(line) }), row === undefined || row === null ? '' : t('row {n}', { n: show(row) })].filter(Boolean).join(', ')}
         {why ? ` · ${reason(t, show(why))}` : ''}
         {particulars.length ? ` · ${particulars.map(([k, v]) => `${t(k)} ${show(v)}`).join(', ')}` : ''}
       </span>
@@ -78,8 +78,9 @@ export function Cleaning(props: { bench: Workbench; steps: Step[] }): JSX.Elemen
                   <span className="llm-step-out" style={{ width: `${(100 * s.removed) / most}%` }} />
                 </span>
                 <span className="llm-number">
-                  {s.removed ? <b className="llm-out">−{number(s.removed)}</b> : '0'}
+                  {s.removed ? <b className="llm-out">−{number(s.removed)}</b> : null}
                   {s.changed ? <span className="llm-hint"> {t('{n} changed', { n: number(s.changed) })}</span> : null}
+                  {s.removed || s.changed ? null : <span className="llm-hint">{t('nothing to do')}</span>}
                 </span>
               </summary>
               {told ? (

@@ -3,7 +3,7 @@ import React, { useLayoutEffect, useRef, useState } from 'react';
 import { roleClass, ToolCalls, Tools, Content } from '../messages';
 import { KeyButton, Kbd, useKeys } from './keys';
 import { Marked, SpanList } from './marked';
-import { Message, pick, plainText, Span } from './model';
+import { lines, Message, pick, plainText, Span } from './model';
 import { toggle } from './spans';
 import { Diff, TaskProps } from './tasks';
 
@@ -21,7 +21,7 @@ function Editor(props: { label: string; text: string; onText: (text: string) => 
       dir="auto"
       aria-label={props.label}
       data-field="turn"
-      rows={Math.min(16, Math.max(2, props.text.split('\n').length + Math.ceil(props.text.length / 100)))}
+      rows={Math.min(16, Math.max(2, lines(props.text, 110) + 1))}
       value={props.text}
       onChange={e => props.onText(e.target.value)}
       onKeyDown={e => {

@@ -16,7 +16,7 @@ function Content(props: { bench: Workbench; it: Disagreement }): JSX.Element {
   const { bench, it } = props;
   const { messages, text, sides, tools } = it.content;
   return (
-    <>
+    <div className="llm-judged" tabIndex={0} role="group" aria-label={bench.t('item {n}', { n: it.item })}>
       <Tools bench={bench} tools={tools} />
       {messages?.length ? <Conversation bench={bench} messages={messages} /> : null}
       {text !== undefined ? <div className="llm-text llm-big" dir="auto">{text}</div> : null}
@@ -30,7 +30,7 @@ function Content(props: { bench: Workbench; it: Disagreement }): JSX.Element {
           ))}
         </div>
       ) : null}
-    </>
+    </div>
   );
 }
 

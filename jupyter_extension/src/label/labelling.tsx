@@ -12,6 +12,7 @@ import { Calls } from './calls';
 import { Desk } from './desk';
 import { Disagreements } from './disagreements';
 import { Board, BoardContext, KeyButton, useKeys } from './keys';
+import { titleOf } from './model';
 import { Overview } from './overview';
 import { Shelf } from './outbox';
 import { TaskView } from './tasks';
@@ -231,8 +232,8 @@ export function Labelling(props: { bench: Workbench; queue: string }): JSX.Eleme
       <div ref={root} className="llm-labelling" data-queue={queue} data-who={desk.who} data-lm-suppress-shortcuts="true" onFocus={ownKeys} onKeyDown={e => board.handle(e)}>
         <header className="llm-title">
           <labelIcon.react tag="span" className="llm-title-icon" />
-          <h1>{about?.title || queue.replace(/^dataset:/, '')}</h1>
-          {about ? <span className="llm-kind-name">{t(about.task)}</span> : null}
+          <h1>{titleOf(t, about?.title ?? '', queue)}</h1>
+          {about?.title ? <span className="llm-kind-name">{queue.replace(/^dataset:/, '')}</span> : null}
           <Who bench={bench} desk={desk} onWho={sit} />
         </header>
         <div className="llm-tabs" role="tablist">

@@ -3,7 +3,7 @@ import React, { useEffect, useMemo, useRef, useState } from 'react';
 import { Workbench } from '../tokens';
 import { useKeys } from './keys';
 import { Span } from './model';
-import { pieces, step, stops, toPoints } from './spans';
+import { brief, pieces, step, stops, toPoints } from './spans';
 
 interface Range {
   anchor: number;
@@ -148,7 +148,7 @@ export function SpanList(props: { bench: Workbench; spans: Span[]; labels: strin
     <div className="llm-chips">
       {props.spans.map((s, i) => (
         <span key={i} className={`llm-chip llm-span-${Math.max(0, props.labels.indexOf(s.label)) % 6}`}>
-          <b>{s.label}</b> {s.text.length > 60 ? `${s.text.slice(0, 60)}…` : s.text}
+          <b>{s.label}</b> {brief(s.text)}
           {props.onRemove ? (
             <button type="button" className="llm-x" aria-label={props.bench.t('Remove {what}', { what: s.label })} onClick={() => props.onRemove?.(s)}>
               ×

@@ -1,6 +1,16 @@
 /** Shapes of the labelling verbs and views, and what can be said about them without drawing. */
 import { Json } from '../schema';
 
+/** Lines that a text takes where so many letters fit on one; a Chinese character takes the place of two. */
+export const lines = (text: string, fit: number): number =>
+  text.split('\n').reduce((n, line) => n + Math.max(1, Math.ceil((line.length + (line.match(/[\u1100-\uffdc]/g)?.length ?? 0)) / fit)), 0);
+
+/** What a queue is called, in the reader's language where it has the name that queues are given. */
+export function titleOf(t: (text: string, values?: { [name: string]: string | number }) => string, title: string, queue: string): string {
+  const [, task, name] = title.match(/^(dialogue|preference|classification|correction) of (.+)$/s) ?? [];
+  return task ? t('{task} of {name}', { task: t(task), name }) : title || queue.replace(/^dataset:/, '');
+}
+
 export type Task = 'dialogue' | 'preference' | 'classification' | 'correction';
 type Row = { [key: string]: Json };
 

@@ -7,7 +7,7 @@ import { List } from '../table';
 import { Workbench } from '../tokens';
 import { useLanguage, useLoaded } from '../use';
 import { Labelling } from './labelling';
-import { Queue } from './model';
+import { Queue, titleOf } from './model';
 
 function Queues(props: { bench: Workbench; source: string; onOpen: (queue: string) => void }): JSX.Element {
   const { bench, source } = props;
@@ -36,7 +36,7 @@ function Queues(props: { bench: Workbench; source: string; onOpen: (queue: strin
           row={q => (
             <>
               <span className="llm-row-top">
-                <span className="llm-name">{q.title || q.queue}</span>
+                <span className="llm-name">{titleOf(t, q.title, q.queue)}</span>
                 <span className="llm-alias">{t(q.task)}</span>
                 {q.finished ? <span className="llm-status llm-good">{t('finished queue')}</span> : null}
               </span>

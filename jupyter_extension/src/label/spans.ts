@@ -69,3 +69,10 @@ export function toggle(spans: Span[], span: Span): Span[] {
   const rest = spans.filter(s => !same(s));
   return rest.length < spans.length ? rest : [...rest, span].sort((a, b) => a.turn - b.turn || a.start - b.start || a.end - b.end);
 }
+
+/** A marked place in a chip: not too long, and with blanks at its ends, in which two people may differ, to be seen. */
+export function brief(text: string): string {
+  const seen = text.replace(/^\s+|\s+$/g, blanks => '␣'.repeat(blanks.length));
+  const points = [...seen];
+  return points.length > 60 ? `${points.slice(0, 60).join('')}…` : seen;
+}

@@ -5,7 +5,7 @@ import { Workbench } from '../tokens';
 import { Dialogue } from './dialogue';
 import { diff } from './diff';
 import { KeyButton, useKeys } from './keys';
-import { Draft, Item, pick, Settings } from './model';
+import { Draft, Item, lines, pick, Settings } from './model';
 
 export interface TaskProps {
   bench: Workbench;
@@ -184,7 +184,7 @@ function Correction(props: TaskProps): JSX.Element {
             ref={field}
             className="llm-input"
             dir="auto"
-            rows={Math.min(18, Math.max(4, after.split('\n').length + Math.ceil(after.length / 90)))}
+            rows={Math.min(24, Math.max(4, lines(after, 56) + 1))}
             value={after}
             data-field="text"
             onChange={e => props.onDraft({ text: e.target.value })}
