@@ -567,7 +567,9 @@ def test_the_command_line_says_what_there_is_and_what_comes_next(tmp_path):
 import sys
 from llmops.faces.cli import main
 for a in (['init', '.'], ['data', 'import', 'c.jsonl', '--out', 'c'], ['data', 'label', 'dataset:c'], ['data', 'label', 'dataset:c', '--task', 'dialogue', '--annotators', 'anna,ben', '--overlap', '2', '--out', 'dataset:Q'],
-          ['data', 'label', 'dataset:Q', '--json'], ['data', 'label-save', 'dataset:Q', '1', '--value', '{"rating": 4}', '--annotator', 'anna', '--json'], ['data', 'label', 'dataset:Q'], ['data', 'collect', 'dataset:Q', '--partial', '--json']):
+          ['data', 'label', 'dataset:Q', '--json'], ['data', 'label-save', 'dataset:Q', '1', '--value', '{"rating": 4}', '--annotator', 'anna', '--json'], ['data', 'label', 'dataset:Q'], ['data', 'collect', 'dataset:Q', '--partial', '--json'],
+          ['data', 'label-disagreements', 'dataset:Q'], ['data', 'label-agreement', 'dataset:Q'], ['data', 'label-save', 'dataset:Q', '1', '--value', '{"rating": 2}', '--annotator', 'ben', '--json'],
+          ['data', 'label-disagreements', 'dataset:Q'], ['data', 'collect', 'dataset:Q'], ['data', 'pii', 'dataset:c']):
     print('>', *a)
     main(a)
 """
@@ -582,6 +584,9 @@ Answer in Lab:  llmops lab  (tab Label); or show it in a notebook:  ws.labeller(
 """
     assert {k: json.loads(said[4])[0][k] for k in ('ref', 'queue', 'task', 'items', 'open', 'finished')} == dict(ref='dataset:Q@1', queue='dataset:Q@1', task='dialogue', items=1, open=1, finished=False)
     assert json.loads(said[5])[0]['saved'] == dict(item=1, revision=1, state='done') and json.loads(said[7])[0]['name'] == 'Q-sft'
+    assert said[8:10] == ['Nobody disagrees about an item so far\n', 'No item has the answers of two people yet\n'] # Not "nothing yet"
+    assert [x.split() for x in said[11].splitlines()] == [['item', 'text', 'said'], ['1', 'q', 'rating', '4,', 'rating', '2']]
+    assert said[12:] == ['dataset:Q-sft@2: 1 rows for sft from 1 of 1 items of dataset:Q@1\n', 'No personal data was found\n']
 
 
 def test_a_row_that_cannot_be_shown_is_left_out_and_named_not_given_to_a_person(lite):

@@ -46,14 +46,22 @@ def item_for(
                 origin={} if led.plan['task'] == 'preference' else origin_of(store, queue, item), progress=led.progress(who), mayAnswer=may)
 
 # %% ../../nbs/data/label_answer.ipynb #be27f786
+def _name(who:str)->str:
+    who = who.strip()
+    if not who or any(c in who for c in ':#\n') or len(who) > 100: raise Invalid(f'{ascii(who)[:60]} cannot be an annotator: a name has at most 100 characters and no : or #')
+    return who
+
+def _noted(note:str)->str:
+    if len(note) > 10_000: raise Invalid('The note is longer than 10,000 characters')
+    return note
+
 def _who(run:Run, led:Ledger, annotator:str)->str:
-    who, named = annotator.strip() or run.by, led.named()
-    if any(c in who for c in ':#\n') or len(who) > 100: raise Invalid(f'{ascii(who)[:60]} cannot be an annotator: a name has at most 100 characters and no : or #')
+    who, named = _name(annotator.strip() or run.by), led.named()
     if run.by in named and who != run.by: raise Denied(f'{run.by} cannot answer for {who}')
     return who
 
 def _going_on(led:Ledger)->None:
-    if led.finished: raise Denied(f'{led.about} is finished and takes no more answers. Open it again with: llmops label-finish {led.about} --undo')
+    if led.finished: raise Denied(f'{led.about} is finished and takes no more answers. Open it again with: llmops data label-finish {led.about} --undo')
 
 def _may(led:Ledger, item:int, who:str)->None:
     if led.plan['annotators']:
@@ -135,9 +143,8 @@ def label_save(run:Run,
     row, led = row_of(run.store, queue, item), ledger(run.store, queue)
     who = _who(run, led, annotator)
     if not 0 <= seconds < 1e6: raise Invalid(f'seconds is {seconds}: write how long the answer took')
-    if len(note) > 10_000: raise Invalid('The note is longer than 10,000 characters')
     kept = tasks[led.plan['task']].check(led.plan, _shown(led.plan, row, item, who), value)
-    n = _write(run, queue, item, who, revision, 'label', value=kept, seconds=round(seconds, 2), **({'note': note} if note else {}))
+    n = _write(run, queue, item, who, revision, 'label', value=kept, seconds=round(seconds, 2), **({'note': _noted(note)} if note else {}))
     return _after(run, queue, item, who, n, 'done')
 
 @verb(instant=True)
@@ -177,7 +184,7 @@ def label_hand(run:Run,
     "Hand open items of one person over to another"
     led, out = ledger(run.store, queue), {}
     if not led.plan['annotators']: raise Invalid(f'{queue} names nobody: everybody who comes takes the next item')
-    if not (to := to.strip()) or any(c in to for c in ':#\n') or len(to) > 100: raise Invalid(f'{ascii(to)[:60]} cannot be an annotator: a name has at most 100 characters and no : or #')
+    to = _name(to)
     def choose()->list[tuple]:
         _going_on(led.follow(run.store))
         if annotator not in led.named(): raise Invalid(f'{annotator} is not one of the annotators of {queue}: {", ".join(led.named())}')
@@ -253,7 +260,7 @@ def label_adjudicate(run:Run,
 )->dict: # {saved: {item, state}, left: items still in disagreement}
     "Decide an item on which others disagree"
     row, led = row_of(run.store, queue, item), ledger(run.store, queue)
-    who = annotator.strip() or run.by
+    who = _name(annotator.strip() or run.by)
     if run.by in led.names() and who != run.by: raise Denied(f'{run.by} cannot decide for {who}')
     if (value is None) != drop: raise Invalid('Give the answer that shall stand, or drop the item')
     kept = None if value is None else tasks[led.plan['task']].check(led.plan, _shown(led.plan, row, item, who), value)
@@ -261,11 +268,17 @@ def label_adjudicate(run:Run,
         said = led.follow(run.store).people.get(item, {})
         if led.own(item, who) == 'done': raise Denied(f'{who} answered item {item} of {queue}: let somebody else decide')
         if not any(e['s'] == 'done' for e in said.values()): raise Invalid(f'Nobody has answered item {item} of {queue} yet: there is nothing to decide')
-        return [('label.adjudicate', led.about, dict(item=item, who=who, value=kept, drop=drop, note=note, at=round(now(), 3), by=run.by))]
+        return [('label.adjudicate', led.about, dict(item=item, who=who, value=kept, drop=drop, note=_noted(note), at=round(now(), 3), by=run.by))]
     run.store.decide(choose)
     return dict(saved=dict(item=item, state='dropped' if drop else 'adjudicated'), left=len(disputed(run.store, queue)))
 
 # %% ../../nbs/data/label_answer.ipynb #766bb8cb
+def _short(v:dict)->str:
+    "An answer in a few words"
+    said = [*([v['choice']] if 'choice' in v else []), *v.get('classes', []), *v.get('tags', []), *([f'rating {v["rating"]}'] if 'rating' in v else []),
+            *(f'{s["label"]}: {s["text"]}' for s in v.get('spans') or []), *(['corrected'] if v.get('messages') else []), *([v['text']] if 'text' in v else [])]
+    return ' '.join(', '.join(said).split())[:80] or 'nothing'
+
 @view
 def label_item(store:Store,
     queue:Dataset, # A labelling queue
@@ -297,12 +310,12 @@ def label_disagreements(store:Store,
     annotator:str='', # Who will decide: sides are his
     limit:int=200, # At most so many
     decided:bool=False, # Decided ones too
-)->list[dict]: # Rows: item, task, content, answers without names, decided
+)->list[dict]: # Rows: item, task, text and said in short, content, answers without names, decided
     "Items on which people disagree"
     plan, out = plan_of(queue), []
     for i in disputed(store, queue, decided)[:limit]:
         said = [dict(annotator=f'annotator {n}', value=as_seen(plan, i, annotator, a['value']), note=a.get('note', '')) for n, a in enumerate(answers(store, queue, i).values(), 1)]
         d, row = decision(store, queue, i), row_of(store, queue, i)
-        out.append(dict(queue=str(queue), item=i, task=plan['task'], content=_shown(plan, row, i, annotator), shown={c: row.get(c) for c in plan['show']}, answers=said,
+        out.append(dict(queue=str(queue), item=i, task=plan['task'], text=_brief(plan, seen := _shown(plan, row, i, annotator)), said=[_short(a['value']) for a in said], content=seen, shown={c: row.get(c) for c in plan['show']}, answers=said,
                         decided=d and dict(value=d['value'] and as_seen(plan, i, annotator, d['value']), by=d['who'], drop=d['drop'], note=d['note'])))
     return out

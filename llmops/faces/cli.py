@@ -56,7 +56,9 @@ def _progress(as_json:bool)->Callable|None:
 
 _columns = dict(templates=('name', 'title', 'doc'), history=('seq', 'at', 'kind', 'about', 'by', 'data'), lineage=('direction', 'depth', 'ref', 'verb', 'from_ref', 'notebook', 'cell'),
                 state=('about', 'key', 'value'), deployments=('ref', 'release', 'wanted', 'actual', 'url', 'engine', 'proof', 'next'),
-                label_disagreements=('item', 'text', 'said', 'decided'), proof=('part', 'ok', 'release', 'report', 'why', 'next'), proven=('ref', 'served', 'approved', 'now', 'report'), runs=('ref', 'name', 'status', 'cell', 'created', 'seconds', 'made', 'error'))
+                label_disagreements=('item', 'text', 'said', 'decided'), origin=('ref', 'row', 'verb', 'steps', 'what', 'file', 'line'),
+                label_queue=(_asked := ('queue', 'task', 'title', 'items', 'labelled', 'skipped', 'open', 'annotators', 'overlap', 'finished')), label_finish=_asked,
+                leakcheck=('dataset', 'rows', 'against', 'of', 'found', 'verbatim', 'edited', 'similar', 'embedder'), proof=('part', 'ok', 'release', 'report', 'why', 'next'), proven=('ref', 'served', 'approved', 'now', 'report'), runs=('ref', 'name', 'status', 'cell', 'created', 'seconds', 'made', 'error'))
 
 _nothing = dict(pii='No personal data was found', label_disagreements='Nobody disagrees about an item so far', label_agreement='No item has the answers of two people yet',
                 labelling='No labelling queue yet. Make one with: llmops data label dataset:NAME --task TASK')
@@ -81,7 +83,7 @@ def _call_verb(a:argparse.Namespace)->int:
         if a.json: emit(ws, [{**r, **out.facts()} for r in _rows(ws, out)], True)
         else: print(say())
         return 0
-    emit(ws, out, a.json)
+    emit(ws, out, a.json, () if a.json else _columns.get(a._spec.name, ()))
     return 0
 
 def _no_leak(ws:Workspace, a:argparse.Namespace)->int:
