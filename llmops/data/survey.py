@@ -183,8 +183,13 @@ class Measured(Version):
 
     def say(self)->str:
         "The figures, for a terminal"
-        out = [f'{self}: {self.body["title"]}']
-        for r in table_of(self):
+        out, rows = [f'{self}: {self.body["title"]}'], table_of(self)
+        many_of = Counter(r['what'] for r in rows)
+        shown:Counter = Counter()
+        for r in rows:
+            shown[r['what']] += 1
+            if shown[r['what']] == 9 and many_of[r['what']] > 9: out.append(f'  {r["what"]:<14} {many_of[r["what"]]-8} more: llmops data figures {self}')
+            if shown[r['what']] > 8 and many_of[r['what']] > 9: continue
             size = f'{r["min"]:,} to {r["max"]:,}, median {r["median"]:,}' if r['min'] is not None else ''
             many = f'{r["rows"]:,}'+(f' ({100*r["share"]:.1f} %)' if r['share'] is not None else '') if r['rows'] is not None else ''
             out.append(f'  {r["what"]:<14} '+'; '.join(x for x in (r['name'], size, many, r['note'] or '') if x))
