@@ -555,6 +555,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'llmops/data/formats_talk.py'),
                                           'llmops.data.formats_talk._spelt': ( 'data/formats_talk.html#_spelt',
                                                                                'llmops/data/formats_talk.py'),
+                                          'llmops.data.formats_talk._usual_order': ( 'data/formats_talk.html#_usual_order',
+                                                                                     'llmops/data/formats_talk.py'),
                                           'llmops.data.formats_talk._value': ( 'data/formats_talk.html#_value',
                                                                                'llmops/data/formats_talk.py'),
                                           'llmops.data.formats_talk.check_order': ( 'data/formats_talk.html#check_order',

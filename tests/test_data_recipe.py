@@ -335,6 +335,37 @@ def test_what_is_masked_stands_nowhere_in_the_version(ws, tmp_path):
         assert c.body['counts']['removed'] == len(f['removed.jsonl'].splitlines())
 
 
+def test_numbers_names_and_file_names_are_masked_too(ws, tmp_path):
+    mail, tel = 'secret.person@example.com', 13812345678
+    row = dict(messages=[dict(role='user', name=mail, content='hi'), dict(role='assistant', content='ok', meta={'by': [mail]})],
+               tools=[dict(type='function', function=dict(name='f', parameters={'properties': {'a': {'default': mail}}}))], tel=tel, was=float(tel), who={mail: 1, 'a@qq.com': 2})
+    p = tmp_path/f'list-{tel}-{mail}.jsonl'
+    p.write_text('\n'.join(json.dumps(r) for r in (row, row, row | {'messages': [dict(role='user', content=''), dict(role='assistant', content='')]})))
+    ws.load(p, out='people')
+    for _ in range(2): # The second run takes over what the first made
+        v = ws.clean('people', mask_pii=True)
+        all_ = json.dumps([v.body, list(rows(ws.store, v)), ws.history('dataset:people-clean'), ws.store.state(f'run:{v.made_by}')], default=str)
+        files = b''.join(ws.store.blobs.get(e['blob']) for e in v.body['files'])
+        assert mail not in all_ and str(tel) not in all_ and mail.encode() not in files and str(tel).encode() not in files
+        assert v.body['rows'] == 1 and next(iter(rows(ws.store, v, origin=False)))['who'] == {'[EMAIL]': 1, '[EMAIL] 2': 2}
+
+
+def test_what_is_cleaned_of_a_queue_is_no_queue(ws, tmp_path):
+    (tmp_path/'f.jsonl').write_text('\n'.join(json.dumps(dict(prompt=f'Question {i}?', completion=f'{i}')) for i in range(3)))
+    ws.load(tmp_path/'f.jsonl')
+    q = ws.label('f', task='dialogue', out='q')
+    assert q.body['labelling']['task'] == 'dialogue' and 'labelling' not in ws.clean(q).body
+
+
+def test_a_pattern_that_never_ends_is_refused(ws, tmp_path):
+    "And one that only looks so is not"
+    (tmp_path/'t.jsonl').write_text('\n'.join(json.dumps({'text': t}) for t in ('fine', 'a'*60+'!')))
+    ws.load(tmp_path/'t.jsonl', out='t')
+    with pytest.raises(Invalid, match='took longer than 5 seconds for row 2'): ws.clean('t', drop_pattern='^(a|a)*$')
+    assert not [v for v in ws.store.find('dataset') if v.name == 't-clean']
+    assert ws.clean('t', drop_pattern='(a+)!$').body['rows'] == 1
+
+
 def test_the_template_prepares_a_real_file(ws, data, tmp_path):
     "From the file to what is handed over; the parts and the statistics are versions"
     import llmops.faces.notebook  # noqa: F401

@@ -86,7 +86,10 @@ def write_cleaned(
 )->Version:
     "Write what a recipe left as a version"
     if not len(got.kept): raise Invalid(f'{data}: no row of {got.rows} would be left. '+'; '.join(f'{s["step"]} takes {s["removed"]}' for s in got.report if s['removed']))
-    facts = {k: data.body[k] for k in ('flags', 'labelling') if data.body.get(k)}
+    facts = {k: data.body[k] for k in ('flags',) if data.body.get(k)}
+    if data.body.get('source') and any(c.step == 'pii' for c in got.ctxs):
+        from llmops.data.pii_step import hide
+        facts['source'] = hide(data.body['source'])
     old = _before(run, name, recipe, data)
     again = old.get('incremental') if old else dict(rows=got.rows, reused=got.reused, new=got.new) if got.reused else None
     form = next((f for s in reversed(got.report) if (f := s['figures'].get('format'))), data.body.get('format', 'table'))

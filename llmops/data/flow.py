@@ -114,6 +114,16 @@ class Result:
         for c in self.ctxs:
             if c.gone is not None: yield from c.gone.rows()
 
+def _files(batches:Iterable[list[dict]], hide:Any)->Iterator[list[dict]]:
+    "Rows whose files' names are masked"
+    names:dict[str, str] = {}
+    for b in batches:
+        for r in b:
+            if f := r.get('_file'):
+                if f not in names: names[f] = hide(f)
+                r['_file'] = names[f]
+        yield b
+
 def _whole(p:Planned, c:Ctx, batches:Iterator[list[dict]])->Iterator[list[dict]]:
     "One step that weighs rows against each other"
     def taken()->Iterator[list[dict]]:
@@ -145,10 +155,11 @@ def run_steps(
     at.mkdir(exist_ok=True)
     store = getattr(run, 'store', None)
     ctxs = [Ctx(store, run, p.spec.name, p.args, at, keep, index=i) for i, p in enumerate(plan)]
-    masks = next((i for i, p in enumerate(plan) if p.spec.name == 'pii'), 0)
-    if masks:
+    masks = max((i for i, p in enumerate(plan) if p.spec.name == 'pii'), default=-1)
+    if masks >= 0:
         from llmops.data.pii_step import hide
         for c in ctxs[:masks]: c.hide = hide
+        batches = _files(batches, hide)
     read, last, stages, i = [0], [time.monotonic()], [], 0
 
     def told()->Iterator[list[dict]]:
