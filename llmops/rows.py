@@ -22,6 +22,7 @@ if TYPE_CHECKING: from llmops.store import Store
 
 # %% ../nbs/02e_rows.ipynb #843c8544
 ORIGIN = ('_file', '_line', '_from', '_row', '_as') # Where a row came from: a file and a line of it, a parent version and a row of it; how the file spelt it
+_beside = frozenset(ORIGIN)
 SEGMENT = 1 << 24 # Bytes of a segment, about
 PLAIN = 1 << 20 # Bytes below which a version is one plain file
 
@@ -285,7 +286,7 @@ class RowWriter:
 
     def add(self,
         row:dict, # Content, with where it came from in `_file`, `_line`, `_from`, `_row`
-    )->int: # Bytes of its line
+    )->bytes: # Its line
         "One more row"
         o = self._origin
         if '_line' in row or '_row' in row or '_file' in row or '_as' in row:
@@ -296,7 +297,7 @@ class RowWriter:
             o['parent'].append(p)
             o['row'].append(row.get('_row', 0) if p >= 0 else 0)
             o['spelt'].append(self.spelt.setdefault(dump(row['_as']), len(self.spelt)) if row.get('_as') else -1)
-            row = {k: v for k, v in row.items() if k not in ORIGIN}
+            row = {k: v for k, v in row.items() if k not in _beside}
         else:
             for k, x in (('file', -1), ('line', 0), ('parent', -1), ('row', 0), ('spelt', -1)): o[k].append(x)
         line = line_of(row)
@@ -304,7 +305,7 @@ class RowWriter:
         self._wait.append(line)
         self._waiting += len(line)+1
         if self._waiting > 1 << 21 or len(self._wait) >= 8192: self._flush()
-        return len(line)
+        return line
 
     def _flush(self)->None:
         np = self.np

@@ -150,8 +150,12 @@ def has_media(
     row:dict, # A row in the internal form, but for its media
 )->bool:
     "Could there be something to take in?"
-    return not row.keys().isdisjoint(_columns) or any(type(m.get('content')) is list for k in ('messages', 'prompt', 'chosen', 'rejected', 'completion')
-                                                      if type(row.get(k)) is list for m in row[k] if type(m) is dict)
+    if not row.keys().isdisjoint(_columns): return True
+    for k in ('messages', 'prompt', 'chosen', 'rejected', 'completion'):
+        if type(v := row.get(k)) is list:
+            for m in v:
+                if type(m) is dict and type(m.get('content')) is list: return True
+    return False
 
 def read_media(
     row:dict, # A row in the internal form, but for its media

@@ -8,6 +8,8 @@ __all__ = ['ROLES', 'type_of', 'text_of', 'same_json', 'spelling_of', 'spell', '
 
 # %% ../../nbs/data/formats_talk.ipynb #dff6b828
 import json
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from ..core import Invalid, nearest
@@ -113,11 +115,17 @@ def _spelt(calls:list[dict], args:list)->list[dict]:
 # %% ../../nbs/data/formats_talk.ipynb #dcb04a46
 _next = {'start': {'system', 'user'}, 'system': {'user'}, 'user': {'assistant'}, 'assistant': {'user'}, 'call': {'tool', 'user'}, 'tool': {'tool', 'assistant'}}
 
+@lru_cache(4096)
+def _usual_order(roles:tuple[str, ...], end:tuple[str, ...])->bool:
+    "Do these speakers follow one another, even if no message calls a tool?"
+    return bool(roles) and roles[-1] in end and all(b in _next[a] for a, b in pairwise(('start', *roles)))
+
 def check_order(
     said:list[dict], # Messages in the internal form
     end:tuple[str, ...]=('assistant',), # Who may speak last
 )->list[dict]: # The same
     "Refuse an order of speakers that no chat template knows"
+    if len(said) <= 64 and _usual_order(tuple([m['role'] for m in said]), end): return said
     state = 'start'
     for n, m in enumerate(said, 1):
         role = m['role']
@@ -133,6 +141,14 @@ def _say(said:list[dict], who:str)->list[str]:
     if who == 'role': return ['role assistant null' if m.get('tool_calls') and m['content'] == '' else names[m['role']] for m in said]
     return [names[m['role']] if not m.get('tool_calls') else f'{names["assistant"]}+from function_call' if m['content'] else 'from function_call' for m in said]
 
+def _simple(said:list, who:str)->list[dict]|None:
+    "Messages of nothing but a known speaker and text, as most are; None: some hold more"
+    names, what, out = _plain[who], _said[who], []
+    for m in said:
+        if type(m) is not dict or len(m) != 2 or type(c := m.get(what)) is not str or type(w := m.get(who)) is not str or w not in names: return None
+        out.append({'role': names[w], 'content': c})
+    return out
+
 def read_talk(
     said:Any, # List of messages, ShareGPT or OpenAI style
     who:str='role', # Key that names the speaker, usually: role or from
@@ -146,18 +162,17 @@ def read_talk(
         if write_talk(out, who, m) != said: m['text'] = {'raw': said} # Keys in another order
         return out, m
     if not isinstance(said, list) or not said: raise Invalid(f'the conversation is {type_of(said) if not isinstance(said, list) else "empty"}')
+    if (simple := _simple(said, who)) is not None: return simple, {}
     out, plain, what = [], _plain[who], _said[who]
     say:list[str] = []
     calls:list[Any] = []
     args:list[Any] = []
-    odd = False
     for n, m in enumerate(said, 1):
         if isinstance(m, dict) and len(m) == 2 and isinstance(c := m.get(what), str) and isinstance(w := m.get(who), str) and (role := plain.get(w)):
             out.append({'role': role, 'content': c})
             say.append(_usual[who][role])
             continue
         m, how, call = _message(m, n, args)
-        odd = True
         last = out[-1] if out else {}
         if m.get('tool_calls') and not m['content'] and len(m) == 3 and last.get('role') == 'assistant' and not last.get('tool_calls') and '+' not in say[-1]:
             out[-1] = last | {'tool_calls': m['tool_calls']}
@@ -167,11 +182,10 @@ def read_talk(
             say.append(how)
         if call is not None: calls.append(call)
     mem:dict = {}
-    if odd:
-        if say != _say(out, who): mem['say'] = say
-        if any(x != '' for x in calls): mem['calls'] = calls
-        usual = '' if who == 'role' else None
-        if any(x != usual and x is not False for x in args): mem['args'] = args[0] if len({str(x) for x in args}) == 1 else args
+    if say != _say(out, who): mem['say'] = say
+    if any(x != '' for x in calls): mem['calls'] = calls
+    usual = '' if who == 'role' else None
+    if any(x != usual and x is not False for x in args): mem['args'] = args[0] if len({str(x) for x in args}) == 1 else args
     return out, mem
 
 def _message(m:Any, n:int, args:list)->tuple[dict, str, Any]:

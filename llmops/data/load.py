@@ -8,7 +8,7 @@ __all__ = ['Name', 'Header', 'MOST_REFUSED', 'formats_of', 'Reading', 'taken', '
 
 # %% ../../nbs/data/load.ipynb #c4f04c5d
 import random, re
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -161,16 +161,15 @@ def taken(
 # %% ../../nbs/data/load.ipynb #38f64b08
 _look = re.compile(rb'<\||</?s>|INST\]|_of_turn>|\{\{')
 
-def _flagged(it:Iterable[dict], out:dict[str, dict])->Iterator[dict]:
+def _flagged(out:dict[str, dict])->Callable[[dict, bytes], None]:
     "Note what deserves a second look: how often, and where first"
-    for r in it:
-        b = line_of({k: v for k, v in r.items() if k not in ORIGIN})
-        if (b'<' in b or b'{{' in b or b'INST]' in b) and _look.search(b):
-            for f in flags(r):
-                e = out.setdefault(f, dict(rows=0, lines=[]))
-                e['rows'] += 1
-                if len(e['lines']) < 3: e['lines'].append(r['_line'])
-        yield r
+    def look(r:dict, line:bytes)->None:
+        if '_from' in r or not ((b'<' in line or b'{{' in line or b'INST]' in line) and _look.search(line)): return
+        for f in flags(r):
+            e = out.setdefault(f, dict(rows=0, lines=[]))
+            e['rows'] += 1
+            if len(e['lines']) < 3: e['lines'].append(r['_line'])
+    return look
 
 # %% ../../nbs/data/load.ipynb #4be0b0f8
 def _sources(reading:Reading)->list[dict]:
@@ -224,7 +223,7 @@ def bring_in(
     seen:dict[str, dict] = {}
     def stream()->Iterator[dict]:
         if before: yield from rows_of(run.store, before)
-        it = _flagged(taken(reading, rows, seed), seen)
+        it = taken(reading, rows, seed)
         first = next(it, None)
         if first is None: raise _nothing(what, reading)
         yield first
@@ -237,7 +236,7 @@ def bring_in(
         return dict(counts=c, sources=[*((before.body.get('sources') or []) if before else []), *sources], rejected=reading.bad, flags=seen, origin={k: v for k, v in sources[0].items() if k != 'file'},
                     **({'renamed': reading.renamed} if reading.renamed else {}))
     more:dict[str, Any] = ({'seed': seed} if rows else {}) | facts
-    return write_dataset(run, name, stream(), format=fmt.kind, parents=[before] if before else [], rejected=reading.rejected, after=after, media=entries, kind=kind, licence=licence or None,
+    return write_dataset(run, name, stream(), format=fmt.kind, parents=[before] if before else [], rejected=reading.rejected, after=after, look=_flagged(seen), media=entries, kind=kind, licence=licence or None,
                          source=what, **more)
 
 def _laid_out(obj:Any, tmp:Path)->list[Path]:

@@ -8,6 +8,7 @@ __all__ = ['ASIDE', 'TALK', 'MOST_VALUES', 'MOST_COLUMNS', 'LONGEST_VALUE', 'Len
 # %% ../../nbs/data/stats.ipynb #c0cb6624
 from collections import Counter
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import Any
 
 # %% ../../nbs/data/stats.ipynb #8428b9f3
@@ -225,9 +226,9 @@ class Quick:
     def _talk(self, vals:list[list])->list[int]|None:
         "Count conversations; None where they are none"
         flat = [m for v in vals for m in v]
-        if not flat or not all(type(m) is dict for m in flat): return None
+        if set(map(type, flat)) != {dict}: return None
         roles = [m.get('role') for m in flat]
-        if not all(type(r) is str for r in roles): return None
+        if set(map(type, roles)) != {str}: return None
         said = [m.get('content') for m in flat]
         ns = list(map(len, said)) if set(map(type, said)) == {str} else [self._content(x) for x in said]
         count = Counter(roles)
@@ -235,11 +236,10 @@ class Quick:
         if len(self.roles) > MOST_VALUES: self.roles = Counter(dict(self.roles.most_common(MOST_VALUES)))
         for role in count:
             if role in self.roles: self.said.setdefault(role, Lengths()).add([n for r, n in zip(roles, ns, strict=True) if r == role])
-        self.calls += sum(len(t) for m in flat if 'tool_calls' in m and isinstance(t := m['tool_calls'], list))
+        if max(map(len, flat)) > 2: self.calls += sum(len(t) for m in flat if 'tool_calls' in m and isinstance(t := m['tool_calls'], list))
         many = list(map(len, vals))
         self.turns.add(many)
-        it = iter(ns)
-        return [sum(next(it) for _ in range(n)) for n in many]
+        return [sum(ns[end-n:end]) for n, end in zip(many, accumulate(many), strict=True)]
 
     def _content(self, x:Any)->int:
         "Characters of a message's content; parts are counted by type"

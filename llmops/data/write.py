@@ -6,7 +6,9 @@
 __all__ = ['checks', 'inherited', 'write_dataset']
 
 # %% ../../nbs/data/write.ipynb #68dd72b1
-from collections.abc import Callable, Iterable
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,15 @@ def inherited(
     return out
 
 # %% ../../nbs/data/write.ipynb #9928b391
+_usual = gc.get_threshold()
+
+@contextmanager
+def _few_collections()->Iterator[None]:
+    "Rows are trees: to look for cycles among them costs a fifth of the time and finds none"
+    gc.set_threshold(100_000, *_usual[1:])
+    try: yield
+    finally: gc.set_threshold(*_usual)
+
 checks:list[Callable[[Run, Version], Any]] = [] # Asked of every new dataset, such as whether a test leaks into it
 
 def write_dataset(
@@ -48,6 +59,7 @@ def write_dataset(
     removed:Iterable[dict]|Path|None=None, # Rows that were taken out: step, why, row
     after:Callable[[], dict]|None=None, # More facts, known when all rows went through
     kind:str='dataset', # dataset or benchmark
+    look:Callable[[dict, bytes], Any]|None=None, # Shown every row and its line as it is written
     media:dict[str, dict]|None=None, # Entries of pictures, sound and films that rows hold, by path; filled when all rows went through
     **facts:Any, # What else the body says: licence, role, counts, …
 )->Version: # The version
@@ -61,7 +73,11 @@ def write_dataset(
     while (at/f'write-{n}').exists(): n += 1
     at = at/f'write-{n}'
     w, quick = RowWriter(run.store, at/'rows', base, parents), Quick()
-    for r in rows: quick.add(r, w.add(r))
+    with _few_collections():
+        for r in rows:
+            line = w.add(r)
+            quick.add(r, len(line))
+            if look: look(r, line)
     if not w.count: raise Invalid(f'{kind}:{name} would have no rows. Nothing was written')
     files = w.close()
     for path, what in (('rejected.jsonl', rejected), ('removed.jsonl', removed)):
