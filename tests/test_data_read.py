@@ -390,3 +390,32 @@ def test_a_large_file_takes_bounded_memory(tmp_path):
     r = subprocess.run([sys.executable, '-c', code, str(tmp_path/'ws'), str(tmp_path/'a.jsonl')], capture_output=True, text=True)
     n, mb = map(int, r.stdout.split())
     assert n == 160_000 and mb < 300, r.stdout
+
+
+def test_line_ends_of_old_macs_and_marks_in_the_middle(ws, tmp_path):
+    row = b'{"instruction": "a", "output": "b"}'
+    (tmp_path/'a.jsonl').write_bytes(row+b'\r'+b'{bad}\r'+row+b'\r')
+    v = ws.load(tmp_path/'a.jsonl', 'a')
+    assert v.body['counts'] == dict(read=3, rejected=1, left=0, rows=2) and [r['line'] for r in v.body['rejected']] == [2]
+    assert v.body['sources'][0]['notes'] == {'line_ends': 'CR'}
+    (tmp_path/'b.csv').write_bytes(b'prompt,completion\ra,b\rc,"d, e"\r')
+    assert [r['messages'][1]['content'] for r in rows(ws.store, ws.load(tmp_path/'b.csv', 'b'))] == ['b', 'd, e']
+    (tmp_path/'c.jsonl').write_bytes((row+b'\n')+b'\xef\xbb\xbf'+row+b'\n'+row[:-1]+b', "n": '+b'1'*5000+b'}\n')
+    v = ws.load(tmp_path/'c.jsonl', 'c')
+    assert v.body['rejected'] == [dict(file='c.jsonl', line=2, column=1, reason='it starts with a byte order mark, in the middle of the file'),
+                                  dict(file='c.jsonl', line=3, column=42, reason='a number has more than 4,300 digits')]
+
+
+def test_the_fast_reader_counts_quotes_as_they_are():
+    from llmops.data.read_json import _quotes
+    r = random.Random(3)
+    for _ in range(300):
+        o = {''.join(r.choices('a"\\n', k=r.randrange(4)))+str(i): ''.join(r.choices('a"\\\n{', k=r.randrange(9))) for i in range(r.randrange(5))}
+        assert _quotes(json.dumps(o).encode()) == 4*len(o)
+
+
+def test_marks_of_templates_are_noted_with_their_lines(ws, tmp_path):
+    said = ['plain', 'a <b>', '<|im_end|> x', '{{ name }}', '[INST] y', '</s>']
+    (tmp_path/'a.jsonl').write_bytes(lines({'instruction': s, 'output': 'b'} for s in said))
+    want = {'control tokens': dict(rows=3, lines=[3, 5, 6]), 'placeholders': dict(rows=1, lines=[4])}
+    assert ws.load(tmp_path/'a.jsonl', 'a').body['flags'] == want == ws.load(tmp_path/'a.jsonl', 'a', append=True).body['flags']

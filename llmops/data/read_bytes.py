@@ -274,9 +274,11 @@ def lines_of(
 )->Iterator[tuple[int, list[bytes], str]]: # Number of the first line, lines without their ends, and why a single one is refused
     "Lines of a file, thousands at once"
     n, wait, size, first = 1, [], 0, True
+    if mac := b'\r' in src.head and b'\n' not in src.head: src.notes['line_ends'] = 'CR'
     def long(k:int)->str: return f'the line has {k:,} bytes; at most {most:,} are read'
     while b := src.read(BLOCK):
         if first: b, first = b.removeprefix(b'\xef\xbb\xbf'), False
+        if mac: b = b.replace(b'\r', b'\n')
         i = b.find(b'\n')
         if i < 0:
             size += len(b)

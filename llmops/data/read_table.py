@@ -179,7 +179,7 @@ def csv_rows(
         elif len(r) == len(cols):
             rows.append((n, dict(zip(cols, r, strict=True))))
             size += sum(map(len, r))
-        else: bad.append(Bad(n, 1, f'{len(r)} values for {len(cols)} columns', text_of(sep.join(r).encode())))
+        else: bad.append(Bad(n, 1, f'{len(r)} value{"s"*(len(r) != 1)} for {len(cols)} column{"s"*(len(cols) != 1)}', text_of(sep.join(r).encode())))
         if len(rows)+len(bad) >= 2000 or size > BLOCK:
             yield Chunk(rows, bad, feed.at)
             rows, bad, size = [], [], 0
