@@ -15,7 +15,7 @@ from blake3 import blake3
 from ..core import Dataset, Invalid, NotFound, Version
 from .match import as_text, pairs, row_diff
 from ..registry import comparer
-from ..rows import _lines, _Origins, dump, parse
+from ..rows import _lines, Origins, dump, parse
 from ..verbs import view
 
 if TYPE_CHECKING: from llmops.store import Store
@@ -126,7 +126,7 @@ def _sources(store:'Store', v:Version, seen:set|None=None)->dict[str, set[str]]:
 def _by_origin(store:'Store', a:Version, b:Version, ra:Any, rb:Any)->Iterator[tuple[Any, Any]]:
     "Keys of rows by where they came from: the row of a version, then the line of a file that is the same on both sides"
     import numpy as np
-    oa, ob = _Origins(store, a), _Origins(store, b)
+    oa, ob = Origins(store, a), Origins(store, b)
     refs:dict[str, int] = {}
     def number(ref:str)->int: return refs.setdefault(ref, len(refs)+1)
     def parent(o:Any, which:Any)->Any:
@@ -243,13 +243,13 @@ def difference(
 def _changed(store:'Store', a:Version, b:Version, pair:Any, which:Any, scores:dict[int, float])->Iterator[dict]:
     import numpy as np
     was = {i: content(x) for i, x in _picked(store, a, np.sort(pair[which]))}
-    of = _Origins(store, b)
+    of = Origins(store, b)
     for j, line in _picked(store, b, which):
         d = row_diff(was[int(pair[j])], content(line))
         yield dict(change='changed', a=int(pair[j])+1, b=j+1, text=as_text(d), fields=d, **({'likeness': scores[j]} if j in scores else {}), **(of(j) if of.cols else {}))
 
 def _alone(store:'Store', v:Version, which:Any, change:str)->Iterator[dict]:
-    of = _Origins(store, v)
+    of = Origins(store, v)
     for i, line in _picked(store, v, which):
         r = content(line)
         text = dump(r).decode()

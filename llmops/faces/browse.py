@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import Invalid, Version
 from .wire import RowHit, RowPage
-from ..rows import ORIGIN, _Origins, parse, rows
+from ..rows import ORIGIN, Origins, parse, rows
 
 if TYPE_CHECKING: from llmops.store import Store
 
@@ -101,7 +101,7 @@ def row_page(
     if part not in PARTS: raise Invalid(f"part: '{ascii(part)[1:40]}' is not rows, rejected or removed")
     until, items, at, want = time.monotonic()+seconds, [], start, q.casefold().strip()
     total = count_of(store, v, part)
-    origin = _Origins(store, v) if part == 'rows' and v.body.get('parents') else None
+    origin = Origins(store, v) if part == 'rows' and v.body.get('parents') else None
     for content, hit in _hits(store, v, part, start):
         at += 1
         if not want or says(content, want):
