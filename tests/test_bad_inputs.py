@@ -120,7 +120,7 @@ def test_unknown_and_wrong_arguments_say_what_is_right(full, tmp_path):
     for args, why in ((dict(formt='auto'), "Did you mean 'format'"), (dict(format='alpaka'), "Did you mean 'alpaca'"), (dict(rows='many'), 'whole number'), (dict(rows=-1), 'rows is -1'),
                       (dict(rows=1.5), 'whole number'), (dict(seed=True), 'whole number'), (dict(out=5), 'text'), (dict(licence=['x']), 'text')):
         with pytest.raises(Invalid, match=why): full.load(tmp_path/'rows.jsonl', **args)
-    for args, why in ((dict(test=0), 'share'), (dict(test=float('nan')), 'number'), (dict(by='nothing'), "no 'nothing'"), (dict(column='prompt\0'), 'NUL')):
+    for args, why in ((dict(test=0), 'share'), (dict(test=float('nan')), 'number'), (dict(by='nothing'), "no column 'nothing'"), (dict(column='prompt\0'), 'NUL')):
         with pytest.raises(Invalid, match=why): full.split('rows', **args)
     with pytest.raises(Invalid, match='is a dataset, not a model'): full.evaluate('dataset:rows', data='dataset:rows')
 

@@ -20,6 +20,7 @@ from .leak import SHARE, Batch, Hit, Index, index, prepare, questions, search, s
 from .recipe import code, short
 from .semantic import embed, embedder_name
 from ..registry import ADDERS, adder
+from ..strict import strict_json
 from ..rows import batches, origin_of, rows
 from ..verbs import Run, verb, view
 
@@ -202,10 +203,21 @@ def check_leaks(
 
 write.checks.append(check_leaks)
 
+def _described(path:Any)->dict|None:
+    "A benchmark that is described and has no rows: one small object of JSON"
+    p = Path(path)
+    if p.suffix != '.json' or not p.is_file() or p.stat().st_size > 1 << 20: return None
+    try: got = strict_json(p.read_text('utf-8'))
+    except (Invalid, ValueError): return None
+    return got if isinstance(got, dict) and got and not any(isinstance(x, list) and x and isinstance(x[0], dict) for x in got.values()) else None
+
 @adder('benchmark')
 def add_benchmark(run:Run, name:str, path:Any, options:dict)->dict:
     "How `llmops add benchmark:NAME FILE` reads a file: as a dataset that nothing may be trained on"
-    v = ADDERS['dataset'](run, name, path, options)
+    try: v = ADDERS['dataset'](run, name, path, options)
+    except Invalid:
+        if (body := _described(path)) is None: raise
+        return body | options
     body = (v.body if isinstance(v, Version) else v) | {'role': 'benchmark'}
     check_leaks(run, run.write('benchmark', name, body))
     return body
