@@ -70,3 +70,13 @@ def test_the_pages_about_data_run_as_printed(tmp_path, monkeypatch, capsys):
     do('data', 'import', 'rows.jsonl', 'dataset:support')
     all_of('data-trust')
     assert [w[1] for w in left] == ['clean', 'stats']
+
+
+def test_the_template_shows_tables_and_sentences_not_values_of_python(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(['init', '.']) == 0 and cli.main(['run', 'prepare', '-p', 'rows=60', '-p', 'name=t', '-p', 'mask_pii=true']) == 0
+    run = re.findall(r'run:\w+', capsys.readouterr().out)[-1]
+    assert cli.main(['report', run, '-o', 'x.html']) == 0
+    cells = (tmp_path/'x.html').read_text('utf-8').split('The notebook that ran')[1]
+    assert not re.search(r"\{&#39;|\{'|\[\(", re.sub(r'<details.*?</details>', '', cells, flags=re.S))
+    assert all(w in cells for w in ('dataset:t-clean@1: ', 'rows stay', 'dataset:t-train@1', 'Statistics of dataset:t-train@1'))
