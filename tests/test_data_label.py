@@ -623,3 +623,11 @@ def test_open_items_of_somebody_who_left_go_to_another(ws):
     with pytest.raises(Invalid, match='zoe is not one of'): ws.label_hand(q, 'zoe', 'ben')
     free = ws.label(dataset(ws, [chat('q', 'a')], 'free', ws.files), 'dialogue')
     with pytest.raises(Invalid, match='names nobody'): ws.label_hand(free, 'anna', 'ben')
+
+
+def test_the_page_of_a_queue_has_one_line_for_a_row_of_answers(lite):
+    from llmops.faces.report import render
+    q = lite.label(dataset(lite, [dict(text=f'letter {i}') for i in range(30)]), 'classification', classes=['a', 'b'], annotators=['anna'])
+    for i in range(1, 31): lite.label_save(q, i, {'classes': ['a']}, 'anna')
+    html = render(lite.store, str(q))
+    assert html.count('<td class="nowrap">label</td>') == 1 and '×30' in html

@@ -78,9 +78,9 @@ def waterfall(
         y, kept = top+i*row, s['rows']-s['out']
         a, b = wide*kept/most, wide*s['out']/most
         more = f' · {s["changed"]:,} changed' if s.get('changed') else '', f' · 修改 {s["changed"]:,}' if s.get('changed') else ''
-        gone = f'−{s["out"]:,}' if s['out'] else '0'
+        gone = f'−{s["out"]:,} → ' if s['out'] else '' # "0 → 200" would read as if there had been none
         parts += [text(left-12, y+19, _cut(s['en'], 24), _cut(s.get('zh') or s['en'], 24), text_anchor='end'),
                   f'<rect x="{left}" y="{y+4}" width="{max(a, 1.5 if kept else 0):.1f}" height="21" rx="3" class="model"/>',
                   *([f'<rect x="{left+a:.1f}" y="{y+4}" width="{max(b, 2.):.1f}" height="21" rx="3" class="gone"/>'] if s['out'] else []),
-                  text(left+wide+14, y+19, f'{gone} → {kept:,}{more[0]}', f'{gone} → {kept:,}{more[1]}', cls='strong' if s['out'] else 'plain')]
+                  text(left+wide+14, y+19, f'{gone}{kept:,}{more[0]}', f'{gone}{kept:,}{more[1]}', cls='strong' if s['out'] else 'plain')]
     return svg(left+wide+230, top+row*len(steps)+4, parts, en)

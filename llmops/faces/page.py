@@ -250,7 +250,7 @@ _REST = '''{% if p.parity %}<section><h2>{{ mark(p.parity.passed) }} {{ t('Parit
 {% endif %}</section>
 {% endfor %}
 {% for f in p.facts %}<section><h2>{{ t(f.en, f.zh) }}</h2>
-<div class="scroll"><table>{% for k, v in f.rows %}<tr><td class="dim nowrap">{{ k }}</td>
+<div class="scroll"><table>{% for k, v in f.rows %}<tr><td class="dim nowrap">{{ t(k.en, k.zh) if k is mapping else k }}</td>
 <td><pre class="mono" style="margin:0;white-space:pre-wrap;overflow-wrap:anywhere">{{ v }}</pre></td>
 </tr>
 {% endfor %}</table>

@@ -105,7 +105,13 @@ def _history(store, v:Version)->list[dict]:
     if v.kind == 'report':
         mine += [e for kind in ('approve', 'waive') for e in store.events(kind) if e.data.get('digest') == v.digest]
     def words(e): return '; '.join(f'{k}: {x}' for k, x in e.data.items() if k in ('note', 'reason', 'by', 'status', 'outcome') and x)
-    return [{'at': _day(e.at), 'kind': e.kind, 'about': e.about, 'text': words(e)} for e in sorted(mine, key=lambda e: e.seq)]
+    out:list[dict] = []
+    for e in sorted(mine, key=lambda e: e.seq): # A queue has an event for each answer: a line for a row of them is enough
+        if e.kind in _many and out and out[-1]['kind'] == e.kind: out[-1]['times'] += 1
+        else: out.append({'at': _day(e.at), 'kind': e.kind, 'about': e.about, 'text': words(e), 'times': 1})
+    return [h | {'text': f'{h["text"]} ×{h["times"]:,}'.strip() if h['times'] > 1 else h['text']} for h in out]
+
+_many = ('label', 'label.skip', 'label.undo', 'label.take', 'label.adjudicate', 'leak')
 
 def _notices(store, v:Version)->list[dict]:
     "Waivers, of this version or of a release that rests on this report"
