@@ -1001,6 +1001,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'llmops.data.read_arrow._lost': ('data/read_arrow.html#_lost', 'llmops/data/read_arrow.py'),
                                         'llmops.data.read_arrow._notes': ('data/read_arrow.html#_notes', 'llmops/data/read_arrow.py'),
                                         'llmops.data.read_arrow._sentence': ('data/read_arrow.html#_sentence', 'llmops/data/read_arrow.py'),
+                                        'llmops.data.read_arrow._whole': ('data/read_arrow.html#_whole', 'llmops/data/read_arrow.py'),
                                         'llmops.data.read_arrow.arrow_rows': ( 'data/read_arrow.html#arrow_rows',
                                                                                'llmops/data/read_arrow.py'),
                                         'llmops.data.read_arrow.batch_rows': ( 'data/read_arrow.html#batch_rows',

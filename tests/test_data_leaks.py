@@ -290,6 +290,22 @@ def test_counts_are_exact_where_names_are_cut(ws, tmp_path):
     assert (state['rows'], state['found'], state['verbatim'], len(state['named'])) == (250, 1, 250, 3)
 
 
+@pytest.mark.parametrize('lang', ['zh', 'ru', 'de'])
+def test_rows_behind_escapes_are_found(ws, lang):
+    asked = {'zh': '一列火车以每小时八十公里的速度从上海开往北京，全程一千二百公里，需要多少小时？', 'ru': 'Сколько часов поезд едет из Москвы в Казань со скоростью восемьдесят километров в час?',
+             'de': 'Wie viele Stunden fährt der Zug von Köln nach München, wenn er für 80 Kilometer eine Stunde braucht?'}[lang]
+    ix = index([dict(question=asked, answer='15')])
+    for said in (json.dumps({'result': asked}), json.dumps(json.dumps([asked])), f'<p>{html.escape(asked.replace(" ", chr(160))).replace(chr(160), "&nbsp;")}</p>'):
+        row = dict(messages=[dict(role='user', content='look it up'), dict(role='tool', content=said)])
+        assert [h.how for h in search(prepare([row]), ix)] == ['verbatim'], said
+
+
+def test_a_short_sum_as_a_whole_question_is_found():
+    ix = index([dict(question=f'{a}+31=', answer=str(a+31)) for a in range(12, 20)])
+    rs = [dict(messages=[dict(role='user', content='hello'), dict(role='assistant', content='hi'), dict(role='user', content=q), dict(role='assistant', content='?')]) for q in ('12 + 31 =', '12+32=', '12-31=')]
+    assert [(h.row, h.test) for h in search(prepare(rs), ix)] == [(0, 0)]
+
+
 def test_it_says_what_is_wrong(ws, tmp_path):
     d = load(ws, tmp_path, spoilt(), 'd')
     with pytest.raises(Invalid, match='share is 0.1'): ws.leakcheck(data=d, share=.1)

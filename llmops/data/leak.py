@@ -154,7 +154,7 @@ def index(
             if not nth and len(qs) > 1 and len(asked[_tight(q)]) > 1 and weight_of(squeeze(q)) < 4*LEAST: continue # Which of these is true? The rest of the row says
             if weight_of(squeeze(q)) >= LEAST:
                 for p in _pieces(q): first.setdefault(squeeze(p), (p, i))
-            if not nth and weight_of(squeeze(q)) >= LEAST//4: equal.setdefault(_tight(q), i)
+            if not nth and max(weight_of(squeeze(q)), len(_tight(q))) >= LEAST//4: equal.setdefault(_tight(q), i)
         equal.setdefault(whole, i)
     first.pop('', None)
     texts, raw, of_row = list(first), [p for p, _ in first.values()], [i for _, i in first.values()]
