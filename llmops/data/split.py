@@ -123,6 +123,12 @@ def draw(
                 break
             if by_time and room[p][k] > 0: # Nothing newer may go to an older part
                 room[p][k] = 0
+    for p in parts if not by_time else []: # Groups larger than a part: it gets the one that fits best, up to twice its size
+        n_p = round(want[names[p]]*n)
+        if not n_p or (to == p).any(): continue
+        left = np.flatnonzero(to == rest)
+        fits = left[size[left] <= 2*n_p]
+        if len(fits) and len(left) > 1: to[fits[np.lexsort((lot[fits], abs(size[fits]-n_p)))[0]]] = p
     return to[group]
 
 def _room(sizes:dict[str, int], n:int, names:list[str])->list[int]:
