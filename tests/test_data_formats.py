@@ -470,3 +470,16 @@ def test_tool_calls_train_a_model(ws, data, tmp_path):
     plain = ws.add('model:plain', str(base))
     with pytest.raises(Invalid, match='--plain-tools'): ws.sft(plain, v, steps=1, batch=2)
     assert ws.sft(plain, ws.convert(v, 'messages', plain_tools=True, out='flat'), steps=1, batch=1, max_length=400).body['recipe']['steps'] == 1
+
+
+def test_histories_and_short_last_columns_survive_csv_and_excel(ws, tmp_path):
+    rows_in = [dict(instruction=f'q{i}', input='', output='a', history=[['x', 'y']], i=i) for i in range(4)]
+    (tmp_path/'a.json').write_text(json.dumps(rows_in))
+    v = ws.load(tmp_path/'a.json', 'a')
+    for name in ('b.csv', 'b.xlsx'):
+        ws.export(v.ref, tmp_path/name, format='alpaca')
+        w = ws.load(tmp_path/name, 'b')
+        assert w.body['format'] == 'messages' and w.body['rows'] == 4
+        got = list(rows_of(ws.store, w, origin=False))
+        want = [r | {'i': str(r['i'])} if name == 'b.csv' else r for r in rows_of(ws.store, v, origin=False)]
+        assert json.dumps(got, sort_keys=True) == json.dumps(want, sort_keys=True)

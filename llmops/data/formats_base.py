@@ -169,6 +169,7 @@ def instruction(
         if not r['history']: own(r, mem, 'history')
         else:
             h = r.pop('history')
+            if isinstance(h, str): h, mem['history'] = read_tools(h, 'history') # As a CSV file has it
             if not isinstance(h, list) or not all(isinstance(x, list) and len(x) == 2 for x in h): raise Invalid('history is not a list of [question, answer]')
             out = [{'role': w, 'content': text_of(v, 'history')} for x in h for w, v in zip(('user', 'assistant'), x, strict=True)]
     return system_of(r, mem, [*out, {'role': 'user', 'content': q if more is None else f'{q}\n{more}' if q else more}])
@@ -272,7 +273,9 @@ def put_instruction(
     if parts and (not parts[1] or bool(parts[0]) != bool(cut[0])): parts = None # They would not be joined so
     k = mem.get('input', 'input')
     cols = {'instruction': parts[0] if parts else s} | ({k: parts[1] if parts else ''} if k else {})
-    if len(said) > 1: out['history'] = [[a['content'], b['content']] for a, b in zip(said[:-1:2], said[1:-1:2], strict=True)]
+    if len(said) > 1:
+        h = [[a['content'], b['content']] for a, b in zip(said[:-1:2], said[1:-1:2], strict=True)]
+        out['history'] = spell(h, mem['history']) if 'history' in mem else h
     return cols | out
 
 def put_asked(

@@ -288,14 +288,15 @@ def _content(what:str, c:Any, more:list[str])->dict:
 # %% ../../nbs/data/formats_talk.ipynb #54286024
 def read_tools(
     t:Any, # A list, or JSON as text
+    what:str='tools', # What it is, for the message
 )->tuple[list|None, Any]: # The list, and how it was spelt (None: as a list)
     "Tool descriptions as a list"
     how = None
     if isinstance(t, str):
         try: o = strict_json(t)
-        except ValueError as e: raise Invalid(f'tools is not JSON ({e})') from None
+        except ValueError as e: raise Invalid(f'{what} is not JSON ({e})') from None
         t, how = o, spelling_of(t, o)
-    if not isinstance(t, list): raise Invalid(f'tools is {type_of(t)}, not a list')
+    if not isinstance(t, list): raise Invalid(f'{what} is {type_of(t)}, not a list')
     return t, how
 
 def wrapped(

@@ -6,7 +6,7 @@
 __all__ = ['data_uri', 'plain', 'batch_rows', 'parquet_rows', 'arrow_rows', 'sheets', 'sheet_rows', 'lay_out']
 
 # %% ../../nbs/data/read_arrow.ipynb #5ab35648
-import base64, datetime, decimal, json, math
+import base64, datetime, decimal, json, logging, math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,15 @@ def sheets(
     except Exception as e: raise Invalid(f'{name!r} cannot be read as a book of Excel: {_sentence(e)}') from None
     return book, list(book.sheet_names)
 
+def _whole(batch:Any)->Any:
+    "Excel has but one kind of number: a column of nothing but whole ones becomes whole"
+    pa = need('pyarrow')
+    pc = need('pyarrow.compute')
+    def made(c:Any)->Any:
+        if not pa.types.is_floating(c.type) or not pc.all(pc.equal(c, pc.floor(c))).as_py() or pc.max(pc.abs(c)).as_py() > 2**53: return c
+        return pc.cast(c, pa.int64())
+    return pa.RecordBatch.from_arrays([made(c) for c in batch.columns], names=batch.schema.names)
+
 def sheet_rows(
     book:Any, # From `sheets`
     sheet:str, # Name of a sheet
@@ -189,7 +198,8 @@ def sheet_rows(
     notes:dict, # Takes what is to be said of it
 )->Iterator[Chunk]:
     "Records of a sheet; the line is the row's number in it"
-    try: batch = book.load_sheet(sheet, header_row=0, schema_sample_rows=None).to_arrow()
+    logging.getLogger('fastexcel').addHandler(logging.NullHandler()) # It would write to the terminal what `changed` says
+    try: batch = _whole(book.load_sheet(sheet, header_row=0, schema_sample_rows=None).to_arrow())
     except Exception as e:
         if type(e).__module__.startswith('fastexcel') or isinstance(e, (ValueError, RuntimeError)): raise Invalid(f'{name!r}: {_sentence(e)}. Nothing was loaded') from None
         raise

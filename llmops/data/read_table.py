@@ -72,7 +72,7 @@ def has_header(
         if _number.fullmatch(v): return False, f'the first row holds the number {v[:20]}'
         if len(v) > 100 or len(v) > (25 if v.isascii() else 8) and v.rstrip().endswith(('?', '？', '。')): return False, 'the first row holds a sentence'
         if len(col) > 2 and col.count(v) and len(set(col)) <= max(2, len(col)/2): return False, f'{v[:20]!r} in the first row is one of few values of column {i+1}'
-        if len(v) == 1 and len(first) > 2 and i == len(first)-1 and col and all(len(x) == 1 for x in col): return False, f'{v!r} in the first row is a value like those below it'
+        if len(first) > 2 and i == len(first)-1 and col and all(len(x) == 1 and x in 'ABCDEFGHIJ' for x in (v, *col)): return False, f'{v!r} in the first row is a value like those below it'
     if any(_number.fullmatch(r[i]) for i in range(len(first)) for r in rest[:1]): return True, 'there are numbers below names'
     return True, 'the first row holds names' if all(map(_name.fullmatch, first)) else 'nothing speaks against it'
 
