@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """The few pictures of README and docs, taken from a real workspace in Debian's Chromium.
 
-    make quickstart && .venv/bin/python tools/pictures.py [WORKSPACE]
+    make quickstart && .venv/bin/python tools/pictures.py [WORKSPACE [SCENE]]     SCENE: english, chinese, dark or labelling
 
 Writes docs/pictures/*.png: the models panel beside a version page in English and in Chinese, a run, a report,
-the form of a template, and the dashboard tab. The pictures are small: 8-bit palettes, at most 1280 pixels wide.
+the form of a template, the dashboard tab, the labelling desk and the page of a dataset. The pictures are small: 8-bit palettes, at most 1280 pixels wide.
 """
 import shutil
 import sys
@@ -78,17 +78,52 @@ def dark(page) -> None:
     take(page, 'release-dark')
 
 
+def queue(workspace: Path) -> None:
+    "Tickets as customers write them, cleaned, and a queue about the answers to them"
+    from llmops.verbs import call, look, open_workspace
+    store = open_workspace(workspace).store
+    call(store, 'samples', dict(rows=240, dirty=True, out='support'))
+    call(store, 'clean', dict(data='dataset:support', mask_pii=True, dedup=True))
+    about = call(store, 'label', dict(ref='dataset:support-clean', task='dialogue', rows=20, annotators=['anna', 'ben'], overlap=2, tags=['polite', 'wrong', 'too long'], spans=['place', 'product'], out='answers'))
+    for i, item in enumerate(look(store, 'label_mine', dict(queue=about, annotator='anna'))[:7]):
+        call(store, 'label_save', dict(queue=about, item=item['item'], value=dict(rating=3+i % 3), annotator='anna', seconds=9))
+    store.close()
+
+
+def labelling(page) -> None:
+    panel(page, 'datasets')
+    line = page.locator('#llmops-datasets .llm-line-of:has([data-id="dataset:answers@1"])')
+    line.hover()
+    line.locator('[data-action="label"]').click()
+    page.locator('.llm-labelling [data-field="who"], .llm-labelling [data-action="who:anna"]').first.wait_for()
+    if (ask := page.locator('[data-action="who:anna"]')).count(): ask.click()
+    else: page.locator('[data-field="who"]').select_option('anna')
+    page.locator('.llm-desk[data-item]:not([data-item=""])').wait_for()
+    for key in ('4', 'Shift+1', 'm', *['ArrowRight']*3): page.keyboard.press(key)
+    page.keyboard.press('2')
+    page.set_viewport_size(dict(width=1280, height=640))
+    take(page, 'label')
+    close_tabs(page)
+    page.set_viewport_size(dict(width=1280, height=900))
+    version(page, 'datasets', 'dataset:support-clean')
+    page.locator('.llm-vrow[data-row="1"]').first.wait_for()
+    page.locator('.llm-steps').scroll_into_view_if_needed()
+    take(page, 'dataset')
+
+
 def close_tabs(page) -> None:
     while (tab := page.locator('.lm-DockPanel-tabBar .lm-TabBar-tab .lm-TabBar-tabCloseIcon')).count() > 1: tab.last.click()
 
 
-def shots(workspace: Path) -> None:
+def shots(workspace: Path, only: str = '') -> None:
     from lab_server import CHROMIUM, FLAGS, lab
     from playwright.sync_api import sync_playwright
-    scenes: list[tuple[str, str, Callable]] = [('en-US', 'JupyterLab Light', english), ('zh-CN', 'JupyterLab Light', chinese), ('en-US', 'JupyterLab Dark', dark)]
+    scenes: list[tuple[str, str, Callable]] = [('en-US', 'JupyterLab Light', english), ('zh-CN', 'JupyterLab Light', chinese), ('en-US', 'JupyterLab Dark', dark), ('en-US', 'JupyterLab Light', labelling)]
     with sync_playwright() as p:
         chromium = p.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, '--force-color-profile=srgb'])
         for locale, theme, scene in scenes:
+            if only and scene.__name__ != only: continue
+            if scene is labelling: queue(workspace)
             settings = workspace/'.home/settings/@jupyterlab/apputils-extension/themes.jupyterlab-settings'
             settings.parent.mkdir(parents=True, exist_ok=True)
             settings.write_text(f'{{"theme": "{theme}"}}')
@@ -112,7 +147,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as tmp:
         copy = Path(tmp)/'workspace' # Pictures leave no trace in the workspace
         shutil.copytree(source, copy, ignore=shutil.ignore_patterns('.home', 'cache', 'tmp'))
-        with suppress(KeyboardInterrupt): shots(copy)
+        with suppress(KeyboardInterrupt): shots(copy, sys.argv[2] if len(sys.argv) > 2 else '')
     return 0
 
 
