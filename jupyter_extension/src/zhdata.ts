@@ -278,7 +278,7 @@ export const zhData: { [text: string]: string } = {
   similarity: '相似度',
   detail: '详情',
   found: '找到',
-  same_as: '同于第',
+  same_as: '同于行',
   of_row: '对应行',
   score: '得分'
 };

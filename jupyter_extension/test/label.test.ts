@@ -8,7 +8,7 @@ import { pressed, printed } from '../src/label/keys';
 import { answer, Draft, Item, lines, missing, pick, queueOf, Sent, Settings, titleOf } from '../src/label/model';
 import { Outbox, Shelf } from '../src/label/outbox';
 import { brief, pieces, step, stops, toggle, toPoints, toUnits } from '../src/label/spans';
-import { stepsOf } from '../src/dataset/cleaning';
+import { named, stepsOf } from '../src/dataset/cleaning';
 import { reason } from '../src/dataset/why';
 import { heightOf, Pages, reveal, TALLEST, window_ } from '../src/dataset/virtual';
 
@@ -273,4 +273,8 @@ test('a queue has its name in the reader’s language, and its own where it was 
 
 test('two marks that differ by a blank look different', () => {
   assert.deepEqual(['Add a', 'Add a ', ' \n', '🦊'.repeat(61)].map(brief), ['Add a', 'Add a␣', '␣␣', `${'🦊'.repeat(60)}…`]);
+});
+
+test('steps and figures are named for people', () => {
+  assert.deepEqual(['near_duplicates', 'same_as'].map(s => [named(x => x, s), named(x => translate('zh', x), s)]), [['near duplicates', '近似重复'], ['same as', '同于行']]);
 });

@@ -22,6 +22,9 @@ export interface Step {
 
 const whole = (v: Json | undefined): number => (typeof v === 'number' ? v : 0);
 
+/** A step or figure: in the reader's language, without the underscores of programs. */
+export const named = (t: (text: string) => string, name: string): string => t(name).replace(/_/g, ' ');
+
 /** The steps as they are drawn; whatever else stands there is left out. */
 export function stepsOf(cleaning: Json | undefined): Step[] {
   return (Array.isArray(cleaning) ? cleaning : []).filter(isRow).map(s => ({
@@ -40,14 +43,14 @@ function Example(props: { bench: Workbench; example: Row }): JSX.Element {
   const { bench, example } = props;
   const { t } = bench;
   const { file, line, row, text, why, before, after, ...more } = example;
-  const particulars = Object.entries(more).filter(([, v]) => v !== null && v !== '');
+  const particulars = Object.entries(more).filter(([k, v]) => v !== null && v !== '' && !(k === 'of_row' && v === more.same_as));
   return (
     <li>
       <span className="llm-hint">
         {file ? `${show(file)}, ` : ''}
         {[line === undefined || line === null ? '' : t('line {n}', { n: show(line) }), row === undefined || row === null ? '' : t('row {n}', { n: show(row) })].filter(Boolean).join(', ')}
         {why ? ` · ${reason(t, show(why))}` : ''}
-        {particulars.length ? ` · ${particulars.map(([k, v]) => `${t(k)} ${show(v)}`).join(', ')}` : ''}
+        {particulars.length ? ` · ${particulars.map(([k, v]) => `${named(t, k)} ${show(v)}`).join(', ')}` : ''}
       </span>
       {typeof before === 'string' && typeof after === 'string' ? (
         <Diff bench={bench} before={before} after={after} />
@@ -72,7 +75,7 @@ export function Cleaning(props: { bench: Workbench; steps: Step[] }): JSX.Elemen
           <li key={i} data-step={s.step} data-removed={s.removed}>
             <details open={s.removed > 0 && s.removed === Math.max(...steps.map(x => x.removed))}>
               <summary>
-                <span className="llm-step-name">{t(s.step)}</span>
+                <span className="llm-step-name">{named(t, s.step)}</span>
                 <span className="llm-step-bar" title={t('{kept} of {rows} kept', { kept: number(kept), rows: number(s.rows) })}>
                   <span className="llm-step-kept" style={{ width: `${(100 * kept) / most}%` }} />
                   <span className="llm-step-out" style={{ width: `${(100 * s.removed) / most}%` }} />
