@@ -483,3 +483,17 @@ def test_histories_and_short_last_columns_survive_csv_and_excel(ws, tmp_path):
         got = list(rows_of(ws.store, w, origin=False))
         want = [r | {'i': str(r['i'])} if name == 'b.csv' else r for r in rows_of(ws.store, v, origin=False)]
         assert json.dumps(got, sort_keys=True) == json.dumps(want, sort_keys=True)
+
+
+@pytest.mark.parametrize('pack', ['gz', 'bz2', 'xz', 'zst', ''])
+def test_a_packed_file_is_whole_and_closed_when_it_is_closed(tmp_path, pack):
+    from llmops.data.export_files import open_packed
+    from llmops.data.read_bytes import open_file
+    f = open_packed(tmp_path/'a', pack)
+    raw = getattr(f, 'fileobj', None)
+    f.write(b'{"text": "a"}\n'*999)
+    f.close()
+    assert f.closed and (raw is None or raw.closed)
+    src = open_file(tmp_path/'a')
+    assert b''.join(iter(src.read, b'')) == b'{"text": "a"}\n'*999 and not src.cut
+    src.close()

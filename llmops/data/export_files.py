@@ -77,7 +77,9 @@ def open_packed(
     "Open a file that packs what is written"
     if pack == 'gz':
         import gzip
-        return gzip.GzipFile('', 'wb', 6, open(path, 'wb'), mtime=0)
+        z = gzip.GzipFile('', 'wb', 6, open(path, 'wb'), mtime=0)
+        z.myfileobj = z.fileobj # So that it is closed with it, and a full disk is noticed
+        return z
     if pack == 'bz2':
         import bz2
         return bz2.open(path, 'wb')
