@@ -78,7 +78,7 @@ def open_packed(
     if pack == 'gz':
         import gzip
         z = gzip.GzipFile('', 'wb', 6, open(path, 'wb'), mtime=0)
-        z.myfileobj = z.fileobj # So that it is closed with it, and a full disk is noticed
+        z.myfileobj = z.fileobj # type: ignore[assignment] # So that it is closed with it, and a full disk is noticed
         return z
     if pack == 'bz2':
         import bz2
