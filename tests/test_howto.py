@@ -60,7 +60,7 @@ def test_the_pages_about_data_run_as_printed(tmp_path, monkeypatch, capsys):
                     for who in ('anna', 'ben'): do('data', 'label-save', 'dataset:check', str(i), '--value', '{"classes": ["good"]}', '--annotator', who)
                 assert 'rows for sft from 6 of 6 items' in do(*words)
             elif words[1:2] == ['feedback']:
-                assert cli.main(words) == 1 and 'no traces in store' in capsys.readouterr().err # A store that nobody has asked anything
+                assert cli.main(words) == 1 and 'there are no spans in store' in capsys.readouterr().err # A store that nobody has asked anything
                 break
             else: do(*words)
     do('data', 'import', 'rows.jsonl', 'dataset:support', '--licence', 'cc-by-4.0')

@@ -75,7 +75,7 @@ def feedback(run:Run,
         if r['span'] in seen: left['the same span again'] += 1
         else: kept.append(row)
         seen.add(r['span'])
-    if not found: raise Invalid(f'There are no traces in {source} that fit. They come from deployments that answer; other places are phoenix and files of OTLP JSON: llmops data feedback phoenix')
+    if not found: raise Invalid(f'No row to label: there are no spans in {source} that fit. They come from deployments that answer; other places are phoenix and files of OTLP JSON: llmops data feedback phoenix')
     if not kept: raise Invalid(f'None of {len(found)} spans gives a row: {"; ".join(f"{k} ({n})" for k, n in left.most_common(4))}')
     releases = sorted({r['_release'] for r in kept if r['_release']})
     for x in releases: # In the lineage, where this store knows them
