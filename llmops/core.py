@@ -213,6 +213,7 @@ class EventKind:
     name:str # What the log calls it
     doc:str # One sentence
     project:Projection|None = None # (about, data) → rows of (about, key, value); a value of None takes the row away
+    passing:bool = False # Are the blobs that it names kept only as long as current state names them?
 
 EVENTS:dict[str, EventKind] = {}
 
@@ -220,9 +221,10 @@ def event_kind(
     name:str, # What the log calls it
     doc:str, # One sentence
     project:Projection|None=None, # Current state that follows
+    passing:bool=False, # Are the blobs that it names kept only as long as current state names them?
 )->EventKind:
     "Declare a kind of event"
-    EVENTS[name] = EventKind(name, doc, project)
+    EVENTS[name] = EventKind(name, doc, project, passing)
     return EVENTS[name]
 
 event_kind('version', 'A version was added')

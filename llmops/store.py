@@ -410,10 +410,14 @@ class Store:
                 for b in blobs_in(json.loads(text)): used.setdefault(b, ref)
             if said.pop(ref, None) != (d, made_by, created): bad(ref, 'differs from the event that recorded it')
         for ref in said: bad(ref, 'was recorded by an event and is gone')
-        for seq, _, _, _, data, *_ in self._log():
-            if '"blob"' in data:
+        for seq, _, kind, _, data, *_ in self._log():
+            if '"blob"' in data and not _passing(kind):
                 with suppress(ValueError):
                     for b in blobs_in(json.loads(data)): used.setdefault(b, f'event {seq}')
+        for about, key, value, _ in self.db.run('state_all').fetchall():
+            if '"blob"' in value:
+                with suppress(ValueError):
+                    for b in blobs_in(json.loads(value)): used.setdefault(b, f'{about} {key}')
         have = {(a, k): (v, s) for a, k, v, s in self.db.run('state_all').fetchall()}
         want_state = self._fold()
         for key in sorted(set(have)|set(want_state)):
@@ -426,11 +430,13 @@ class Store:
         return out
 
     def live(self)->set[str]: # Digests
-        "Every blob that a version or an event names"
+        "Every blob that a version, an event or current state names; of passing kinds of event only what current state names"
         out:set[str] = set()
         for r in self.db.run('all_versions').fetchall(): out.update(blobs_in(json.loads(r[4])))
         for e in self._log():
-            if '"blob"' in e[4]: out.update(blobs_in(json.loads(e[4])))
+            if '"blob"' in e[4] and not _passing(e[2]): out.update(blobs_in(json.loads(e[4])))
+        for s in self.db.run('state_all').fetchall():
+            if '"blob"' in s[2]: out.update(blobs_in(json.loads(s[2])))
         return out
 
     def gc(self,
@@ -440,6 +446,7 @@ class Store:
         "Delete blobs that nothing refers to"
         return self.blobs.gc(self.live(), grace, dry)
 
+def _passing(kind:str)->bool: return (k := EVENTS.get(kind)) is not None and k.passing
 def _version(r:Any)->Version: return Version(Ref(r[0], r[1], str(r[2])), r[3], json.loads(r[4]), r[5], r[6])
 
 _blank = object.__new__
