@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..core import Dataset, Deployment, Failed, Invalid, LlmopsError, Model, NotFound, Report, Version, digest, event_kind
 from .ask import answer_all, base_of, role_of, versions
 from .evaluate import answers_of, findings
+from .forgetting import again
 from .served import ask_all, resting_on
 from ..verbs import verb
 
@@ -93,6 +94,7 @@ def _first(rows:list[dict], n:int)->list[dict]:
 def _again(run, report:Version, rows:list[dict], first:int)->Generator[dict, None, tuple[list[dict], list[str]]]:
     "Ask the report's models again; rows that differ, and figures that differ"
     body, s = report.body, report.body['settings']
+    if body['type'] == 'forgetting': return (yield from again(run, report, first))
     got = {k: run.store.get(i['ref']) for k, i in body['inputs'].items()}
     data = [got[k] for k in sorted((k for k in got if k.startswith('data.')), key=lambda k: int(k[5:]))]
     data = list({str(d.ref): d for d in data}.values())
@@ -116,7 +118,7 @@ def _served(run, name:str, where:dict, rows:list[dict], max_tokens:int)->Generat
 # %% ../../nbs/evaluation/rerun.ipynb #264d98a6
 @verb()
 def rerun(run,
-    report:Report, # Evaluation or proof to run again
+    report:Report, # Evaluation, proof or forgetting report to run again
     pinned:bool=False, # Take the versions that the report used, even if its refs mean others now
     deployment:Deployment|None=None, # Deployment to ask too; empty: every running one that rests on this report
     first:int=0, # Only the first rows of each data set, 0 for all: a quick look, recorded as such
@@ -130,8 +132,8 @@ def rerun(run,
 )->Generator[dict, None, dict]: # Progress; then outcome, why, differs, rows
     "Run a report again from what it names: reproduced, drifted or not comparable"
     kind = report.body.get('type')
-    if kind not in ('evaluation', 'proof'):
-        raise Invalid(f'{report} is of type {kind!r}: only evaluations and proofs can be run again. See what it is: llmops show {report}')
+    if kind not in ('evaluation', 'proof', 'forgetting'):
+        raise Invalid(f'{report} is of type {kind!r}: only evaluations and proofs, and reports on forgetting, can be run again. See what it is: llmops show {report}')
     if first < 0: raise Invalid('first: 0 for all rows, or how many of each data set')
     differs = moved(run.store, report.body.get('inputs') or {}, pinned)
     judged = report
@@ -146,7 +148,7 @@ def rerun(run,
     differs += _others(report, model, baseline, data) + changed(s, given, made['versions'], versions(made['name']))
     if differs: return _outcome(run, report, 'not comparable', differs, [], '; '.join(d['why'] for d in differs), first)
     wrong, figures = yield from _again(run, judged, said, first)
-    where = resting_on(run.store, report) if deployment is None else {str(deployment.ref.base): _where(run.store, deployment)}
+    where = {} if kind == 'forgetting' else resting_on(run.store, report) if deployment is None else {str(deployment.ref.base): _where(run.store, deployment)}
     asked = _first(said, first)
     for name, at in where.items(): wrong = wrong + (yield from _served(run, name, at, asked, s['max_new_tokens']))
     places = ' and '.join(['here', *where])
@@ -164,7 +166,8 @@ def rerun(run,
 def _others(report, model, baseline, data)->list[dict]:
     "Versions that the caller gave instead of the report's"
     inputs, prefix = report.body['inputs'], 'evaluation.' if report.body['type'] == 'proof' else ''
-    given:dict[str, Version] = {k: v for k, v in (('model', model), ('baseline', baseline)) if v is not None}
+    names = ('after.0', 'before') if report.body['type'] == 'forgetting' else ('model', 'baseline')
+    given:dict[str, Version] = {k: v for k, v in zip(names, (model, baseline), strict=True) if v is not None}
     given |= {f'data.{i}': d for i, d in enumerate(data or [])}
     out = []
     for k, v in given.items():
