@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'VIEWS', 'provenance', 'guards', 'Param', 'Spec', 'verb', 'view', 'load_all', 'coerce', 'frame', 'local_path',
-           'arguments', 'resolve', 'user', 'proc_started', 'Run', 'files', 'call', 'look', 'show_progress', 'Workspace',
-           'open_workspace']
+           'arguments', 'filled', 'resolve', 'user', 'proc_started', 'Run', 'files', 'call', 'look', 'show_progress',
+           'Workspace', 'open_workspace']
 
 # %% ../nbs/03_verbs.ipynb #a00a114a
 import errno, inspect, itertools, json, os, secrets, shutil, socket, sys, threading, time, types, typing
@@ -59,6 +59,8 @@ class Spec:
     writes:str = '' # Kind of version that it writes
     instant:bool = False # One event and no run: a registry's small moves
     again:bool = False # It reads what changes, such as events: what it made before is never taken for it
+    more:tuple = () # Functions whose parameters it takes too, by `**`: what many verbs share is documented once
+    fill:Callable|None = None # (store, spec, given) → given: completes what was given before it is checked, as a saved recipe does
 
     @property
     def doc(self)->str:
@@ -73,13 +75,20 @@ class Spec:
     @cached_property
     def params(self)->dict[str, Param]:
         "Parameters that a user gives, by name"
-        from fastcore.docments import docments
-        docs = docments(self.fn)
-        ps = list(inspect.signature(self.fn).parameters.values())[1:]
-        def hint(p:inspect.Parameter)->Any:
-            if p.annotation is inspect.Parameter.empty: return str
-            return eval(p.annotation, self.fn.__globals__) if isinstance(p.annotation, str) else p.annotation
-        return {p.name: _param(p, hint(p), ' '.join((docs.get(p.name) or '').split())) for p in ps}
+        out:dict[str, Param] = {}
+        for fn, p in self._parameters():
+            if p.name in out: continue
+            anno = eval(p.annotation, fn.__globals__) if isinstance(p.annotation, str) else p.annotation
+            out[p.name] = _param(p, str if anno is inspect.Parameter.empty else anno, ' '.join((_docs(fn).get(p.name) or '').split()))
+        return out
+
+    def _parameters(self)->Iterator[tuple[Callable, inspect.Parameter]]:
+        "Its own parameters without the first, then those that it shares"
+        own = list(inspect.signature(self.fn).parameters.values())[1:]
+        for p in own:
+            if p.kind is not p.VAR_KEYWORD: yield self.fn, p
+        for fn in self.more:
+            for p in inspect.signature(fn).parameters.values(): yield fn, p
 
     def row(self)->dict:
         "As JSON, for forms and routes"
@@ -88,8 +97,13 @@ class Spec:
 
     def signature(self)->inspect.Signature:
         "As a user sees it: without the run or store, refs as text"
-        ps = list(inspect.signature(self.fn).parameters.values())[1:]
-        return inspect.Signature([p.replace(annotation=str if self.params[p.name].type == 'ref' else p.annotation) for p in ps])
+        ps = {p.name: p for _, p in reversed(list(self._parameters()))}
+        return inspect.Signature([ps[n].replace(annotation=str if x.type == 'ref' else ps[n].annotation) for n, x in self.params.items()])
+
+@cache
+def _docs(fn:Callable)->dict:
+    from fastcore.docments import docments
+    return docments(fn)
 
 # %% ../nbs/03_verbs.ipynb #ffb556f0
 VERBS:dict[str, Spec] = {}
@@ -100,11 +114,13 @@ def verb(
     name:str='', # If it is not the function's
     instant:bool=False, # One event and no run
     again:bool=False, # It reads what changes: never take what it made before
+    more:tuple[Callable, ...]=(), # Functions whose parameters it takes too, by `**`
+    fill:Callable|None=None, # (store, spec, given) → given: completes what was given
 )->Callable:
     "Register a function of a run as a verb"
     def f(fn:Callable)->Callable:
         n = name or fn.__name__.rstrip('_')
-        VERBS[n] = Spec(n, fn, False, writes, instant, again)
+        VERBS[n] = Spec(n, fn, False, writes, instant, again, more, fill)
         return fn
     return f
 
@@ -233,6 +249,14 @@ def _name_of(spec:Spec, out:str)->str:
     if kind in KINDS and kind != spec.writes: raise Invalid(f'out: {ascii(out)[:80]} is a {kind}, and {spec.name} writes a {spec.writes}. Write out={spec.writes}:NAME')
     if '@' in name: raise Invalid(f'out: {ascii(out)[:80]} has a tag. The store gives the number: write {spec.writes}:{name.partition("@")[0]}')
     return name if kind == spec.writes else out
+
+def filled(
+    store:'Store', # Where saved recipes are
+    spec:Spec, # Verb or view
+    given:dict, # Name → value
+)->dict: # The same, and what a verb takes from elsewhere
+    "Complete what was given, as a saved recipe does"
+    return spec.fill(store, spec, dict(given)) if spec.fill else given
 
 def resolve(
     spec:Spec, # Verb or view
@@ -421,7 +445,7 @@ def call(
     load_all()
     if name not in VERBS: raise NotFound(f'There is no verb {name!r}.{nearest(name, VERBS)} See them: llmops --help')
     spec = VERBS[name]
-    plain = arguments(spec, args or {})
+    plain = arguments(spec, filled(store, spec, args or {}))
     got = resolve(spec, store, plain)
     reads = {}
     for k, v in got.items():

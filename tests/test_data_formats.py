@@ -461,15 +461,15 @@ def test_tool_calls_train_a_model(ws, data, tmp_path):
                 "{%- else %}{{ m.content }}<|im_end|>{%- endif %}\n{%- endfor %}{%- if add_generation_prompt %}<|im_start|>assistant\n{%- endif %}")
     (tmp_path/'tools'/'chat_template.jinja').write_text(template)
     v = ws.load(data/'llamafactory'/'glaive_toolcall_en_demo.json', out='g', rows=6)
-    m = ws.sft(ws.add('model:tools', str(tmp_path/'tools')), v, steps=1, batch=1)
+    m = ws.sft(ws.add('model:tools', str(tmp_path/'tools')), v, max_steps=1, batch=1)
     assert m.body['recipe']['rows']['used'] == 6
     t = ws.convert(v, 'text', model='model:tools', out='t')
     from transformers import AutoTokenizer
     tok = AutoTokenizer.from_pretrained(tmp_path/'tools')
     assert [r['text'] for r in content(ws, t)] == [tok.apply_chat_template(r['messages'], tools=r['tools'], tokenize=False) for r in content(ws, v)]
     plain = ws.add('model:plain', str(base))
-    with pytest.raises(Invalid, match='--plain-tools'): ws.sft(plain, v, steps=1, batch=2)
-    assert ws.sft(plain, ws.convert(v, 'messages', plain_tools=True, out='flat'), steps=1, batch=1, max_length=400).body['recipe']['steps'] == 1
+    with pytest.raises(Invalid, match='--plain-tools'): ws.sft(plain, v, max_steps=1, batch=2)
+    assert ws.sft(plain, ws.convert(v, 'messages', plain_tools=True, out='flat'), max_steps=1, batch=1, max_length=400).body['recipe']['max_steps'] == 1
 
 
 def test_histories_and_short_last_columns_survive_csv_and_excel(ws, tmp_path):

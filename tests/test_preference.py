@@ -44,7 +44,7 @@ def prefers(ws, v, words):
 def test_pairs_move_what_is_likelier_on_new_words(ws, tmp_path, base, how):
     model = ws.add('model:tiny', str(base))
     pairs = put(ws, tmp_path, 'shout', [pair(w) for w in WORDS[:14]])
-    tuned = ws.dpo(model, pairs, steps=60, batch=7, **how)
+    tuned = ws.dpo(model, pairs, max_steps=60, batch=7, **how)
     whole = ws.merge(tuned, out='whole') if tuned.body['adapter'] else tuned
     assert prefers(ws, model, WORDS[14:]) == 0 and prefers(ws, whole, WORDS[14:]) >= 5/6
     assert tuned.body['recipe']['stage'] == 'dpo' and tuned.body['data']['digest'] == pairs.digest
@@ -56,7 +56,7 @@ def test_pairs_move_what_is_likelier_on_new_words(ws, tmp_path, base, how):
 def test_ratings_move_what_is_likelier_on_new_words(ws, tmp_path, base, seed):
     model = ws.add('model:tiny', str(base))
     rated = put(ws, tmp_path, 'rated', [dict(prompt=p['prompt'], completion=p[k], label=k == 'chosen') for p in map(pair, WORDS[:14]) for k in ('chosen', 'rejected')])
-    tuned = ws.kto(model, rated, steps=80, batch=14, seed=seed)
+    tuned = ws.kto(model, rated, max_steps=80, batch=14, seed=seed)
     assert prefers(ws, model, WORDS[14:]) == 0 and prefers(ws, tuned, WORDS[14:]) >= 5/6
 
 
@@ -66,7 +66,7 @@ def test_running_text_is_learned(ws, data, base):
     from transformers import AutoModelForCausalLM, AutoTokenizer
     model = ws.add('model:tiny', str(base))
     text = ws.load(data/'llamafactory'/'wiki_demo.txt', out='wiki')
-    tuned = ws.pretrain(model, text, steps=30, batch=4, max_length=256)
+    tuned = ws.pretrain(model, text, max_steps=30, batch=4, max_length=256)
     held = (data/'llamafactory'/'c4_demo.jsonl').read_text().splitlines()[:8]
 
     def loss(v):
@@ -82,7 +82,7 @@ def test_real_files_train(ws, data, base, name, verb, rows):
     model = ws.add('model:tiny', str(base))
     d = ws.load(data/'llamafactory'/name, out='real')
     assert d.body['rows'] == rows
-    tuned = getattr(ws, verb)(model, d, steps=3, batch=2, max_length=256, log_every=1)
+    tuned = getattr(ws, verb)(model, d, max_steps=3, batch=2, max_length=256, log_every=1)
     counts = tuned.body['recipe']['rows']
     assert counts['used']+counts['left_out'] == rows and counts['used'] > 100
     assert len([r for r in ws.metrics(f'run:{tuned.made_by}') if 'loss' in r]) == 3
@@ -107,5 +107,5 @@ def test_the_templates_run_on_real_files(ws, data, base, template, how, makes):
     out = run_template(ws, template, dict(source=str(base), model='model:tiny', data='dataset:real', steps=3, batch=2, max_length=256, track='', **how), wait=True)
     assert out['status'] == 'done', out
     made = ws.store.get(f'model:{makes}')
-    assert made.body['recipe']['steps'] == 3 and made.body['base']['ref'] == 'model:tiny@1'
+    assert made.body['recipe']['max_steps'] == 3 and made.body['base']['ref'] == 'model:tiny@1'
     assert ws.store.get(f'model:{makes.rpartition("-")[0]}').body['adapter'] is False

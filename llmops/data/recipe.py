@@ -15,6 +15,7 @@ from typing import Any
 
 from ..core import Invalid, nearest
 from .work import Ctx, Spool, content, plain, row_id, row_key, short # noqa: F401 Steps take all that they need from here
+from ..strict import read_plain
 from ..verbs import Param, Spec, _param, arguments, resolve
 
 # %% ../../nbs/data/recipe.ipynb #9177e642
@@ -110,25 +111,7 @@ def read_recipe(
     path:Path, # JSON, YAML or TOML
 )->dict: # As written
     "Read a recipe from a file"
-    try:
-        if path.exists() and not path.is_file(): raise OSError(0, 'it is not a file')
-        if path.stat().st_size > 1 << 20: raise OSError(0, 'a recipe has at most 1 MB')
-        text = path.read_text('utf-8-sig')
-    except (OSError, UnicodeDecodeError) as e: raise Invalid(f'The recipe {path.name!r} cannot be read: {getattr(e, "strerror", None) or e}. Give template:NAME, or a JSON, YAML or TOML file') from None
-    kind = path.suffix.lower()
-    try:
-        if kind == '.toml':
-            import tomllib
-            got = tomllib.loads(text)
-        elif kind in ('.yaml', '.yml'):
-            import yaml
-            if any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)): raise ValueError('write it out, without * aliases')
-            got = yaml.safe_load(text)
-        else:
-            from llmops.strict import strict_json
-            got = strict_json(text)
-    except Exception as e: # Each reader has errors of its own
-        raise Invalid(f'The recipe {path.name!r} is not {kind.lstrip(".").upper() or "JSON"}: {" ".join(str(e).split())[:200]}') from None
+    got = read_plain(path, 'recipe', 'template:NAME')
     if isinstance(got, list): got = dict(steps=got)
     if not isinstance(got, dict): raise Invalid(f'The recipe {path.name!r} holds no steps. Write {{"steps": [{{"step": "normalise"}}]}}')
     if odd := set(map(str, got))-{'steps', 'type', 'verb', 'about'}: raise Invalid(f'The recipe {path.name!r} has {", ".join(sorted(odd))}.{nearest(min(odd), ["steps", "about"])} A recipe has steps')

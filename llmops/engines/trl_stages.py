@@ -32,6 +32,7 @@ SHOWN = {'rewards/accuracies': 'accuracy', 'rewards/margins': 'margin', 'kl': 'k
 def rows_of(
     stage:str, # Of `STAGES`
     path:Path, # JSON lines
+    job:dict|None=None, # A complete recipe
 )->list[dict]: # The columns that the stage needs, and `tools`
     "Read rows for a stage"
     s = STAGES[stage]
@@ -56,13 +57,10 @@ def prepare(
     tok:Any, # Tokenizer
     rows:list[dict], # From `rows_of`
     limit:int, # Tokens of a row at most
+    job:dict|None=None, # A complete recipe
 )->tuple[dict, dict]: # Columns for TRL; counts of rows `used`, `cut` and `left_out`
     "Check what rows become as tokens"
     from jinja2 import TemplateError
-    if tok.pad_token_id is None:
-        if tok.eos_token_id is None: raise Invalid("The tokenizer has neither a pad nor an end token. Name one in the folder's tokenizer_config.json "
-                                                   '("pad_token") and add the model again: llmops add')
-        tok.pad_token = tok.eos_token
     if stage == 'pretrain':
         kept = [r['text'] for r in rows if r['text'].strip()]
         if not kept: raise Invalid(f'All {len(rows)} texts are empty')
@@ -90,7 +88,8 @@ def set_up(
     net:Any, # The model
     tok:Any, # Its tokenizer
     cols:dict, # From `prepare`
-    peft:Any, # LoRA configuration or None
+    peft:Any, # PEFT's configuration or None
+    held:dict|None=None, # Columns of rows that are not learned
 )->Any: # TRL's trainer, ready to go
     "Set one of TRL's trainers up"
     import trl
@@ -100,11 +99,14 @@ def set_up(
     limit = int(min(longest, 1 << 20))
     kinds = {'label': Value('bool'), 'text': Value('string'), 'tools': Value('string')}
     if 'tools' in cols: cols = cols | {'tools': [json.dumps(t) if t else None for t in cols['tools']]} # TRL reads them back
-    data = Dataset.from_dict(cols, features=Features({k: kinds.get(k, List(Json())) for k in cols}))
+    if recipe['stage'] == 'sft':
+        args = trl.SFTConfig(**plain, train_sampling_strategy='group_by_length', max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True))
+        return trl.SFTTrainer(model=net, args=args, train_dataset=Dataset.from_dict(cols), eval_dataset=Dataset.from_dict(held) if held else None, processing_class=tok, peft_config=peft)
+    def table(c): return Dataset.from_dict(c, features=Features({k: kinds.get(k, List(Json())) for k in c}))
     make:dict[str, Callable[[], Any]] = {
         'pretrain': lambda: (trl.SFTTrainer, trl.SFTConfig(**plain, max_length=min(limit, 4096), packing=True, dataset_text_field='text')),
         'dpo': lambda: (trl.DPOTrainer, trl.DPOConfig(**plain, max_length=limit, beta=recipe['beta'], **(dict(loss_type=[recipe['loss']]) if recipe['loss'] else {}))),
         'kto': lambda: (trl.KTOTrainer, trl.KTOConfig(**plain, max_length=limit, beta=recipe['beta'], **(dict(loss_type=recipe['loss']) if recipe['loss'] else {})))}
     try: kind, args = make[recipe['stage']]()
     except ValueError as e: raise Invalid(f'TRL refuses the recipe: {str(e).splitlines()[0][:300]}') from None
-    return kind(model=net, args=args, train_dataset=data, processing_class=tok, peft_config=peft)
+    return kind(model=net, args=args, train_dataset=table(cols), eval_dataset=table(held) if held else None, processing_class=tok, peft_config=peft)

@@ -52,10 +52,11 @@ def spell(
 FIRST = dict(add=('ref', 'path'), alias=('ref', 'name'), ls=('kind',), compare=('a', 'b'), history=('ref',), trace_server=('action',),
              load=('path',), export=('ref', 'path'), diff=('a', 'b'), origin=('ref', 'row'), checkout_to=('ref', 'folder'), stats=('ref',), mix=('data',), recipe=('path',), steps=('name',),
              leaks=('ref',), label_next=('queue',), label_item=('queue', 'item'), label_save=('queue', 'item'), label_skip=('queue', 'item'),
-             label_undo=('queue', 'item'), label_adjudicate=('queue', 'item'), collect=('queue',), feedback=('source',), label_send=('queue', 'to'), label_export=('queue', 'path'))
+             label_undo=('queue', 'item'), label_adjudicate=('queue', 'item'), collect=('queue',), search=(), estimate=(), feedback=('source',), label_send=('queue', 'to'), label_export=('queue', 'path'))
 BEHIND = dict(load='dataset:NAME') # Verbs whose last word is the name of what they write
 
 def _positional(spec:Spec)->tuple:
+    if place(spec)[0] == 'train' and not spec.view: return ()
     if spec.name in FIRST: return tuple(n for n in FIRST[spec.name] if n in spec.params)
     p = next(iter(spec.params.values()), None)
     return (p.name,) if p and p.required else ()
