@@ -269,7 +269,7 @@ def keeper(
                 raise
             if not state.is_world_process_zero: return
             if report.sentry.high: return shutil.rmtree(at, ignore_errors=True) # In doubt
-            last, own = [r for r in state.log_history if 'eval_loss' in r][-1:], report.steps[-50:]
+            last, own = [r for r in state.log_history if 'eval_loss' in r][-1:], report.steps[-args.save_steps:]
             here = bool(last) and last[0]['step'] == state.global_step
             facts = dict(step=state.global_step, total=state.max_steps, loss=round(sum(own)/len(own), 5) if own else None,
                          eval_loss=round(last[0]['eval_loss'], 5) if here else None,
