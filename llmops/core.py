@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS', 'Projection', 'EVENTS', 'Model', 'Dataset', 'Prompt', 'Benchmark', 'Report', 'Release', 'Deployment',
            'Policy', 'Template', 'AnyVersion', 'LlmopsError', 'Invalid', 'NotFound', 'Denied', 'Failed', 'Full',
-           'nearest', 'check_name', 'check_kind', 'Ref', 'canonical', 'digest', 'finite', 'now', 'stamp', 'when',
-           'Version', 'Event', 'EventKind', 'event_kind']
+           'Stopped', 'nearest', 'check_name', 'check_kind', 'Ref', 'canonical', 'digest', 'finite', 'now', 'stamp',
+           'when', 'Version', 'Event', 'EventKind', 'event_kind']
 
 # %% ../nbs/00_core.ipynb #b53fcc03
 import json, math, re, time
@@ -41,6 +41,11 @@ class Failed(LlmopsError, RuntimeError):
 class Full(Failed):
     "There is no room left where the store writes"
     code, status = 'full', 507
+
+class Stopped(LlmopsError):
+    "A run ended before its time because somebody asked for it"
+    code, status = 'stopped', 409
+    how = 'stopped' # Or `paused`, when it can go on
 
 # %% ../nbs/00_core.ipynb #e424829e
 def nearest(

@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .core import (KINDS, Failed, Full, Invalid, LlmopsError, NotFound, Ref, Version, canonical, check_name, digest, event_kind, nearest,
+from .core import (KINDS, Failed, Full, Invalid, LlmopsError, NotFound, Ref, Stopped, Version, canonical, check_name, digest, event_kind, nearest,
                          now, stamp)
 
 if TYPE_CHECKING: from llmops.store import Store
@@ -472,7 +472,8 @@ def call(
             for g in guards: g.after(run)
         except BaseException as e:
             e = _full(e)
-            kind, status = ('run.stop', 'stopped') if isinstance(e, (KeyboardInterrupt, GeneratorExit)) else ('run.fail', 'failed')
+            asked = isinstance(e, (KeyboardInterrupt, GeneratorExit, Stopped))
+            kind, status = ('run.stop', getattr(e, 'how', 'stopped')) if asked else ('run.fail', 'failed')
             _end(run, kind, status=status, error='' if status == 'stopped' else str(e) if isinstance(e, LlmopsError) else f'{type(e).__name__}: {e}'[:2000])
             raise e from e.__cause__
         finally: shutil.rmtree(store.folder/'tmp'/run.id, ignore_errors=True)
