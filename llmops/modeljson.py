@@ -119,10 +119,14 @@ _adapter = '''alora_invocation_tokens alpha_pattern auto_mapping base_model_name
 _images = '''crop_size do_center_crop do_convert_rgb do_normalize do_pad do_rescale do_resize do_sample_frames image_mean image_std
     image_processor_type feature_extractor_type video_processor_type processor_class resample rescale_factor size patch_size
     temporal_patch_size merge_size min_pixels max_pixels fps num_frames max_frames min_frames default_to_square data_format
-    input_data_format return_tensors image_token video_token image_seq_length chat_template return_metadata'''
+    input_data_format return_tensors image_token video_token image_seq_length chat_template return_metadata do_image_splitting
+    max_image_size image_grid_pinpoints crop_to_patches max_patches min_patches max_image_tiles use_covering_area_grid do_pan_and_scan
+    pan_and_scan_min_crop_size pan_and_scan_max_num_crops pan_and_scan_min_ratio_to_activate'''
+_processor = _images+''' image_processor video_processor num_additional_image_tokens vision_feature_select_strategy image_seq_len
+    image_break_token image_end_token spatial_merge_size'''
 KEYS = {name: frozenset(keys.split()) for name, keys in {
     'generation_config.json': _generation, 'tokenizer_config.json': _tokenizer, 'special_tokens_map.json': _tokenizer,
-    'adapter_config.json': _adapter, 'preprocessor_config.json': _images, 'processor_config.json': _images,
+    'adapter_config.json': _adapter, 'preprocessor_config.json': _images, 'processor_config.json': _processor,
     'video_preprocessor_config.json': _images, 'chat_template.json': 'chat_template', 'configuration.json': 'framework task',
     'tokenizer.json': 'version truncation padding added_tokens normalizer pre_tokenizer post_processor decoder model'}.items()}
 NOTES = frozenset('trainer_state.json all_results.json train_results.json eval_results.json quantize_config.json'.split()) # Numbers about training
@@ -141,6 +145,8 @@ def unknown(
 )->list[str]: # Paths of keys
     "Keys of a configuration, and of the configurations in it, that its class does not have"
     out = [f'{at}{k}' for k in o if k not in known]
+    for k in ('image_processor', 'video_processor'): # Those of processor_config.json
+        if isinstance(o.get(k), dict): out += [f'{at}{k}.{x}' for x in o[k] if x not in KEYS['preprocessor_config.json']]
     for k, v in o.items():
         if isinstance(v, dict) and isinstance(t := v.get('model_type'), str) and k in known:
             inner = _class(t) or (getattr(cls, 'sub_configs', None) or {}).get(k)
@@ -151,9 +157,10 @@ def unknown(
 def _values(name:str, o:dict, files:Iterable[str])->list[str]:
     "Values that say more than they should"
     out = []
+    parts = [o, *(o[k] for k in ('image_processor', 'video_processor') if isinstance(o.get(k), dict))]
     for k in ('tokenizer_class', 'processor_class', 'image_processor_type', 'feature_extractor_type', 'video_processor_type', 'model_type', 'peft_type'):
-        v = o.get(k)
-        if v is not None and not (isinstance(v, str) and re.fullmatch(r'[A-Za-z][A-Za-z0-9_\-]{0,127}(\.\d+)?', v)): out.append(f'{k} is not a plain name: {ascii(v)[:60]}')
+        for v in (part[k] for part in parts if part.get(k) is not None):
+            if not (isinstance(v, str) and re.fullmatch(r'[A-Za-z][A-Za-z0-9_\-]{0,127}(\.\d+)?', v)): out.append(f'{k} is not a plain name: {ascii(v)[:60]}')
     a = o.get('architectures') or []
     if not isinstance(a, list) or not all(isinstance(x, str) and _plain.fullmatch(x) for x in a): out.append('architectures is not a list of plain names')
     for k in ('vocab_file', 'merges_file', 'tokenizer_file'):
