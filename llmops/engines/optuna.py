@@ -131,6 +131,14 @@ class Optuna:
             rows[row['number']] = row
             yield row
 
+    def importance(self,
+        space:dict[str, dict], # Domains
+        rows:list[dict], # Trials
+        goal:Callable[[dict], float], # What to make small
+    )->dict[str, float]: # Field → its part, the largest first
+        "How much each field mattered"
+        return importance(space, rows, goal)
+
     def _try(self, study:dict, past:list[dict], attempt:Any, values:dict)->dict:
         s = rebuilt(study['space'], past, attempt.goal, study['pruner'], study['startup'])
         s.enqueue_trial(inward(study['space'], values))

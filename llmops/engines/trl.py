@@ -52,6 +52,15 @@ class Trl:
             stop.set()
             th.join()
 
+    def measure(self,
+        recipe:dict, # Fields that differ from the stage's defaults
+        model:Path,  # Folder of a model with whole weights
+        rows:Path,   # JSON lines
+    )->dict:         # loss; rows that were used
+        "The loss that a stage has on rows, without learning from them"
+        from llmops.engines.trl_measure import measure
+        return measure(recipe, model, rows)
+
 # %% ../../nbs/engines/trl.ipynb #2cb20dc1
 def explain(
     e:BaseException, # What TRL raised
