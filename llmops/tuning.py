@@ -17,7 +17,7 @@ from .strict import read_plain
 
 # %% ../nbs/02f_tuning.ipynb #1de2dcf3
 METHODS = ('full', 'freeze', 'lora', 'rslora', 'dora', 'qlora', 'ia3', 'prompt', 'prefix')
-PARALLEL = ('ddp', 'fsdp2', 'zero2', 'zero3', 'zero2-offload', 'zero3-offload', 'tp', 'pp', 'fsdp2+tp', 'ddp+tp', 'ddp+pp')
+PARALLEL = ('ddp', 'fsdp2', 'zero2', 'zero3', 'zero2-offload', 'zero3-offload', 'tp', 'pp', 'fsdp2+tp', 'ddp+tp', 'ddp+pp', 'tp+pp')
 
 def basics(
     method:Literal['full', 'freeze', 'lora', 'rslora', 'dora', 'qlora', 'ia3', 'prompt', 'prefix']='full', # What learns: all weights, the upper blocks, or an adapter
@@ -35,6 +35,7 @@ def adapters(
     dropout:float=0.,     # Part of an adapter's inputs that is left out at random
     targets:str='all-linear', # Modules that get an adapter, by name with commas, or all-linear
     layers:int=2,         # Blocks from the top that learn, with method freeze
+    onto:Literal['continue', 'stack']='continue', # Where the model is an adapter: train it on, or put a new one on top of it
     virtual_tokens:int=16, # Tokens of a learned prompt or prefix
 ): "What adapters and frozen models need"
 
@@ -67,7 +68,7 @@ def keeping(
 ): "What is kept to go on from"
 
 def processes(
-    parallel:Literal['', 'ddp', 'fsdp2', 'zero2', 'zero3', 'zero2-offload', 'zero3-offload', 'tp', 'pp', 'fsdp2+tp', 'ddp+tp', 'ddp+pp']='', # How processes share the work; empty: one process, or ddp for several
+    parallel:Literal['', 'ddp', 'fsdp2', 'zero2', 'zero3', 'zero2-offload', 'zero3-offload', 'tp', 'pp', 'fsdp2+tp', 'ddp+tp', 'ddp+pp', 'tp+pp']='', # How processes share the work; empty: one process, or ddp for several
     nproc:int=0,          # Processes; 0: one, or as many as there are GPUs where parallel is given, and 2 without GPUs
     launcher:Literal['torchrun', 'ray']='torchrun', # Who starts them: torchrun on this machine, Ray Train on a cluster
     restarts:int=0,       # Times to go on from the last checkpoint after a process died
@@ -84,14 +85,14 @@ SHARED = (basics, adapters, optimiser, watching, keeping, processes, engine_)
 STAGES = ('sft', 'pretrain', 'dpo', 'kto', 'reward', 'grpo', 'distil', 'classify')
 BATCH = dict(sft=32, pretrain=8, dpo=16, kto=16, reward=16, grpo=16, distil=16, classify=32) # Rows of a step where nobody says
 OWN:dict[str, dict[str, Any]] = dict( # Stage → its fields
-    sft=dict(assistant_only=True, packing=False),
+    sft=dict(assistant_only=True, packing=False, thinking='learn'),
     pretrain=dict(),
     dpo=dict(loss='sigmoid', beta=.1),
     kto=dict(loss='', beta=.1),
     reward=dict(),
-    grpo=dict(algorithm='grpo', rewards=[], generations=8, max_new=64, temperature=1., beta=0.),
-    distil=dict(temperature=1., lmbda=0., beta=.5),
-    classify=dict())
+    grpo=dict(algorithm='grpo', loss='', rewards=[], gold='', generations=8, max_new=64, temperature=1., beta=0.),
+    distil=dict(temperature=1., lmbda=0., beta=.5, max_new=64),
+    classify=dict(text='text', label='label'))
 OUTSIDE = {'evaluation', 'recipe', 'trainer', 'track'} # Not for the engine: they are versions, files or other engines
 
 def defaults(

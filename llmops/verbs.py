@@ -496,9 +496,11 @@ def _instant(run:Run, got:dict)->Any:
     return out
 
 def _drive(run:Run, gen:Any)->Any:
-    while True:
-        try: run.step(next(gen))
-        except StopIteration as e: return e.value
+    try:
+        while True:
+            try: run.step(next(gen))
+            except StopIteration as e: return e.value
+    finally: gen.close() # Before the run's folder goes
 
 def _end(run:Run, kind:str, **what:Any)->None:
     with suppress(LlmopsError): run.flush()
