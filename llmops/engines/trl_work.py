@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Invalid
+from . import trl_kinds
 from .trl_data import longest, open_tokenizer, read_rows, tokenise
 from .trl_methods import good_lr, learns, load, on_gpu, save
 from .trl_stages import prepare, rows_of, set_up
@@ -32,11 +33,10 @@ def shares(
     return at, own//at
 
 def data_ranks(
-    job:dict, # A complete recipe
+    job:dict, # A complete recipe, settled where several processes share the work
 )->int:
     "Processes that take rows of their own; those that share one copy of the model take the same"
-    n, kinds = max(1, job['nproc']), job['parallel'].split('+')
-    return n if not {'tp', 'pp'} & set(kinds) else n//2 if len(kinds) > 1 else 1
+    return job.get('sizes', {}).get('dp', 1)
 
 # %% ../../nbs/engines/trl_work.ipynb #32de16a3
 def plain(
@@ -49,7 +49,7 @@ def plain(
     gpu = on_gpu(job)
     at, times = shares(job['batch'], data_ranks(job), job['micro_batch'])
     half = dict(bf16=job['precision'] == 'bf16' or (gpu and job['precision'] == 'auto'), fp16=job['precision'] == 'fp16')
-    return dict(
+    every = dict(
         output_dir=str(folder), max_steps=job['max_steps'] or -1, num_train_epochs=job['epochs'], learning_rate=job['lr'],
         per_device_train_batch_size=at, per_device_eval_batch_size=at, gradient_accumulation_steps=times,
         lr_scheduler_type=job['schedule'], warmup_steps=round(job['warmup']*job['max_steps']) if job['max_steps'] else job['warmup'],
@@ -57,6 +57,7 @@ def plain(
         seed=job['seed'], data_seed=job['seed'], logging_steps=job['log_every'], logging_first_step=True, logging_nan_inf_filter=False,
         save_strategy='no', report_to='none', disable_tqdm=True, use_cpu=not gpu, **half, gradient_checkpointing=None,
         activation_checkpointing=job['checkpointing'] == 'on' or (job['checkpointing'] == 'auto' and gpu and many), dataloader_pin_memory=gpu)
+    return every | trl_kinds.arguments(job)
 
 # %% ../../nbs/engines/trl_work.ipynb #1546556d
 def columns(
@@ -100,11 +101,14 @@ def work(
     limit = longest(Path(job['model']), tok, job['max_length'])
     cols, counts = columns(job, tok, job['rows'], limit)
     held = columns(job, tok, job['eval'], limit)[0] if job['eval'] else None
-    total = job['max_steps'] or math.ceil(job['epochs']*counts['used']/job['batch'])
+    total = job['max_steps'] or math.ceil(job['epochs']*counts.get('packed', counts['used'])/job['batch'])
     tell(dict(step=0, total=total, message='{used} rows, {cut} cut at their end, {left_out} left out'.format(**counts)))
     with tempfile.TemporaryDirectory(prefix='llmops-') as scratch:
         t = make(job, tok, cols, held, Path(job['work'] or scratch))
         done = watch(t, job, tell, asked, tok)
+        if job['nproc'] > 1:
+            t.add_callback(shown := trl_kinds.proof(job, tell))
+            shown.trainer = t
         try: t.train(resume_from_checkpoint=job['resume'] or None)
         finally: done()
         if not asked(): save(t, job, counts)
