@@ -178,12 +178,13 @@ def flatten(
     base:Path, # Folder of the whole model
     adapters:list[tuple[Path, str, bool]], # Folder, name, and whether it was trained with qlora; the lowest first
     out:Path,  # Folder to write
+    dtype:str='float32', # Numbers that weights are written in
     **how:Any, # For `load_whole`
 )->Path: # The same
-    "Write a model with adapters in its weights"
+    "Write a model with adapters in its weights; they are added in float32"
     import torch
-    net = load_whole(base, [a for a, _, _ in adapters], **({'dtype': torch.float32} | how))
+    net = load_whole(base, [a for a, _, _ in adapters], dtype=torch.float32, **how)
     for folder, name, nf4 in adapters: net = fold(net, folder, name, nf4)
-    net.save_pretrained(out)
+    net.to(getattr(torch, dtype)).save_pretrained(out)
     carry(base, out)
     return out

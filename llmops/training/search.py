@@ -9,10 +9,10 @@ __all__ = ['SCORED', 'trainable', 'planned', 'apart', 'search', 'unseen']
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from ..adapter import flatten
 from ..core import Dataset, Failed, Invalid, Model, Version, nearest
 from ..ports import engine
 from ..rows import rows_file
-from .sft import merged
 from .space import corners, fields, read_space, size, spelled
 from .study import ENDED, Attempt, begin, best_of, trials_of
 from ..tuning import complete
@@ -186,7 +186,7 @@ def unseen(
     at = rows_file(run.store, test)
     whole = run.files(best)
     if best.body.get('adapter'):
-        merged(run.files(base), whole, run.folder()/'whole')
+        flatten(run.files(base), [(whole, 'the best trial', recipe.get('method') == 'qlora')], run.folder()/'whole')
         whole = run.folder()/'whole'
     fields = {k: v for k, v in recipe.items() if k not in ('max_steps', 'epochs', 'parallel', 'nproc', 'launcher')} | dict(stage=verb)
     a, b = (trainer.measure(fields, p, at) for p in (run.files(base), whole))

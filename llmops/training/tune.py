@@ -15,6 +15,8 @@ from ..core import Invalid, Version
 from ..modelfolder import describe
 from ..ports import engine
 from ..rows import rows_file
+from .start import ground, pictures
+from .checkpoints import Keeper
 from ..tuning import OUTSIDE, complete
 
 # %% ../../nbs/training/tune.ipynb #a718b101
@@ -74,32 +76,37 @@ def tune(
     trainer:str='trl', # Engine
     recipe:Path|None=None, # What the recipe was taken from
     inputs:dict[str, Version]|None=None, # Other models that the engine reads: `teacher`, `reward`
-    resume:str='', # Folder of a checkpoint to go on from
     **shared:Any,  # Fields that all stages have
 )->Iterator[dict]: # Metrics as they come; the new model at the end
     "Train, and make a version of what comes out"
     fields = complete(dict(stage=stage, **shared, **own))
     name = out or f"{data.name.removesuffix('-train')}-{stage}"
     if recipe and str(recipe).startswith('template:'): run.read(str(recipe))
-    if model.body.get('adapter'): raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model}')
-    also = {k: run.files(v) for k, v in (inputs or {}).items() if v}
+    start, also, base, below = ground(run, model, fields)
+    also |= pictures(run, start, data, evaluation) | {k: run.files(v) for k, v in (inputs or {}).items() if v}
     if evaluation: also['eval'] = fitting(run, stage, evaluation)
     at = fitting(run, stage, data)
     kept = run.store.put('template', name, dict(type='recipe', verb=stage, fields={k: v for k, v in fields.items() if k != 'stage'}), run.id)
     folder, last = run.folder()/'model', {}
     sink = engine('sink', track) if track else None
     handle = sink.open(run.id, dict(fields, model=str(model), data=str(data)), run.store.folder/track) if sink else None
-    try:
-        for row in engine('trainer', trainer).train(fields, run.files(model), at, folder, dict(also, resume=resume)):
-            if sink and 'loss' in row: sink.log(handle, row)
-            if 'loss' in row: last = row
-            yield row
-    finally:
-        tracked = sink.close(handle) if sink else {}
-    made = json.loads((folder/'recipe.json').read_text())
-    (folder/'recipe.json').unlink()
-    more = dict(evaluation=named(evaluation)) if evaluation else {}
-    if inputs: more |= {k: named(v) for k, v in inputs.items() if v}
-    lock = run.blobs.put_bytes('\n'.join(environment()).encode())
-    return run.write('model', name, body(run, folder, model, method=fields['method'], stage=stage, recipe=made, recipe_ref=str(kept.ref), data=named(data), environment=lock,
-                                         loss=last.get('loss'), metrics=dict(engine=track, rows=tracked.get('rows', 0)) if sink else None, **more))
+    with Keeper(run, fields) as keeper:
+        try:
+            for row in engine('trainer', trainer).train(fields, start, at, folder, dict(also, work=str(keeper.folder), resume=keeper.resume, asked=keeper.asked)):
+                keeper.take(row)
+                if 'checkpoint' in row: continue
+                if sink and 'loss' in row: sink.log(handle, row)
+                if 'loss' in row: last = row
+                yield row
+        finally:
+            tracked = sink.close(handle) if sink else {}
+        if not (folder/'recipe.json').exists(): raise keeper.stopped()
+        made = json.loads((folder/'recipe.json').read_text())
+        (folder/'recipe.json').unlink()
+        more = dict(evaluation=named(evaluation)) if evaluation else {}
+        if inputs: more |= {k: named(v) for k, v in inputs.items() if v}
+        if 'adapter' in also: more |= dict(continued=named(model))
+        if below: more |= dict(chain=[named(v) for v in below])
+        lock = run.blobs.put_bytes('\n'.join(environment()).encode())
+        return run.write('model', name, body(run, folder, base, method=fields['method'], stage=stage, recipe=made, recipe_ref=str(kept.ref), data=named(data), environment=lock,
+                                             loss=last.get('loss'), metrics=dict(engine=track, rows=tracked.get('rows', 0)) if sink else None, **more))
