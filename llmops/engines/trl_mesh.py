@@ -90,8 +90,23 @@ def loading(
         dp_size = property(lambda self: 1)
 
     n = sizes(job['parallel'], job['nproc'])
+    if n['tp'] > 1 and n['pp'] > 1: _cut_what_is_here()
     rows = {'fsdp_size' if n['data'] == 'fsdp2' else 'dp_replicate_size': n['dp']}
     return dict(distributed_config=(Copies if n['pp'] > 1 else DistributedConfig)(tp_size=n['tp'], pp_size=n['pp'], **rows))
+
+
+def _cut_what_is_here()->None:
+    "Let Transformers cut the layers of this stage only: its plan also names those that lie elsewhere, which it then misses"
+    from transformers.distributed import mixin
+    from transformers.distributed.pipeline_parallel import PipelineIdentityLayer
+    if hasattr(mixin, '_llmops'): return
+    whole = mixin.apply_tensor_parallelism
+
+    def cut(model:Any, mesh:Any, plan:dict)->Any:
+        here = {k for k, _ in model.named_parameters()} | {k for k, m in model.named_modules() if not isinstance(m, PipelineIdentityLayer)}
+        return whole(model, mesh, {k: v for k, v in plan.items() if k in here})
+
+    mixin.apply_tensor_parallelism, mixin._llmops = cut, True
 
 
 def arguments(
