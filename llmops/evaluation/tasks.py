@@ -90,10 +90,10 @@ def measured(
     "Every dataset that an evaluation of one of these models asked"
     wanted, out = {m.digest for m in models}, {}
     for r in sorted(store.find('report', all=True), key=lambda r: r.created):
-        if r.body.get('type') not in ('evaluation', 'forgetting'): continue
+        if r.body.get('type') != 'evaluation': continue
         inputs = r.body.get('inputs') or {}
-        if not any(i.get('digest') in wanted for k, i in inputs.items() if k.split('.')[0] in ('model', 'baseline', 'before', 'after')): continue
-        said = {x['data']: x.get('role', '') for x in [*(r.body.get('results') or []), *(r.body.get('tasks') or [])]}
+        if not any(i.get('digest') in wanted for k, i in inputs.items() if k in ('model', 'baseline')): continue
+        said = {x['data']: x.get('role', '') for x in r.body.get('results') or []}
         for k, i in inputs.items():
             d = _get(store, i['ref']) if k.startswith('data.') else None
             if d and (d.name not in out or out[d.name][0].number < d.number): out[d.name] = (d, said.get(str(d), ''), str(r))

@@ -15,12 +15,12 @@ from .draw import bars, differences, percent
 ROLES = {'held-out': ('Held-out', '留出集'), 'new phrasings': ('New phrasings', '新说法'), 'probes': ('Probes', '探测集')}
 RULES = {'exact': ('same text', '文本一致'), 'json': ('same JSON values', 'JSON 值一致'), 'contains': ('contains it', '包含答案'),
          'number': ('same number', '数值一致'), 'overlap': ('word overlap, ROUGE-L', '词重叠 ROUGE-L')}
-GATES = {'wins clearly': '明显胜出', 'reaches target': '达到目标', 'no leak': '无泄漏', 'has held-out rows': '有留出集',
+GATES = {'wins clearly': '明显胜出', 'nothing forgotten': '没有遗忘', 'tuned task gained': '所学任务有提升', 'reaches target': '达到目标', 'no leak': '无泄漏', 'has held-out rows': '有留出集',
          'evaluation passed': '评估通过', 'parity passed': '一致性通过', 'same parts': '部件一致', 'same model': '模型一致',
          'same template': '对话模板一致', 'same chat template': '对话模板一致',
          'same tokenizer': '分词器一致', 'same prompt tokens': '提示词元一致', 'prompt as trained': '提示与训练一致', 'tuned = merged': '微调 = 合并',
          'merged = served': '合并 = 部署'}
-TYPES = {'evaluation': ('Evaluation', '评估报告'), 'parity': ('Parity', '一致性报告'), 'proof': ('Proof', '证明'),
+TYPES = {'evaluation': ('Evaluation', '评估报告'), 'forgetting': ('Forgetting', '遗忘报告'), 'parity': ('Parity', '一致性报告'), 'proof': ('Proof', '证明'),
          'model': ('Model', '模型'), 'dataset': ('Dataset', '数据集'), 'release': ('Release', '发布'), 'report': ('Report', '报告'),
          'deployment': ('Deployment', '部署'), 'template': ('Template', '模板'), 'prompt': ('Prompt', '提示词')}
 OUTCOMES = {'reproduced': ('reproduced', '可复现', 'right'), 'drifted': ('drifted', '已漂移', 'wrong'),
@@ -38,6 +38,12 @@ def why_zh(
                     f"输 {v['losses']} 行，p = {v['p']:.2g}")
         if gate['name'] == 'reaches target':
             return f"{v['data']} 的 {v['n']} 行中得分 {100*v['model']:.1f} %，要求 {100*v['target']:g} %"
+        if gate['name'] == 'nothing forgotten':
+            if v['forgotten']: return '已遗忘：' + '；'.join(f'{d}（{m}）' for d, m in v['forgotten'][:3]) + ('…' if len(v['forgotten']) > 3 else '')
+            if not v['of']: return '没有评测其他任务：请先用 llmops evaluate 评测底座模型，或指定数据'
+            return f"其他任务的 {v['of']} 个单元中有 {len(v['undecided'])} 个未定，需要更多数据" if v['undecided'] else f"其他任务的 {v['of']} 个单元均保持或提升"
+        if gate['name'] == 'tuned task gained':
+            return f"未能证明有提升：{'、'.join(v['without'])}" if v['without'] else f"所学任务有 {v['gained']} 个单元得到提升"
         if gate['name'] == 'no leak':
             known = '该模型没有训练数据记录，无法比较'
             if v['checked']: known = f"{v['of']} 个问题中有 {v['overlap']} 个出现在训练数据 {'、'.join(v['checked'])} 中"

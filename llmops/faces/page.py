@@ -126,6 +126,32 @@ del{background:var(--badbg);color:var(--bad)}
 .line.open,.dot.open{stroke:var(--open)}
 .dot.open{fill:var(--card);stroke-width:2.4}
 .curve{fill:none;stroke:var(--model);stroke-width:2;stroke-linejoin:round}
+.curve.second,.spot.second{stroke:var(--open)}
+.curve.third,.spot.third{stroke:var(--good)}
+.spot{fill:var(--model)}
+.spot.second{fill:var(--open);stroke:none}
+.spot.third{fill:var(--good);stroke:none}
+line.mark{stroke:var(--dim);stroke-width:1.4;stroke-dasharray:4 4}
+line.mark.wrong{stroke:var(--bad)}
+circle.mark{fill:var(--card);stroke:var(--dim);stroke-width:1.6}
+circle.mark.best{fill:var(--good);stroke:var(--card)}
+.cell{fill:var(--soft)}
+rect.cell.gained,.tick.gained{fill:var(--good)}
+rect.cell.forgotten,.tick.forgotten{fill:var(--bad)}
+rect.cell.undecided{fill:var(--soft);stroke:var(--open);stroke-dasharray:4 4}
+.tick.kept{fill:var(--ink)}
+.tick.undecided{fill:var(--open)}
+.range{stroke-width:2.4;stroke:var(--ink)}
+.range.gained{stroke:var(--good)}
+.range.forgotten{stroke:var(--bad)}
+.range.undecided{stroke:var(--open)}
+svg .big{font-size:18px;font-weight:700;font-variant-numeric:tabular-nums}
+svg .num{font-size:12px;font-variant-numeric:tabular-nums}
+svg .word{font-size:12.5px;font-weight:700}
+svg .word.gained{fill:var(--good)}
+svg .word.forgotten{fill:var(--bad)}
+svg .word.undecided{fill:var(--open)}
+.smalls{display:grid;grid-template-columns:repeat(auto-fill,minmax(280px,1fr));gap:14px 26px;margin-top:14px}
 .node{fill:var(--card);stroke:var(--line);stroke-width:1.4}
 .node.model{fill:var(--card);stroke:var(--model)}
 .node.report{stroke:var(--good)}
@@ -334,6 +360,9 @@ _BLOCKS = '''{% macro cell(c) %}{% if c is mapping %}{% if c.code is defined %}<
 {% for x in b.parts %}{% if x.h %}<h3>{{ t(x.h[0], x.h[1]) }}{% if x.chip %} <span class="chip">{{ x.chip }}</span>{% endif %}</h3>
 {% endif %}{% if x.say %}<p class="{{ x.cls or 'dim' }}">{{ t(x.say[0], x.say[1]) }}</p>
 {% endif %}{% if x.svg %}<div class="scroll">{{ x.svg }}</div>
+{% endif %}{% if x.smalls %}<div class="smalls">{% for y in x.smalls %}<div>{{ y }}</div>{% endfor %}</div>
+{% endif %}{% if x.code %}<pre class="cmd">{{ x.code }}</pre>
+{% endif %}{% if x.fold %}<details><summary>{{ t(x.fold[0], x.fold[1]) }}</summary><pre class="cmd">{{ x.fold[2] }}</pre></details>
 {% endif %}{% if x.heads %}<div class="scroll"><table><tr>{% for h in x.heads %}<th{% if h[2] %} class="r"{% endif %}>{{ t(h[0], h[1]) }}</th>
 {% endfor %}</tr>
 {% for row in x.rows %}<tr>{% for c in row %}<td{% if x.heads[loop.index0][2] %} class="r"{% endif %}>{{ cell(c) }}</td>

@@ -16,6 +16,7 @@ from .datapage import dataset_page, statistics_page
 from .draw import curve, graph
 from .findings import GATES, OUTCOMES, TYPES, examples, headline, result_parts, tiles, why_zh
 from .page import write
+from .trainpage import forgetting_parts, lost_rows, model_parts, run_parts
 from ..registry import lineage
 
 # %% ../../nbs/faces/report.ipynb #30e192c2
@@ -74,7 +75,7 @@ def _parity(body:dict)->dict|None:
 def _gates(body:dict)->list[dict]:
     return [{**g, 'en': g.get('name', ''), 'zh': GATES.get(g.get('name', ''), g.get('name', '')), 'why_zh': why_zh(g)} for g in body.get('gates') or []]
 
-_INPUTS = {'model': '模型', 'baseline': '基线', 'base': '底座模型', 'data': '数据', 'evaluation': '评估', 'parity': '一致性', 'merged': '合并后的模型'}
+_INPUTS = {'before': '训练前', 'after': '训练后', 'model': '模型', 'baseline': '基线', 'base': '底座模型', 'data': '数据', 'evaluation': '评估', 'parity': '一致性', 'merged': '合并后的模型'}
 
 def _inputs(body:dict)->list[dict]:
     def zh(k): return ' '.join(_INPUTS.get(w, w) for w in k.split('.'))
@@ -126,17 +127,19 @@ def _notices(store, v:Version)->list[dict]:
 def _report(store, v:Version)->dict:
     "What the page of an evaluation, a parity check or a proof says"
     body, kind = v.body, v.body.get('type', '')
-    got = result_parts(body) if kind != 'parity' else {}
+    lost = kind == 'forgetting'
+    got = result_parts(body) if kind not in ('parity', 'forgetting') else {}
     top = (got.get('main') or [None])[0]
     ok:Any = body.get('passed')
     words = ('Proven', '已证明') if kind == 'proof' else ('Passed', '通过')
     badge = {True: (*words, '✓'), False: ('Not proven', '未证明', '✗') if kind == 'proof' else ('Failed', '未通过', '✗')}.get(ok, ('Report', '报告', 'i'))
     rows, problem = _answers(store, body)
     page = {'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': badge, 'headline': headline(kind, body, top), **got,
-            'tiles': tiles(top) if top else [], 'gates': _gates(body), 'examples': examples(rows, forms=kind == 'parity'), 'inputs': _inputs(body),
+            'tiles': tiles(top) if top else [], 'gates': _gates(body), 'examples': [] if lost else examples(rows, forms=kind == 'parity'), 'inputs': _inputs(body),
             'settings': sorted((body.get('settings') or {}).items()), 'notices': _notices(store, v),
             'versions': [('engine', (body.get('engine') or {}).get('name', '')), *sorted(((body.get('engine') or {}).get('versions') or {}).items())],
-            'command': f'llmops rerun {v}' if kind in ('evaluation', 'proof') else '', 'reruns': reruns(store, v)}
+            'command': f'llmops rerun {v}' if kind in ('evaluation', 'proof', 'forgetting') else '', 'reruns': reruns(store, v)}
+    if lost: page |= {**forgetting_parts(body), 'examples': lost_rows(rows, body['columns'])}
     if problem: page['notices'].append({'tone': 'fail', 'en': 'The answers cannot be shown', 'zh': '无法显示回答', 'text': problem})
     if n := body.get('too_long'):
         page['notices'].append({'tone': 'warn', 'en': f'{n} rows were longer than the model can read', 'zh': f'{n} 行超出模型可读长度', 'text': ''})
@@ -167,10 +170,19 @@ def _card(store, v:Version)->dict:
     return out
 
 # %% ../../nbs/faces/report.ipynb #adba0a7b
+def _trained(store, v:Version, parts:dict)->dict:
+    "What the page of a tuned model says: what it is without what stands in a part of its own"
+    mine = ('recipe', 'environment', 'loss')
+    plain = _card(store, v)
+    for f in plain['facts']:
+        if f['en'] == 'What it is': f['rows'] = [(k, x) for k, x in f['rows'] if k.partition('.')[0] not in mine]
+    return {**plain, **parts, 'tiles': parts['tiles'] or plain.get('tiles') or [], 'notices': [*plain['notices'], *parts['notices']], 'curves': []}
+
 def _parts(store, v:Version, ours:bool)->dict:
     "What the page of this kind of version says"
     if ours: return _report(store, v)
     if v.kind == 'report' and v.body.get('type') == 'statistics': return {**statistics_page(store, v), 'reruns': []}
+    if v.kind == 'model' and (trained := model_parts(store, v)): return _trained(store, v, trained)
     if v.kind != 'dataset': return _card(store, v)
     own, plain = dataset_page(store, v), _card(store, v)
     files = [f for f in plain['facts'] if f['en'] != 'What it is']
@@ -185,7 +197,7 @@ def render(
     from markupsafe import Markup
     if str(ref).startswith('run:'): return _run(store, str(ref), lang)
     v = ref if isinstance(ref, Version) else store.get(ref)
-    ours = v.kind == 'report' and v.body.get('type') in ('evaluation', 'parity', 'proof')
+    ours = v.kind == 'report' and v.body.get('type') in ('evaluation', 'parity', 'proof', 'forgetting')
     nodes, edges = family(store, v)
     page = {'title': str(v.body.get('title') or v.name), 'ref': str(v), 'digest': v.digest, 'created': _day(v.created)[:10],
             'label': TYPES.get(str(v.body.get('type')) if ours else v.kind, (v.kind, v.kind)), 'history': _history(store, v),
@@ -200,14 +212,18 @@ def _run(store, about:str, lang:str)->str:
     ok = {'done': True, 'failed': False, 'stopped': False}.get(record.get('status', ''))
     nb = record.get('executed') or {}
     word = {True: ('Done', '完成', '✓'), False: ('Failed', '失败', '✗'), None: ('Running', '运行中', '…')}[ok]
+    if record.get('status') == 'paused': word = ('Paused', '已暂停', '‖')
+    if record.get('status') == 'stopped': word = ('Stopped', '已停止', '■')
     name = str((record.get('args') or {}).get('template') or record.get('verb', ''))
     took = f"{record['ended']-record['started']:.1f}" if record.get('ended') and record.get('started') else ''
     facts = [(k, v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in (record.get('args') or {}).items()]
     made = record.get('made') or record.get('writes') or []
     parts = (('Arguments', '参数', facts), ('What it read', '读取', [(k, r['ref']) for k, r in (record.get('reads') or {}).items()]),
              ('What it wrote', '写入', [('', r) for r in made]))
+    trained = run_parts(store, record)
+    tiles = trained.get('tiles') or ([{'value': took, 'en': 'seconds', 'zh': '秒'}] if took else [])
     return write({'title': name, 'ref': about, 'digest': '', 'created': _day(record.get('started')), 'label': ('Run', '运行'),
-                  'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': word, 'notices': [], 'curves': [],
-                  'headline': (record.get('error') or name,)*2, 'tiles': [{'value': took, 'en': 'seconds', 'zh': '秒'}] if took else [],
+                  'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': word, 'notices': trained.get('notices', []), 'curves': [],
+                  'blocks': trained.get('blocks', []), 'headline': (record.get('error') or name,)*2, 'tiles': tiles,
                   'facts': [{'en': en, 'zh': zh, 'rows': rows} for en, zh, rows in parts if rows],
                   'cells': cells(json.loads(store.blobs.get(nb['blob']))) if nb.get('blob') else []}, lang)

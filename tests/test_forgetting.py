@@ -1,0 +1,145 @@
+"What a model forgot: found without being told where to look, tested together, kept by a mixture, and run again from the report."
+import json
+import random
+
+import pytest
+
+from llmops.core import Invalid
+from llmops.evaluation import stats
+from llmops.evaluation.evaluate import answers_of
+from llmops.evaluation.forgetting import conclude, matrix
+from llmops.faces.report import render
+
+WORDS = 'cat dog sun tree blue red milk bread rain snow hand foot door wall fish bird ship road lamp book'.split()
+
+
+def keep_rows(ws, tmp_path, name, pairs, **more):
+    "Register question and answer pairs as a dataset, by a file"
+    (tmp_path/f'{name}.jsonl').write_text('\n'.join(json.dumps(dict(messages=[dict(role='user', content=q), dict(role='assistant', content=a)])) for q, a in pairs))
+    v = ws.load(tmp_path/f'{name}.jsonl', out=name)
+    return ws.store.put('dataset', name, v.body | more, v.made_by) if more else v
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+def test_holm_equals_statsmodels():
+    multitest = pytest.importorskip('statsmodels.stats.multitest')
+    r = random.Random(0)
+    for _ in range(200):
+        ps = [r.choice((r.random(), r.random()/50, .05, 0., 1.)) for _ in range(r.randint(1, 30))]
+        assert stats.holm(ps) == pytest.approx(list(multitest.multipletests(ps, method='holm')[1]), abs=1e-12)
+
+
+def rows_of(data, n, *shares, r):
+    return [dict(data=data, scorer='exact', ok=[float(r.random() < s) for s in shares]) for _ in range(n)]
+
+
+def test_models_that_are_the_same_are_seldom_said_to_have_forgotten():
+    "Of 200 matrices of ten tasks between models of equal skill, at most about 5 % name any cell; a real loss is found"
+    r, wrong, found = random.Random(3), 0, 0
+    names = [f't{i}' for i in range(10)]
+    tasks = [dict(data=t, role='', why='measured', report='', taught=[]) for t in names]
+    for _ in range(200):
+        m = matrix([x for t in names for x in rows_of(t, 60, .6, .6, r=r)], tasks, ['base', 'tuned'])
+        wrong += any(c['verdict'] in ('gained', 'forgotten') for t in m for c in t['after'])
+        m = matrix([x for t in names for x in rows_of(t, 60, .9, .3 if t == 't4' else .9, r=r)], tasks, ['base', 'tuned'])
+        found += m[4]['after'][0]['verdict'] == 'forgotten'
+    assert wrong <= 20 and found >= 195
+
+
+def test_the_whole_table_is_corrected_at_once():
+    "Two models by three tasks are six tests, not twice three"
+    r = random.Random(5)
+    rows = [x for t in 'abc' for x in rows_of(t, 80, .8, .6, .75, r=r)]
+    tasks = [dict(data=t, role='', why='measured', report='', taught=[]) for t in 'abc']
+    m = matrix(rows, tasks, ['base', 'one', 'two'])
+    cells = [c for t in m for c in t['after']]
+    assert [c['p_holm'] for c in cells] == pytest.approx(stats.holm([c['p'] for c in cells]))
+    for t in m:
+        for i, c in enumerate(t['after'], 1):
+            alone = stats.compare([x['ok'][i] for x in rows if x['data'] == t['data']], [x['ok'][0] for x in rows if x['data'] == t['data']])
+            assert (c['p'], c['diff'], c['diff_ci']) == (alone['p'], alone['diff'], alone['ci'])
+            assert c['diff_ci_all'][0] < c['diff_ci'][0] and c['diff_ci_all'][1] > c['diff_ci'][1]
+    assert conclude(m)['counts'] | {} == {v: sum(c['verdict'] == v for c in cells) for v in ('gained', 'kept', 'forgotten', 'undecided')}
+
+
+# --- a small world: the shipped model, and two tasks it can learn in a minute ------------------------------------------
+
+def shout(w): return f'Say the word {w} loudly.', f'{w} is loud'
+def twice(w): return f'Say the word {w} two times.', f'{w} {w}'
+
+
+def words(r, n):
+    from llmops.training.skills import word
+    return [w for w in dict.fromkeys(word(r) for _ in range(3*n)) if 2 < len(w) < 7][:n]
+
+
+@pytest.fixture(scope='module')
+def world(tmp_path_factory):
+    "A base that can say a word two times; from it one model that was taught to shout only, and one that was taught a mixture"
+    import llmops
+    from conftest import ROOT
+    at = tmp_path_factory.mktemp('world')
+    ws = llmops.open(at/'ws')
+    new = words(random.Random(1), 400)
+    for name, pair in (('old', twice), ('new', shout)):
+        keep_rows(ws, at, name, [pair(w) for w in new])
+        ws.split(f'dataset:{name}', parts=dict(train=.6, test=.4))
+    tiny = ws.add('model:tiny', str(ROOT/'assets'/'tiny-qwen'))
+    how = dict(max_steps=40, batch=20, seed=1)
+    ws.sft(tiny, 'dataset:old-train', out='base', **how)
+    ws.evaluate('base', 'dataset:old-test', baseline=tiny)
+    ws.sft('base', 'dataset:new-train', out='only', **how)
+    ws.mix(['dataset:new-train', 'dataset:old-train'], out='both', temperature=2.)
+    ws.sft('base', 'dataset:both', out='mixed', **how)
+    return ws, ws.forgetting(['only', 'mixed'], margin=.15)
+
+
+def verdicts(report):
+    return {(t['data'], c['model']): c['verdict'] for t in report.body['tasks'] for c in t['after']}
+
+
+def test_one_task_alone_takes_the_other_and_a_mixture_keeps_it(world):
+    ws, report = world
+    old, new, only, mixed = 'dataset:old-test@1', 'dataset:new-test@1', 'model:only@1', 'model:mixed@1'
+    assert report.body['columns'] == ['model:base@1', only, mixed]
+    said = verdicts(report)
+    assert (said[old, only], said[new, only], said[new, mixed]) == ('forgotten', 'gained', 'gained') and said[old, mixed] != 'forgotten'
+    gain = {(g['task'], g['model']): g for g in ws.gains(report)}
+    assert gain[old, only]['after'] < .2 and gain[old, mixed]['after'] > gain[old, only]['after'] + .4 and gain[old, only]['p'] < 1e-6
+    assert [gain[x]['share'] for x in ((old, only), (new, only), (old, mixed), (new, mixed))] == pytest.approx([0, 1, .5, .5], abs=.01)
+    assert [(g['name'], g['passed']) for g in report.body['gates']] == [('nothing forgotten', False), ('tuned task gained', True)]
+
+
+def test_what_was_measured_is_found_and_not_asked_again(world):
+    ws, report = world
+    old, new = report.body['tasks']
+    assert (old['data'], old['why'], old['report']) == ('dataset:old-test@1', 'measured', 'report:base-evaluation@1')
+    assert (new['data'], new['why'], new['taught']) == ('dataset:new-test@1', 'taught', ['model:only@1', 'model:mixed@1'])
+    assert 'report:base-evaluation@1' in [r['ref'] for r in ws.store.state(f'run:{report.made_by}', 'run')['reads'].values()]
+    steps = []
+    again = ws.call('forgetting', dict(model=['only', 'mixed'], margin=.15, out='twice'), progress=steps.append)
+    assert again.digest == report.digest and [s['message'].partition(': ')[2] for s in steps] == ['all answers are known']*3
+    assert ws.call('forgetting', dict(model=['only', 'mixed'], margin=.15, rows=20, fresh=True, out='few')).body['tasks'][0]['n'] == 20
+
+
+def test_it_runs_again_from_the_report(world):
+    ws, report = world
+    out = ws.rerun(report, first=12)
+    assert (out['outcome'], out['rows']) == ('reproduced', [])
+    rows = answers_of(ws.store, report)
+    rows[3]['answers'][1] += '!'
+    blob = ws.store.blobs.put_bytes('\n'.join(map(json.dumps, rows)).encode())
+    other = ws.store.put('report', 'edited', report.body | dict(answers=dict(report.body['answers'], **blob)))
+    out = ws.rerun(other, first=12)
+    assert out['outcome'] == 'drifted' and [(d['data'], d['row'], d['who']) for d in out['rows']] == [('dataset:old-test@1', 3, 'model:only@1')]
+    out = ws.rerun(report, model='model:tiny')
+    assert (out['outcome'], out['differs'][0]['input']) == ('not comparable', 'after.0')
+
+
+def test_what_cannot_be_asked_is_said(world, tmp_path):
+    ws, report = world
+    for f, words in ((lambda: ws.forgetting('model:tiny'), 'does not say what it was made from'), (lambda: ws.forgetting(['only', 'only']), 'comes twice'),
+                     (lambda: ws.forgetting('only', before='only'), 'compared with itself'), (lambda: ws.forgetting('only', margin=0), 'margin a share'),
+                     (lambda: ws.gains('report:base-evaluation'), 'not forgetting')):
+        with pytest.raises(Invalid, match=words): f()
