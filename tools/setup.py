@@ -309,7 +309,7 @@ def make_locks(uv: Path, opts: list[str], env: dict) -> None:
             lines = [re.sub(r'(==[\w.]+)\+[\w.]+', r'\1', line) for line in draft.read_text().splitlines() if line and line[0] not in '#-']
         finally:
             for f in (draft, draft.with_suffix('.in'), draft.with_suffix('.never')): f.unlink(missing_ok=True)
-        if any(line.startswith('nvidia-') for line in lines): raise Missing(f'{lock.name} would hold CUDA packages: give pip a find-links folder with torch {TORCH} for the CPU')
+        if any(line.startswith('nvidia-') and not line.startswith('nvidia-ml-py') for line in lines): raise Missing(f'{lock.name} would hold CUDA packages: give pip a find-links folder with torch {TORCH} for the CPU')
         what = ', '.join(wants) if wants else 'pyproject.toml with all extras'
         lock.write_text(f'# {what}: resolved for Python {OLDEST} and newer 3.11 on Linux. Made by `make lock`; UPGRADE=1 takes newer versions.\n'
                         + '\n'.join(lines) + '\n')
