@@ -156,7 +156,7 @@ def learning(
     if m == 'full': return s.total
     if m == 'freeze':
         n = min(recipe.get('layers', 2), s.layers)
-        return sum(x.inp*x.out for b in s.linear[-n:] for x in b)+s.experts*n//s.layers+s.norms*n//s.layers
+        return sum(x.inp*x.out for b in s.linear[-n:] for x in b)+s.experts*n//s.layers+(s.norms-s.hidden)*n//s.layers+s.hidden+s.head # And norm and head at the end
     if m == 'prompt': return recipe.get('virtual_tokens', 16)*s.hidden
     if m == 'prefix': return recipe.get('virtual_tokens', 16)*s.layers*2*s.kv
     if m == 'ia3': return s.layers*(2*s.kv+s.ffn)
