@@ -47,7 +47,7 @@ def plain(
 )->dict:          # Arguments of TRL's configurations
     "The recipe in Transformers' words"
     gpu = on_gpu(job)
-    at, times = shares(job['batch'], data_ranks(job), job['micro_batch'])
+    at, times = shares(job['batch'], data_ranks(job), 0 if 'pp' in job['parallel'] else job['micro_batch']) # A pipeline divides its share itself
     half = dict(bf16=job['precision'] == 'bf16' or (gpu and job['precision'] == 'auto'), fp16=job['precision'] == 'fp16')
     every = dict(
         output_dir=str(folder), max_steps=job['max_steps'] or -1, num_train_epochs=job['epochs'], learning_rate=job['lr'],

@@ -86,7 +86,6 @@ def tune(
     also |= pictures(run, start, data, evaluation) | {k: run.files(v) for k, v in (inputs or {}).items() if v}
     if evaluation: also['eval'] = fitting(run, stage, evaluation)
     at = fitting(run, stage, data)
-    kept = run.store.put('template', name, dict(type='recipe', verb=stage, fields={k: v for k, v in fields.items() if k != 'stage'}), run.id)
     folder, last = run.folder()/'model', {}
     sink = engine('sink', track) if track else None
     handle = sink.open(run.id, dict(fields, model=str(model), data=str(data)), run.store.folder/track) if sink else None
@@ -107,6 +106,7 @@ def tune(
         if inputs: more |= {k: named(v) for k, v in inputs.items() if v}
         if 'adapter' in also: more |= dict(continued=named(model))
         if below: more |= dict(chain=[named(v) for v in below])
+        kept = run.store.put('template', name, dict(type='recipe', verb=stage, fields={k: v for k, v in fields.items() if k != 'stage'}), run.id)
         lock = run.blobs.put_bytes('\n'.join(environment()).encode())
         return run.write('model', name, body(run, folder, base, method=fields['method'], stage=stage, recipe=made, recipe_ref=str(kept.ref), data=named(data), environment=lock,
                                              loss=last.get('loss'), metrics=dict(engine=track, rows=tracked.get('rows', 0)) if sink else None, **more))
