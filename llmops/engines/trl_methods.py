@@ -208,7 +208,7 @@ def counts(
     return dict(trained=sum(n for n, on in size if on), all=sum(n for n, _ in size))
 
 # %% ../../nbs/engines/trl_methods.ipynb #36c4630d
-PATHS = ('model', 'rows', 'out', 'work', 'resume', 'eval', 'adapter', 'teacher', 'reward') # Of a job; the rest is the recipe
+PATHS = ('model', 'rows', 'out', 'work', 'resume', 'eval', 'adapter', 'teacher', 'reward', 'media') # Of a job; the rest is the recipe
 
 def save(
     t:Any,       # TRL's trainer after training
