@@ -24,7 +24,7 @@ TAKES = dict( # Stage → formats of rows that it takes, what they are called, a
     sft=(('messages', 'tools', 'multimodal'), 'conversations', 'messages'), pretrain=(('text',), 'running text', 'text'),
     dpo=(('preference',), 'preferences', 'preference'), kto=(('unpaired',), 'rated answers', 'unpaired'),
     reward=(('preference',), 'preferences', 'preference'), grpo=(('prompts', 'messages'), 'prompts', 'prompts'),
-    distil=(('messages',), 'conversations', 'messages'), classify=(('classification',), 'labelled texts', 'classification'))
+    distil=(('messages', 'prompts'), 'conversations', 'messages'), classify=((), 'labelled texts', 'table')) # A column of labels is looked for in any rows
 
 def fitting(
     run:Any,      # Who asks
@@ -35,7 +35,7 @@ def fitting(
     kinds, what, to = TAKES[stage]
     cols = data.body.get('columns') or {}
     has = data.body.get('format') or ('messages' if 'messages' in cols or not cols else '')
-    if has not in kinds and not (stage == 'sft' and 'messages' in cols):
+    if kinds and has not in kinds and not (stage == 'sft' and 'messages' in cols):
         raise Invalid(f'{data} holds {has or "rows of no known format"}, and {stage} takes {what} ({kinds[0]}). Convert it with: llmops data convert {data} --to {to}')
     if not data.body.get('rows', 1): raise Invalid(f'{data} has no rows')
     return rows_file(run.store, data)
