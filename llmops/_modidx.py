@@ -2641,6 +2641,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'llmops.modelfolder._few': ('modelfolder.html#_few', 'llmops/modelfolder.py'),
                                     'llmops.modelfolder._front': ('modelfolder.html#_front', 'llmops/modelfolder.py'),
                                     'llmops.modelfolder._instead': ('modelfolder.html#_instead', 'llmops/modelfolder.py'),
+                                    'llmops.modelfolder._labels': ('modelfolder.html#_labels', 'llmops/modelfolder.py'),
                                     'llmops.modelfolder._largest': ('modelfolder.html#_largest', 'llmops/modelfolder.py'),
                                     'llmops.modelfolder._licence': ('modelfolder.html#_licence', 'llmops/modelfolder.py'),
                                     'llmops.modelfolder._pickled': ('modelfolder.html#_pickled', 'llmops/modelfolder.py'),

@@ -124,6 +124,10 @@ class Attempt:
             end |= dict(value=report.body['results'][0]['model'], report=str(report))
         return end
 
+    def rows(self)->list[dict]:
+        "Every trial of the study"
+        return trials_of(self.store, self.study)
+
     def goal(self,
         row:dict, # A trial that is done
     )->float: # The smaller the better
