@@ -63,7 +63,7 @@ def lines(
     parts = [f'<line x1="{left}" x2="{left+wide}" y1="{py(t):.1f}" y2="{py(t):.1f}" class="grid"/>' + text(left-9, round(py(t)+4, 1), short(t), text_anchor='end', cls='dim') for t in ticks]
     for at, en, zh, cls in marks:
         if not x0 <= at <= x1: continue
-        if cls in ('kept', 'best'): parts.append(f'<g><title>{escape(en)}</title><circle cx="{px(at):.1f}" cy="{top+high}" r="{5 if cls == "best" else 3.5}" class="mark {cls}"/></g>')
+        if cls in ('kept', 'best'): parts.append(f'<g><title>{escape(en)}</title><circle cx="{px(at):.1f}" cy="{top+high+11}" r="{5 if cls == "best" else 3.5}" class="mark {cls}"/></g>')
         else:
             right = px(at) > left+wide-150
             parts += [f'<line x1="{px(at):.1f}" x2="{px(at):.1f}" y1="{top-4}" y2="{top+high}" class="mark {cls}"/>',
@@ -90,12 +90,13 @@ def _cut(s:str, most:int)->str: return s if len(s) <= most else s[:most-8] + '�
 def heat(
     tasks:Sequence[dict], # Of a forgetting report
     columns:Sequence[str], # Refs of the models, the one before first
-    words:dict[str, tuple[str, str]]|None=None, # Role → English and Chinese
+    words:dict[str, tuple[str, str]]|None=None, # Role or scorer → English and Chinese
 )->str: # SVG
     "Tasks by models, with intervals"
     tasks, words = [t for t in tasks if t.get('n')], words or {}
+    def said(w:str)->tuple[str, str]: return words.get(w, (w, w))
     if not tasks: return ''
-    left, first, each, top, row, gap = 210, 128, 196, 58, 88, 6
+    left, first, each, top, row, gap = 216, 128, 226, 58, 88, 6
     far = max([.1, *(abs(v) for t in tasks for c in t['after'] for v in c['diff_ci'])])
     width = left+first+each*(len(columns)-1)
     parts = [text(left+first/2, 22, 'before', '训练前', text_anchor='middle', cls='dim'), text(left+first/2, 41, _cut(_name(columns[0]), 18), text_anchor='middle', cls='mono strong')]
@@ -104,10 +105,10 @@ def heat(
         parts += [text(x+each/2, 22, 'after', '训练后', text_anchor='middle', cls='dim'), text(x+each/2, 41, _cut(_name(ref), 26), text_anchor='middle', cls='mono strong')]
     for j, t in enumerate(tasks):
         y, b = top+j*row, t['before']
-        role = words.get(t['role'], (t['role'], t['role']))
+        role, rule = said(t['role']), said(t.get('scorer', ''))
         mid = y+(row-gap)/2
-        parts += [f'<g><title>{escape(t["data"])}</title>{text(0, mid-4, _cut(_name(t["data"]), 28), cls="mono strong")}</g>',
-                  text(0, mid+14, f'{t["n"]:,} rows · {role[0]}' + (' · taught' if t.get('taught') else ''), f'{t["n"]:,} 行 · {role[1]}' + (' · 所学任务' if t.get('taught') else ''), cls='dim'),
+        parts += [f'<g><title>{escape(t["data"])}</title>{text(0, mid-5, _cut(_name(t["data"]), 28), cls="mono strong")}</g>',
+                  text(0, mid+14, f'{t["n"]:,} rows · {role[0].lower()}', f'{t["n"]:,} 行 · {role[1]}', cls='dim'), text(0, mid+31, *rule, cls='dim'),
                   f'<rect x="{left}" y="{y}" width="{first-gap}" height="{row-gap}" rx="8" class="cell"/>',
                   text(left+(first-gap)/2, mid-1, percent(b['mean']), text_anchor='middle', cls='big'),
                   text(left+(first-gap)/2, mid+18, f'{100*b["ci"][0]:.0f} – {100*b["ci"][1]:.0f}', text_anchor='middle', cls='dim')]
@@ -120,7 +121,7 @@ def _cell(x:float, y:float, wide:float, high:float, c:dict, far:float)->list[str
     lo, hi = c['diff_ci']
     p = 'p < 0.001' if c['p_holm'] < .001 else f'p = {c["p_holm"]:.3f}'
     tip = f'{en}: {100*c["diff"]:+.1f} points, 95 % interval {100*lo:+.1f} to {100*hi:+.1f}, {p} (Holm), {c["wins"]} rows won, {c["losses"]} lost'
-    strong = {'gained': .16+.44*min(1, abs(c['diff'])), 'forgotten': .16+.44*min(1, abs(c['diff']))}.get(c['verdict'], 0)
+    strong = {'gained': .12+.26*min(1, abs(c['diff'])), 'forgotten': .12+.26*min(1, abs(c['diff']))}.get(c['verdict'], 0)
     a, b, base = x+14, x+wide-14, y+high-13
     def at(v:float)->float: return (a+b)/2 + (b-a)/2*max(-1, min(1, v/far))
     return [f'<g><title>{escape(tip)}</title><rect x="{x}" y="{y}" width="{wide}" height="{high}" rx="8" class="cell {c["verdict"]}"' + (f' fill-opacity="{strong:.2f}"' if strong else '') + '/>',

@@ -148,8 +148,6 @@ rect.cell.undecided{fill:var(--soft);stroke:var(--open);stroke-dasharray:4 4}
 svg .big{font-size:18px;font-weight:700;font-variant-numeric:tabular-nums}
 svg .num{font-size:12px;font-variant-numeric:tabular-nums}
 svg .word{font-size:12.5px;font-weight:700}
-svg .word.gained{fill:var(--good)}
-svg .word.forgotten{fill:var(--bad)}
 svg .word.undecided{fill:var(--open)}
 .smalls{display:grid;grid-template-columns:repeat(auto-fill,minmax(280px,1fr));gap:14px 26px;margin-top:14px}
 .node{fill:var(--card);stroke:var(--line);stroke-width:1.4}

@@ -18,6 +18,7 @@ from .findings import GATES, OUTCOMES, TYPES, examples, headline, result_parts, 
 from .page import write
 from .trainpage import forgetting_parts, lost_rows, model_parts, run_parts
 from ..registry import lineage
+from ..verbs import VERBS
 
 # %% ../../nbs/faces/report.ipynb #30e192c2
 def family(
@@ -55,7 +56,8 @@ def curves(
         record = store.state(f'run:{run}', 'run') or {}
         if len(points) > 1:
             took = (record.get('ended') or 0) - (record.get('started') or 0)
-            facts = [('verb', record.get('verb', '')), *sorted((record.get('args') or {}).items())]
+            usual = {p.name: p.default for p in VERBS[record['verb']].params.values()} if record.get('verb') in VERBS else {}
+            facts = [('verb', record.get('verb', '')), *((k, x) for k, x in sorted((record.get('args') or {}).items()) if k not in usual or x != usual[k])]
             yield {'ref': ref, 'svg': Markup(curve(points, 'loss', '损失')), 'facts': [(k, v) for k, v in facts if v not in ('', None, [], {})] +
                    ([('seconds', f'{took:.0f}')] if took > 0 else [])}
 
@@ -139,7 +141,7 @@ def _report(store, v:Version)->dict:
             'settings': sorted((body.get('settings') or {}).items()), 'notices': _notices(store, v),
             'versions': [('engine', (body.get('engine') or {}).get('name', '')), *sorted(((body.get('engine') or {}).get('versions') or {}).items())],
             'command': f'llmops rerun {v}' if kind in ('evaluation', 'proof', 'forgetting') else '', 'reruns': reruns(store, v)}
-    if lost: page |= {**forgetting_parts(body), 'examples': lost_rows(rows, body['columns'])}
+    if lost: page |= {**forgetting_parts(body), 'curves': [], 'examples': lost_rows(rows, body['columns'])}
     if problem: page['notices'].append({'tone': 'fail', 'en': 'The answers cannot be shown', 'zh': '无法显示回答', 'text': problem})
     if n := body.get('too_long'):
         page['notices'].append({'tone': 'warn', 'en': f'{n} rows were longer than the model can read', 'zh': f'{n} 行超出模型可读长度', 'text': ''})

@@ -8,6 +8,7 @@ __all__ = ['SMALL', 'GROUPS', 'points', 'curve_parts', 'sample_parts', 'checkpoi
 
 # %% ../../nbs/faces/trainpage.ipynb #8db7110d
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,12 +28,14 @@ def points(
     key:str, # Which metric
 )->list[tuple[float, float]]: # (step, value)
     "One metric over steps"
-    return [(r['step'], r[key]) for r in steps if isinstance(r.get(key), (int, float)) and not isinstance(r.get(key), bool) and isinstance(r.get('step'), (int, float))]
+    k = _scale.get(key, 1)
+    return [(r['step'], r[key]*k if k != 1 else r[key]) for r in steps if isinstance(r.get(key), (int, float)) and not isinstance(r.get(key), bool) and isinstance(r.get('step'), (int, float))]
 
-SMALL = (('lr', 'learning rate', '学习率'), ('grad_norm', 'gradient norm', '梯度范数'), ('tokens_per_s', 'tokens a second, without padding', '每秒词元（不含填充）'), ('mfu', 'MFU', 'MFU（算力利用率）'),
-         ('memory', 'device memory', '设备显存'), ('utilisation', 'device utilisation', '设备利用率'), ('accuracy', 'accuracy', '准确率'), ('eval_accuracy', 'evaluation accuracy', '评估准确率'), ('margin', 'margin', '奖励差'),
+SMALL = (('lr', 'learning rate', '学习率'), ('grad_norm', 'gradient norm', '梯度范数'), ('tokens_per_s', 'tokens a second, without padding', '每秒词元（不含填充）'), ('mfu', 'MFU, %', 'MFU（算力利用率，%）'),
+         ('memory', 'memory, GB', '内存 / 显存（GB）'), ('utilisation', 'device in use, %', '设备利用率（%）'), ('accuracy', 'accuracy', '准确率'), ('eval_accuracy', 'evaluation accuracy', '评估准确率'), ('margin', 'margin', '奖励差'),
          ('reward', 'reward', '奖励'), ('reward_std', 'spread of rewards', '奖励标准差'), ('kl', 'KL', 'KL 散度'), ('entropy', 'entropy', '熵'), ('token_accuracy', 'token accuracy', '词元准确率'))
-_known = {k for k, *_ in SMALL} | {'loss', 'eval_loss', 'step', 'total', 't', 'tokens', 'seconds', 'epoch', 'index', 'pid'}
+_known = {k for k, *_ in SMALL} | {'loss', 'eval_loss', 'step', 'total', 't', 'tokens', 'seconds', 'epoch', 'index', 'pid', 'memory_total', 'peak_flops'}
+_scale = {'memory': 1e-9, 'mfu': 100}
 
 def curve_parts(
     steps:Sequence[dict], # Rows of metrics, joined
@@ -67,7 +70,7 @@ def sample_parts(
     cases = []
     for p in prompts[:4]:
         rs = [(f"step {r['step']}", f"第 {r['step']} 步", str(s.get('text', ''))[:1500] or '–', '') for r in said for s in r['samples'] if s.get('prompt') == p]
-        cases.append(dict(top=[dict(code=p[:600])], rows=rs))
+        cases.append(dict(top=[dict(code=' '.join(re.sub(r'<\|[^|>]{1,40}\|>', ' ', p).split())[:600])], rows=rs))
     return [dict(cases=cases)] if cases else []
 
 def checkpoint_parts(
@@ -212,7 +215,7 @@ def model_parts(
     return dict(tiles=out.get('tiles') or [], notices=out.get('notices') or [], blocks=[b for b in blocks if b['parts']])
 
 # %% ../../nbs/faces/trainpage.ipynb #1adcc90f
-def _cell_words(c:dict)->dict: return dict(en=f'{VERDICTS[c["verdict"]][2]} {VERDICTS[c["verdict"]][0]}', zh=f'{VERDICTS[c["verdict"]][2]} {VERDICTS[c["verdict"]][1]}')
+def _cell_words(c:dict)->dict: return dict(en=f'{VERDICTS[c["verdict"]][2]}\xa0{VERDICTS[c["verdict"]][0]}', zh=f'{VERDICTS[c["verdict"]][2]}\xa0{VERDICTS[c["verdict"]][1]}')
 
 def forgetting_parts(
     body:dict, # Of a report
@@ -225,18 +228,17 @@ def forgetting_parts(
     elif n.get('undecided'): head = f"Nothing shown to be forgotten, {n['undecided']} of {sum(n.values())} cells undecided: {what}", f"未见遗忘，{sum(n.values())} 个单元中有 {n['undecided']} 个未定：{zh}"
     else: head = f'Nothing forgotten: {what}', f'没有遗忘：{zh}'
     tiles = [dict(value=str(n.get(k, 0)), cls='', en=f'{VERDICTS[k][2]} {en}', zh=f'{VERDICTS[k][2]} {zh}') for k, en, zh in (('gained', 'gained', '提升'), ('kept', 'kept', '保持'), ('forgotten', 'forgotten', '遗忘'), ('undecided', 'undecided', '未定'))]
-    roles = ROLES | {'seen': ('seen in training', '训练中见过')}
+    words = ROLES | RULES | {'seen': ('seen in training', '训练中见过')}
     margin = 100*(body.get('settings') or {}).get('margin', .05)
-    matrix = [dict(svg=_markup(heat(tasks, names, roles))),
+    matrix = [dict(svg=_markup(heat(tasks, names, words))),
               dict(say=(f'Share right, with 95 % intervals. p is corrected by Holm over all cells. Kept: a loss of more than {margin:g} points is excluded for all cells at once. Undecided: ask more rows.',
                         f'得分与 95 % 区间。p 值已按 Holm 方法对所有单元校正。“保持”表示在所有单元同时成立的水平上排除了超过 {margin:g} 个百分点的损失；“未定”表示需要更多数据。'), cls='dim small')]
-    heads = [('Task', '任务', 0), ('Model', '模型', 0), ('Share in its data', '数据占比', 1), ('Before', '训练前', 1), ('After', '训练后', 1), ('Difference, 95 % interval', '差值（95 % 区间）', 1), ('p (Holm)', 'p（Holm）', 1), ('Verdict', '结论', 0)]
+    heads = [('Task', '任务', 0), ('Rows', '行数', 1), ('Model', '模型', 0), ('In its data', '数据占比', 1), ('Before', '训练前', 1), ('After', '训练后', 1), ('Difference, 95 % interval', '差值（95 % 区间）', 1), ('p (Holm)', 'p（Holm）', 1), ('Verdict', '结论', 0)]
     rows = []
     for t in tasks:
-        rule = RULES.get(t.get('scorer', ''), (t.get('scorer', ''),)*2)
         for c in t['after']:
             share = sum(x['share'] for x in (body.get('taught') or {}).get(c['model'], []) if t['data'] in x['tasks'])
-            rows.append([dict(en=f"{t['data']} · {t['n']:,} · {rule[0]}", zh=f"{t['data']} · {t['n']:,} 行 · {rule[1]}"), dict(code=c['model']), percent(share) if share else '–', percent(t['before']['mean']), percent(c['mean']),
+            rows.append([dict(code=t['data'].partition(':')[2]), f"{t['n']:,}", dict(code=c['model'].partition(':')[2]), percent(share) if share else '–', percent(t['before']['mean']), percent(c['mean']),
                          f"{100*c['diff']:+.1f} [{100*c['diff_ci'][0]:+.1f}, {100*c['diff_ci'][1]:+.1f}]", '< 0.001' if c['p_holm'] < .001 else f"{c['p_holm']:.3f}", _cell_words(c)])
     blocks = [dict(id='matrix', en='What was gained and what was forgotten', zh='提升与遗忘', parts=matrix), dict(id='gains', en='Task by task', zh='逐项任务', parts=[dict(heads=heads, rows=rows)])]
     if left := body.get('left_out') or []: blocks.append(dict(id='left', en='Not asked', zh='未评测', parts=[dict(heads=[('Data', '数据', 0), ('Why', '原因', 0)], rows=[[dict(code=x['data']), x['why']] for x in left])]))
