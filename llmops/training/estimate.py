@@ -48,9 +48,9 @@ def known(
     model:str|Version, # Ref, folder, or config.json
 )->Known:
     "What is known of a model before it is loaded"
+    if not isinstance(model, Version) and not str(model).strip(): raise Invalid('estimate needs a model: --model REF, a folder, or a config.json')
     if isinstance(model, Version) or not (p := Path(str(model)).expanduser()).exists():
         if not isinstance(model, Version):
-            if not str(model).strip(): raise Invalid('estimate needs a model: --model REF, a folder, or a config.json')
             if '/' in str(model) or str(model).endswith('.json'): raise NotFound(f'{str(model)[:200]} is not there. Give a ref such as model:NAME, a folder with a config.json, or the file itself')
             model = store.get(model if ':' in str(model) else f'model:{model}')
         if model.ref.kind != 'model': raise Invalid(f'{model} is a {model.ref.kind}, not a model. See what there is: llmops ls model')

@@ -111,7 +111,8 @@ def head_bytes(
     return ends+tile*(c if j.gpu else 4*8.25)+grad # Without Triton a tile passes through eight steps and a mask
 
 # %% ../../nbs/training/memory.ipynb #ede35f7f
-PROCESS, SLACK = dict(cpu=590*2**20, cuda=600*2**20), .14 # Bytes; share of what comes and goes
+PROCESS = dict(cpu=590*2**20, cuda=600*2**20) # Bytes
+SLACK = dict(own=.14, adapter=.3) # Share of what comes and goes, by whose weights learn
 
 @dataclass(frozen=True)
 class Parts:
@@ -163,6 +164,6 @@ def parts(
     held = grads if j.times > 1 else 0. # Gradients of earlier parts are there from the start
     start, end = kept+max(head, work)+held, grads+work+(one if not j.keep else kept/max(1, live))
     return Parts(whole, grads, states, kept, head, work, others, max(start, end)-(grads+kept+head+work),
-                 0. if j.gpu else SLACK*max(start, end), PROCESS['cuda' if j.gpu else 'cpu'])
+                 0. if j.gpu else SLACK['adapter' if j.adapts else 'own']*max(start, end), PROCESS['cuda' if j.gpu else 'cpu'])
 
 
