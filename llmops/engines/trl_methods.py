@@ -14,6 +14,7 @@ from typing import Any
 
 from ..adapter import PROMPTS, carry, load_whole, put_on, settings
 from ..core import Invalid, nearest
+from . import trl_kinds
 from ..ports import have, need
 
 # %% ../../nbs/engines/trl_methods.ipynb #85dd0a20
@@ -220,20 +221,18 @@ def save(
 
     import torch
     out, net = Path(job['out']), t.accelerator.unwrap_model(t.model)
-    sharded = t.is_fsdp_enabled or t.is_deepspeed_enabled
-    state = dict(state_dict=t.accelerator.get_state_dict(t.model)) if sharded else {} # Every rank takes part in this
+    kept, many = torch.bfloat16 if on_gpu(job) else torch.float32, job.get('nproc', 1) > 1
     job['weights'] = counts(net)
+    if many: trl_kinds.write(job, t, out, kept) # Every process takes part in this
     if not t.is_world_process_zero(): return
     if hasattr(net, 'peft_config'):
-        net.save_pretrained(out, selected_adapters=['default'], **state)
+        if not many: net.save_pretrained(out, selected_adapters=['default'])
         (out/'README.md').unlink(missing_ok=True)
         c, at = settings(out) | dict(base_model_name_or_path=''), getattr(net.peft_config['default'], 'target_modules', None)
         if at and not isinstance(at, str): c['target_modules'] = sorted(at)
         (out/'adapter_config.json').write_text(json.dumps(c, indent=2, sort_keys=True))
     else:
-        kept = torch.bfloat16 if on_gpu(job) else torch.float32
-        if sharded: net.save_pretrained(out, state_dict={k: v.to(kept) if v.is_floating_point() else v for k, v in state['state_dict'].items()})
-        else: net.to(kept).save_pretrained(out)
+        if not many: net.to(kept).save_pretrained(out)
         carry(Path(job['model']), out)
     names = ['torch', 'transformers', 'trl', 'peft', 'accelerate', *(['bitsandbytes'] if job['method'] == 'qlora' else [])]
     told = {k: v for k, v in job.items() if k not in PATHS}

@@ -61,7 +61,7 @@ def rank(
             if pipe is None: return
             pipe.write(json.dumps(row)+'\n')
             pipe.flush()
-        entry(job['entry'])(job, tell, _asked(at, me, group))
+        entry(job.pop('entry'))(job, tell, _asked(at, me, group))
         if dist.is_initialized():
             dist.barrier(group)
             dist.destroy_process_group()
@@ -178,7 +178,7 @@ def ended(
     notes = {int(p.stem[5:]): json.loads(p.read_text()) for p in at.glob('rank-*.json')}
     own = [notes[i] for i in sorted(notes) if not notes[i]['lost']]
     killed = [i for i in sorted(codes) if codes[i] < 0 and i not in notes]
-    if own: return own[0] | dict(final=bool(own[0]['kind']), log=_tail(at, own[0]['rank']))
+    if own: return own[0] | dict(final=bool(own[0]['kind']), log='\n'.join(own[0]['trace'].strip().splitlines()[-7:]))
     if killed:
         name = signal.Signals(-codes[killed[0]]).name
         why = ', as the system does when memory runs out' if name == 'SIGKILL' else ''
@@ -195,7 +195,8 @@ def _tail(
 )->str:      # Last lines that it wrote
     "The end of a process's log"
     found = sorted((p for p in at.glob(f'logs/**/{i}/stderr.log') if p.stat().st_size), key=lambda p: p.stat().st_mtime)
-    return '\n'.join(found[-1].read_text(errors='replace').splitlines()[-12:]) if found else ''
+    lines = found[-1].read_text(errors='replace').replace('\r', '\n').splitlines() if found else []
+    return '\n'.join(x for x in lines if x.strip() and 'Warning' not in x and x.strip() != 'return func(*args, **kwargs)')[-1500:]
 
 # %% ../../nbs/engines/trl_rank.ipynb #e129f8a4
 if __name__ == '__main__' and globals().get('__spec__'): main(sys.argv[1]) # Not where a notebook runs this cell
