@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'VIEWS', 'provenance', 'guards', 'Param', 'Spec', 'verb', 'view', 'load_all', 'coerce', 'frame', 'local_path',
-           'arguments', 'filled', 'resolve', 'user', 'proc_started', 'Run', 'files', 'call', 'look', 'show_progress',
-           'Workspace', 'open_workspace']
+           'arguments', 'filled', 'resolve', 'user', 'proc_started', 'Run', 'files', 'same_run', 'call', 'look',
+           'show_progress', 'Workspace', 'open_workspace']
 
 # %% ../nbs/03_verbs.ipynb #a00a114a
 import errno, inspect, itertools, json, os, secrets, shutil, socket, sys, threading, time, types, typing
@@ -33,13 +33,14 @@ class Param:
     choices:tuple = () # Of a choice
     kind:str = '' # Of a ref; several with commas, the first is meant where none is written; empty: any
     many:bool = False # A list of these?
+    group:str = '' # What it has to do with, where a verb has many; empty: the verb's own
 
     def row(self)->dict:
         "As JSON"
         d = str(self.default) if isinstance(self.default, Path) else self.default
-        return dict(name=self.name, type=self.type, doc=self.doc, default=d, required=self.required, choices=list(self.choices), kind=self.kind, many=self.many)
+        return dict(name=self.name, type=self.type, doc=self.doc, default=d, required=self.required, choices=list(self.choices), kind=self.kind, many=self.many, group=self.group)
 
-def _param(p:inspect.Parameter, anno:Any, doc:str)->Param:
+def _param(p:inspect.Parameter, anno:Any, doc:str, group:str='')->Param:
     many, req = False, p.default is inspect.Parameter.empty
     if typing.get_origin(anno) in (types.UnionType, typing.Union): # X|None
         anno = next(a for a in typing.get_args(anno) if a is not type(None))
@@ -48,7 +49,7 @@ def _param(p:inspect.Parameter, anno:Any, doc:str)->Param:
     if typing.get_origin(anno) is typing.Annotated and typing.get_args(anno)[0] is Version: t, kind = 'ref', anno.__metadata__[0]
     elif typing.get_origin(anno) is Literal: t, choices = 'choice', typing.get_args(anno)
     else: t = {int: 'int', float: 'float', bool: 'bool', str: 'str', Path: 'path', Version: 'ref', Ref: 'ref'}.get(anno, 'json')
-    return Param(p.name, t, doc, None if req else p.default, req, choices, kind, many)
+    return Param(p.name, t, doc, None if req else p.default, req, choices, kind, many, group)
 
 @dataclass
 class Spec:
@@ -79,7 +80,7 @@ class Spec:
         for fn, p in self._parameters():
             if p.name in out: continue
             anno = eval(p.annotation, fn.__globals__) if isinstance(p.annotation, str) else p.annotation
-            out[p.name] = _param(p, str if anno is inspect.Parameter.empty else anno, ' '.join((_docs(fn).get(p.name) or '').split()))
+            out[p.name] = _param(p, str if anno is inspect.Parameter.empty else anno, ' '.join((_docs(fn).get(p.name) or '').split()), '' if fn is self.fn else (inspect.getdoc(fn) or '').partition('\n')[0])
         return out
 
     def _parameters(self)->Iterator[tuple[Callable, inspect.Parameter]]:
@@ -412,7 +413,11 @@ def files(
     return at
 
 # %% ../nbs/03_verbs.ipynb #08f784a3
-def _same(spec:Spec, args:dict, got:dict)->str:
+def same_run(
+    spec:Spec, # Verb
+    args:dict, # From `arguments`
+    got:dict, # From `resolve`
+)->str: # Hex digits
     "What makes two runs the same: the verb, the digests that it reads, the other arguments, the bytes of files"
     from llmops import __version__
     from llmops.blobs import hash_file
@@ -456,7 +461,7 @@ def call(
     run = Run(store, spec, shown, reads, id=id or f'{time.time_ns()//1_000_000:011x}{secrets.token_hex(3)}', by=by or user(),
               parent=parent or os.environ.get('LLMOPS_RUN', ''), progress=progress)
     if spec.instant: return _instant(run, got)
-    same = _same(spec, plain, got)
+    same = same_run(spec, plain, got)
     reuse = (reuse or os.environ.get('LLMOPS_REUSE') == '1') and spec.writes not in ('', 'deployment') and not spec.again # A server may be gone since
     if reuse and (old := store.state(f'same:{same}', 'done')) and (r := _reused(store, old)) is not None: return r[0]
     run.record = dict(id=run.id, verb=name, status='running', args=shown, reads={k: dict(ref=str(v.ref), digest=v.digest) for k, v in reads.items()},

@@ -14,7 +14,7 @@ from typing import Any
 from ..core import Failed, Invalid, NotFound, Version, nearest, now
 from .notebook import _place, record_of, stop_run
 from ..ports import engine
-from ..verbs import VERBS, Workspace, arguments, call, load_all, proc_started, resolve, user
+from ..verbs import VERBS, Workspace, arguments, call, filled, load_all, proc_started, resolve, user
 
 # %% ../../nbs/faces/detached.ipynb #d5905538
 def begin(
@@ -28,7 +28,7 @@ def begin(
     load_all()
     if name not in VERBS: raise NotFound(f'There is no verb {ascii(name)[:60]}.{nearest(name[:60], VERBS)} See them: llmops --help')
     spec = VERBS[name]
-    got = resolve(spec, ws.store, arguments(spec, args))
+    got = resolve(spec, ws.store, arguments(spec, filled(ws.store, spec, args)))
     id, by = f'{time.time_ns()//1_000_000:011x}{token_hex(3)}', by or user()
     reads = {k: dict(ref=str(v.ref), digest=v.digest) for k, v in got.items() if isinstance(v, Version)}
     record = dict(id=id, verb=name, status='waiting', args=args, reads=reads, writes=[], by=by, parent='', started=now(), ended=None, runner=runner,

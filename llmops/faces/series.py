@@ -49,13 +49,14 @@ def joined(
     rows:list[dict] = []
     resumed:list[float] = []
     seen:set[str] = set()
+    after = ''
     while id and id not in seen:
         seen.add(id)
         mine = [e.data for e in reversed(store.events('step', f'run:{id}', newest=True, limit=most))]
-        first = next((r['step'] for r in rows if isinstance(r.get('step'), (int, float))), None)
-        if first is not None and mine:
-            mine = [r for r in mine if not isinstance(r.get('step'), (int, float)) or r['step'] < first]
-            if at := [r['step'] for r in mine if isinstance(r.get('step'), (int, float))]: resumed.insert(0, at[-1])
-        rows = mine + rows
+        if after:
+            at = next((e.data['step'] for e in store.events('resume', about=f'run:{id}') if e.data.get('run') == after), None)
+            mine = [r for r in mine if not isinstance(r.get('step'), (int, float)) or at is None or r['step'] <= at]
+            if at is not None: resumed.insert(0, at)
+        rows, after = mine + rows, id
         id = (store.state(f'run:{id}', 'run') or {}).get('resumes') or ''
     return rows, resumed

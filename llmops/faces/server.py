@@ -68,7 +68,7 @@ def _template_param(p:Any)->Param:
     ref = kind in KINDS and ':' in p.default
     words = p.type == 'list' and isinstance(p.default, list) and all(isinstance(x, str) for x in p.default)
     t = 'choice' if p.choices else 'ref' if ref else 'str' if words else {'list': 'json', 'dict': 'json'}.get(p.type, p.type)
-    return Param(name=p.name, type=t, doc=p.help, default=plain(p.default), required=False, choices=list(p.choices), kind=kind if ref else '', many=words)
+    return Param(name=p.name, type=t, doc=p.help, default=plain(p.default), required=False, choices=list(p.choices), kind=kind if ref else '', many=words, group='')
 
 def _lang(lang:str)->str: return 'zh' if lang == 'zh' else 'en'
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHAPES', 'Param', 'Verb', 'View', 'TemplateRow', 'Schema', 'VersionRow', 'VersionList', 'EventRow', 'FileRow', 'Node',
-           'Edge', 'Graph', 'Series', 'VersionPage', 'RowHit', 'RowPage', 'RunRow', 'RunList', 'CellRow', 'RunPage',
-           'Started', 'Problem', 'ts', 'interface', 'schema_ts']
+           'Edge', 'Graph', 'Series', 'VersionPage', 'RowHit', 'RowPage', 'RunRow', 'RunList', 'CellRow',
+           'CheckpointRow', 'SampleRow', 'Training', 'RunPage', 'Started', 'Problem', 'ts', 'interface', 'schema_ts']
 
 # %% ../../nbs/faces/wire.ipynb #3316f5d7
 import types, typing
@@ -25,6 +25,7 @@ class Param(TypedDict):
     choices:list[Any] # Of a choice
     kind:str # Of a ref; empty: any
     many:bool # A list of these?
+    group:str # What it has to do with, where there are many; empty: shown first
 
 class Verb(TypedDict):
     "A function that makes a run"
@@ -153,7 +154,7 @@ class RunRow(TypedDict):
     id:str
     title:str
     verb:str
-    status:str # running, done, failed, stopped, lost
+    status:str # running, done, failed, stopped, paused, lost
     started:str
     ended:str|None
     by:str
@@ -174,6 +175,33 @@ class CellRow(TypedDict):
     status:str
     seconds:float|None
 
+class CheckpointRow(TypedDict):
+    "What is kept of a training, to go on from"
+    step:int
+    total:int|None
+    loss:float|None
+    eval_loss:float|None
+    best:bool
+    bytes:int
+    run:str # Run that wrote it
+
+class SampleRow(TypedDict):
+    "What a model in training said"
+    step:int
+    prompt:str
+    text:str
+
+class Training(TypedDict):
+    "What a run that trains has besides"
+    run:str # Run that trains: this one, or the last that it called
+    checkpoints:list[CheckpointRow]
+    samples:list[SampleRow]
+    can_pause:bool
+    can_resume:bool
+    resumes:str # Run that it went on from
+    resumed:str # Run that went on with it
+    notes:list[str] # Such as why it stopped early
+
 class RunPage(TypedDict):
     "Everything on the page of a run"
     run:RunRow
@@ -187,6 +215,7 @@ class RunPage(TypedDict):
     error:str
     page:str # Ref or run whose page there is to open
     can_stop:bool
+    training:Training|None
 
 class Started(TypedDict):
     "Answer to a call"
