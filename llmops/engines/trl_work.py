@@ -83,6 +83,7 @@ def make(
     from transformers.utils import logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    trl_kinds.light()
     warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning)  # TRL asks Transformers by the old name
     net = load(job)
     n = net.num_parameters()
