@@ -17,6 +17,7 @@ from ..ports import engine
 from ..rows import rows_file
 from .start import ground, pictures
 from .checkpoints import Keeper
+from .fit import careful, ready
 from ..tuning import OUTSIDE, complete
 
 # %% ../../nbs/training/tune.ipynb #a718b101
@@ -86,12 +87,16 @@ def tune(
     also |= pictures(run, start, data, evaluation) | {k: run.files(v) for k, v in (inputs or {}).items() if v}
     if evaluation: also['eval'] = fitting(run, stage, evaluation)
     at = fitting(run, stage, data)
+    asked, said = fields, []
+    if trainer == 'trl' and fields['launcher'] != 'ray': fields, said = ready(run, model, data, fields, inputs)
+    for line in said: yield dict(step=0, total=fields['max_steps'], message=line)
     folder, last = run.folder()/'model', {}
     sink = engine('sink', track) if track else None
     handle = sink.open(run.id, dict(fields, model=str(model), data=str(data)), run.store.folder/track) if sink else None
     with Keeper(run, fields) as keeper:
+        def go(f:dict)->Iterator[dict]: return engine('trainer', trainer).train(f, start, at, folder, dict(also, work=str(keeper.folder), resume=keeper.resume, asked=keeper.asked))
         try:
-            for row in engine('trainer', trainer).train(fields, start, at, folder, dict(also, work=str(keeper.folder), resume=keeper.resume, asked=keeper.asked)):
+            for row in careful(go, fields, asked['micro_batch'] == 0):
                 keeper.take(row)
                 if 'checkpoint' in row: continue
                 if sink and 'loss' in row: sink.log(handle, row)
@@ -106,7 +111,7 @@ def tune(
         if inputs: more |= {k: named(v) for k, v in inputs.items() if v}
         if 'adapter' in also: more |= dict(continued=named(model))
         if below: more |= dict(chain=[named(v) for v in below])
-        kept = run.store.put('template', name, dict(type='recipe', verb=stage, fields={k: v for k, v in fields.items() if k != 'stage'}), run.id)
+        kept = run.store.put('template', name, dict(type='recipe', verb=stage, fields={k: v for k, v in asked.items() if k != 'stage'}), run.id)
         lock = run.blobs.put_bytes('\n'.join(environment()).encode())
         return run.write('model', name, body(run, folder, base, method=fields['method'], stage=stage, recipe=made, recipe_ref=str(kept.ref), data=named(data), environment=lock,
                                              loss=last.get('loss'), metrics=dict(engine=track, rows=tracked.get('rows', 0)) if sink else None, **more))
