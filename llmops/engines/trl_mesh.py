@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WORDS', 'KINDS', 'ALONE', 'sizes', 'check', 'place', 'loading', 'arguments', 'pieces', 'local', 'like', 'same_rows',
-           'holds', 'whole', 'write', 'read']
+           'weights', 'whole', 'write', 'read']
 
 # %% ../../nbs/engines/trl_mesh.ipynb #a49b23e8
 import json
@@ -235,11 +235,18 @@ def same_rows(
         if x != seen[first]: raise Failed(f'Processes {first} and {r} share one copy of the model and were given different rows')
 
 
-def holds(
-    t:Any, # TRL's trainer
-)->dict[str, tuple]: # Weight → its shape here, its shape as a whole
-    "What this process holds of the model"
-    return {k: (tuple(local(p).shape), tuple(p.shape)) for k, p in t.model.named_parameters()}
+def weights(
+    job:dict, # A complete recipe and its paths
+    net:Any,  # The network of this process
+)->int:       # Numbers of the whole model; every process must call
+    "Count the weights of a model in pieces"
+    import torch.distributed as dist
+    inner = net.get_base_model() if hasattr(net, 'get_base_model') else net
+    mine = {k: p.numel() for k, p in inner.named_parameters()}
+    if sizes(job['parallel'], job['nproc'])['pp'] == 1: return sum(mine.values())
+    seen:list = [None]*dist.get_world_size()
+    dist.all_gather_object(seen, mine)
+    return sum({k: v for s in seen for k, v in s.items()}.values())
 
 # %% ../../nbs/engines/trl_mesh.ipynb #004d4821
 def whole(
@@ -280,6 +287,7 @@ def write(
     job:dict,    # A complete recipe and its paths
     t:Any,       # TRL's trainer; every process must call
     folder:Path, # Where to
+    dtype:Any=None, # Numbers of the weights; none, and for an adapter: as they are
 )->None:
     "Write whole weights, or a whole adapter, as a model folder"
     import copy
@@ -296,7 +304,9 @@ def write(
         else:
             config = copy.deepcopy(net.config)
             if hasattr(config, 'distributed_config'): del config.distributed_config
+            if dtype is not None: state, config.dtype = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, dtype
             with torch.device('meta'): shell = type(net)(config)
+            if dtype is not None: shell = shell.to(dtype)
             shell.generation_config = net.generation_config
             shell.save_pretrained(folder, state_dict=state)
     dist.barrier()

@@ -9,7 +9,7 @@ __all__ = ['micro', 'part', 'token_loss', 'trainer_class', 'proven']
 from typing import Any
 
 from ..core import Failed
-from .trl_mesh import arguments, check, loading, local, pieces, place, sizes, whole
+from .trl_mesh import arguments, check, loading, local, pieces, place, sizes, weights, whole, write
 
 # %% ../../nbs/engines/trl_pipeline.ipynb #e354e5fe
 def micro(
@@ -107,7 +107,9 @@ def trainer_class(
 
         def _add_up(self)->None:
             "Sum gradients over copies of the pipeline, and over the two places of a tied embedding"
-            if self._twice is not None and self._twice.requires_grad and n['pp'] > 1:
+            for p in self.model.parameters(): # A gradient may come in another division than its weight
+                if hasattr(p.grad, 'placements') and p.grad.placements != p.placements: p.grad = p.grad.redistribute(placements=p.placements)
+            if self._twice is not None and self._twice.requires_grad:
                 g, other = local(self._twice.grad), n['pp']-1-self._at['pp']
                 if self._at['pp'] == 0:
                     got = torch.empty_like(g)
@@ -184,7 +186,7 @@ def trainer_class(
 def proven(
     job:dict, # A complete recipe and its paths
     t:Any,    # TRL's trainer; every process must call
-)->dict:      # What was found: processes, sizes, layers and weights of each stage
+)->dict:      # What was found: processes, sizes, layers of each stage, weights of each process
     "Refuse to train unless each process holds its layers and no others"
     import torch.distributed as dist
     n = sizes(job['parallel'], job['nproc'])
@@ -194,7 +196,7 @@ def proven(
     body = getattr(inner, inner.base_model_prefix)
     mine = dict(layers=[i for i, x in enumerate(body.layers) if next(x.parameters(), None) is not None],
                 begins=next(body.embed_tokens.parameters(), None) is not None, ends=next(body.norm.parameters(), None) is not None,
-                weights=sum(local(p).numel() for p in inner.parameters()))
+                held=sum(local(p).numel() for p in inner.parameters()), learns=sum(local(p).numel() for p in net.parameters() if p.requires_grad))
     seen:list = [None]*job['nproc']
     dist.all_gather_object(seen, mine)
     step = n['dp']*n['tp']
@@ -203,4 +205,5 @@ def proven(
     if [i for s in stages for i in s['layers']] != list(range(len(body.layers))) or not all(s['layers'] for s in stages):
         raise Failed(f'The {len(body.layers)} layers are not divided among {n["pp"]} stages: they hold {[s["layers"] for s in stages]}')
     if [s['ends'] for s in stages] != [False]*(n['pp']-1)+[True] or not stages[0]['begins']: raise Failed('The ends of the pipeline are not on its first and last stage')
-    return dict(world=job['nproc'], parallel=job['parallel'], sizes=n, layers=[s['layers'] for s in stages], weights=[s['weights'] for s in stages])
+    return dict(parallel=job['parallel'], processes=job['nproc'], device=t.args.device.type, sizes=n, layers=[s['layers'] for s in stages], weights=weights(job, net),
+                held=[s['held'] for s in seen], optimiser=[s['learns'] for s in seen], wrapped='PipelineStage')

@@ -9,7 +9,7 @@ __all__ = ['trainer_class', 'proven']
 from typing import Any
 
 from ..core import Failed
-from .trl_mesh import arguments, check, loading, local, pieces, sizes, whole
+from .trl_mesh import arguments, check, loading, local, pieces, sizes, weights, whole, write
 
 # %% ../../nbs/engines/trl_tensor.ipynb #ce32e76a
 def trainer_class(
@@ -36,6 +36,8 @@ def proven(
         if local(p).numel()*shards != p.numel():
             raise Failed(f'{k} is not divided: this process holds {tuple(local(p).shape)} of {tuple(p.shape)}, and {shards} processes were to share it')
     if not cuts: raise Failed('This model has no layers that were divided')
+    mine = dict(held=sum(local(p).numel() for p in inner.parameters()), learns=sum(local(p).numel() for p in net.parameters() if p.requires_grad))
     seen:list = [None]*job['nproc']
-    dist.all_gather_object(seen, sum(local(p).numel() for p in inner.parameters()))
-    return dict(world=job['nproc'], parallel=job['parallel'], sizes=n, whole=sum(p.numel() for p in inner.parameters()), weights=seen)
+    dist.all_gather_object(seen, mine)
+    return dict(parallel=job['parallel'], processes=job['nproc'], device=t.args.device.type, sizes=n, weights=weights(job, net),
+                held=[s['held'] for s in seen], optimiser=[s['learns'] for s in seen], wrapped='DTensor')
