@@ -109,6 +109,7 @@ def resume(
         return [('resume', f"run:{r['id']}", dict(run=run.id, step=rows[-1]['step'], by=run.by))]
     run.store.decide(free)
     run.record['resumes'] = r['id']
+    if not (lr or max_steps or micro_batch or nproc or later): run.record['same'] = first.get('same', '') # Who asks for the same again finds it
     yield dict(step=rows[-1]['step'], total=rows[-1]['total'], message=f"going on with run {r['id']} from step {rows[-1]['step']}")
     return (yield from spec.fn(run, **got))
 
