@@ -2639,6 +2639,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'llmops.faces.wire.ts': ('faces/wire.html#ts', 'llmops/faces/wire.py')},
             'llmops.faces.words': { 'llmops.faces.words._argument': ('faces/words.html#_argument', 'llmops/faces/words.py'),
                                     'llmops.faces.words._positional': ('faces/words.html#_positional', 'llmops/faces/words.py'),
+                                    'llmops.faces.words._short': ('faces/words.html#_short', 'llmops/faces/words.py'),
                                     'llmops.faces.words.add_command': ('faces/words.html#add_command', 'llmops/faces/words.py'),
                                     'llmops.faces.words.add_verb': ('faces/words.html#add_verb', 'llmops/faces/words.py'),
                                     'llmops.faces.words.given': ('faces/words.html#given', 'llmops/faces/words.py'),

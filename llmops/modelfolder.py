@@ -326,7 +326,14 @@ def describe(
         vocab=c.get('vocab_size') or 0, context=c.get('max_position_embeddings') or 0, layers=c.get('num_hidden_layers') or 0,
         hidden=c.get('hidden_size') or 0, chat_template=blake3(template.encode()).hexdigest() if template else '', tokenizer=_tokenizer(f),
         licence=_licence(f, front), adapter=bool(a), base_name=Path(str(base)).name if os.path.isabs(str(base)) else str(base),
-        **({'rank': a.get('r'), 'method': str(a.get('peft_type', '')).lower()} if a else {}))
+        **({'rank': a.get('r'), 'method': str(a.get('peft_type', '')).lower()} if a else {}), **({'labels': labels} if (labels := _labels(c)) else {}))
+
+def _labels(c:dict)->list[str]:
+    "What the numbers of a model with a head stand for"
+    if not any(str(a).endswith('ForSequenceClassification') for a in c.get('architectures') or ()): return []
+    names = c.get('id2label')
+    if not isinstance(names, dict) or not all(str(k).isdecimal() for k in names): return [f'LABEL_{i}' for i in range(c.get('num_labels') or 2)]
+    return [str(names[k]) for k in sorted(names, key=int)]
 
 def _family(model_type:str)->str:
     "The family of a model type that is not in the list"

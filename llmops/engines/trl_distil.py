@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Invalid
+from .trl_kinds import trainer_class
 
 # %% ../../nbs/engines/trl_distil.ipynb #e81bb956
 def teach(
@@ -80,8 +81,8 @@ def trainer(
     if job['lmbda'] == 1:
         args = trl.DistillationConfig(**plain, beta=job['beta'], temperature=job['temperature'], max_completion_length=job['max_new'])
         def table(c:dict)->Any: return Dataset.from_dict(c, features=Features({'prompt': List(Json())}))
-        return trl.DistillationTrainer(model=net, teacher_model=teacher, args=args, train_dataset=table(cols), eval_dataset=table(held) if held else None, processing_class=tok, peft_config=peft)
+        return trainer_class(job, trl.DistillationTrainer)(model=net, teacher_model=teacher, args=args, train_dataset=table(cols), eval_dataset=table(held) if held else None, processing_class=tok, peft_config=peft)
     from trl.experimental.gkd import GKDConfig, GKDTrainer
     args = GKDConfig(**plain, lmbda=job['lmbda'], beta=job['beta'], temperature=job['temperature'], max_new_tokens=job['max_new'], max_length=None)
-    return GKDTrainer(model=net, teacher_model=teacher, args=args, data_collator=collator(tok), train_dataset=Dataset.from_dict(cols), eval_dataset=Dataset.from_dict(held) if held else None,
+    return trainer_class(job, GKDTrainer)(model=net, teacher_model=teacher, args=args, data_collator=collator(tok), train_dataset=Dataset.from_dict(cols), eval_dataset=Dataset.from_dict(held) if held else None,
                       processing_class=tok, peft_config=peft)

@@ -9,6 +9,7 @@ __all__ = ['GOLD', 'asked', 'ready', 'prompts', 'judges', 'no_difference', 'trai
 from typing import Any
 
 from ..core import Failed, Invalid
+from .trl_kinds import trainer_class
 from .trl_rewards import Reward, check, function
 
 # %% ../../nbs/engines/trl_reinforce.ipynb #4ef036ab
@@ -129,5 +130,5 @@ def trainer(
     args = config(**(plain | dict(per_device_eval_batch_size=g)), num_generations=g, max_completion_length=job['max_new'], temperature=job['temperature'], beta=job['beta'],
                   reward_weights=[r.weight for r in rewards], **more)
     def table(c:dict)->Any: return Dataset.from_dict(c, features=Features({k: List(Json()) if k == 'prompt' else Value('string') if k == 'gold' else Json() for k in c}))
-    return kind(model=net, args=args, train_dataset=table(cols), eval_dataset=table(held) if held else None, processing_class=tok, reward_funcs=fns,
+    return trainer_class(job, kind)(model=net, args=args, train_dataset=table(cols), eval_dataset=table(held) if held else None, processing_class=tok, reward_funcs=fns,
                 reward_processing_classes=toks, peft_config=peft, callbacks=[no_difference()])
