@@ -13,9 +13,10 @@ from typing import Any
 from ..verbs import VERBS, VIEWS, Param, Spec
 
 # %% ../../nbs/faces/words.ipynb #e74d8940
-GROUPS = dict(data='From raw files and feedback to datasets', train='Train a model') # Word → what stands behind it
+GROUPS = dict(data='From raw files and feedback to datasets', train='From a model and data to a better model') # Word → what stands behind it
 _areas = {'data': 'data', 'training': 'train'}
-_first = ('import', 'export', 'clean', 'dedup', 'convert', 'split', 'mix', 'sample', 'stats', 'diff', 'leakcheck', 'leaks', 'pii', 'label', 'collect')
+_first = ('import', 'export', 'clean', 'dedup', 'convert', 'split', 'mix', 'sample', 'stats', 'diff', 'leakcheck', 'leaks', 'pii', 'label', 'collect',
+          'sft', 'dpo', 'kto', 'reward', 'grpo', 'distil', 'classify', 'pretrain', 'pipeline', 'pause', 'curve', 'checkpoints', 'trials')
 _alone = {'merge', 'resume', 'search', 'estimate'} # Of those areas, but words of their own
 _renamed = {('data', 'import'): 'load', ('data', 'checkout'): 'checkout_to'}
 IN_NOTEBOOKS = {'checkout', 'labeller'} # Views whose results only a notebook can show
@@ -52,16 +53,16 @@ def spell(
 FIRST = dict(add=('ref', 'path'), alias=('ref', 'name'), ls=('kind',), compare=('a', 'b'), history=('ref',), trace_server=('action',),
              load=('path',), export=('ref', 'path'), diff=('a', 'b'), origin=('ref', 'row'), checkout_to=('ref', 'folder'), stats=('ref',), mix=('data',), recipe=('path',), steps=('name',),
              leaks=('ref',), label_next=('queue',), label_item=('queue', 'item'), label_save=('queue', 'item'), label_skip=('queue', 'item'),
-             label_undo=('queue', 'item'), label_adjudicate=('queue', 'item'), collect=('queue',), search=(), estimate=(), feedback=('source',), label_send=('queue', 'to'), label_export=('queue', 'path'))
+             label_undo=('queue', 'item'), label_adjudicate=('queue', 'item'), collect=('queue',), search=(), estimate=(), pipeline=(), score=(), feedback=('source',), label_send=('queue', 'to'), label_export=('queue', 'path'))
 BEHIND = dict(load='dataset:NAME') # Verbs whose last word is the name of what they write
 
 def _positional(spec:Spec)->tuple:
-    if place(spec)[0] == 'train' and not spec.view: return ()
+    if spec.more: return ()
     if spec.name in FIRST: return tuple(n for n in FIRST[spec.name] if n in spec.params)
     p = next(iter(spec.params.values()), None)
     return (p.name,) if p and p.required else ()
 
-def _argument(parser:argparse.ArgumentParser, p:Param, positional:bool, behind:str)->None:
+def _argument(parser:Any, p:Param, positional:bool, behind:str)->None:
     from llmops.faces.table import cell
     h = (p.doc or p.type).replace('%', '%%')
     if not p.required and p.default not in (None, '', False, [], ()): h += f' (default {cell(p.default)})'.replace('%', '%%')
@@ -96,10 +97,18 @@ def add_verb(
     p = add_command(sub, place(spec)[1], spec.doc)
     first, behind = _positional(spec), BEHIND.get(spec.name, '')
     for n in first: _argument(p, spec.params[n], True, behind if n == first[-1] else '')
+    groups:dict[str, Any] = {'': p}
     for x in spec.params.values():
-        if x.name not in first: _argument(p, x, False, '')
+        if x.group not in groups: groups[x.group] = p.add_argument_group(x.group)
+        if x.name not in first: _argument(groups[x.group], x, False, '')
+    if len(groups) > 1: p.usage = _short(p.prog, [x for x in spec.params.values() if not x.group])
     if behind: p.usage = f'{p.format_usage().removeprefix("usage: ").strip()} {behind}'.replace('%', '%%')
     p.set_defaults(_do=do, _spec=spec)
+
+def _short(prog:str, own:list[Param])->str:
+    "A usage of one breath, where there are many options"
+    words = [f'--{x.name.replace("_", "-")} {(x.kind.split(",")[0] or x.type).upper()}' for x in own if x.required]
+    return ' '.join([prog, *words, '[--out NAME]' if any(x.name == 'out' for x in own) else '', '[options]']).replace('%', '%%')
 
 def given(
     a:argparse.Namespace, # What argparse read
