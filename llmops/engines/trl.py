@@ -67,7 +67,7 @@ def explain(
     job:dict,        # A complete recipe
 )->BaseException:    # What the user gets
     "Say what to do about an error of the trainer's"
-    if 'out of memory' in str(e).lower() or isinstance(e, MemoryError):
+    if any(w in str(e).lower() for w in ('out of memory', "can't allocate memory")) or isinstance(e, MemoryError): # Of CUDA, and of the CPU's allocator
         return Failed(f"There is not enough memory for a batch of {job['batch']}. Take a smaller micro_batch or max_length, or method='lora'")
     if isinstance(e, LlmopsError) or not isinstance(e, Exception): return e
     said = Failed(f'Training ended with {type(e).__name__}: {(str(e) or "no reason given").splitlines()[0][:300]}')
