@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Invalid
-from . import trl_kinds
+from . import trl_kinds, trl_mesh
 from .trl_data import longest, open_tokenizer, read_rows, tokenise
 from .trl_methods import good_lr, learns, load, on_gpu, save
 from .trl_stages import prepare, rows_of, set_up
@@ -86,7 +86,7 @@ def make(
     trl_kinds.light()
     warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning)  # TRL asks Transformers by the old name
     net = load(job)
-    n = net.num_parameters()
+    n = trl_mesh.weights(job, net) if 'pp' in job['parallel'] else net.num_parameters()
     job['lr'] = job['lr'] or good_lr(job['method'], n, job['stage'])
     t = set_up(job, plain(job, folder, n > 3e8, held is not None), net, tok, cols, learns(job, net), held)
     t.remove_callback(PrinterCallback)
@@ -102,7 +102,7 @@ def work(
     limit = longest(Path(job['model']), tok, job['max_length'])
     cols, counts = columns(job, tok, job['rows'], limit)
     held = columns(job, tok, job['eval'], limit)[0] if job['eval'] else None
-    total = job['max_steps'] or math.ceil(job['epochs']*counts.get('packed', counts['used'])/job['batch'])
+    total = job['max_steps'] or math.ceil(job['epochs']*counts.get('packed', counts['used'])*job.get('generations', 1)/job['batch']) # A step of reinforcement counts answers
     tell(dict(step=0, total=total, message='{used} rows, {cut} cut at their end, {left_out} left out'.format(**counts)))
     with tempfile.TemporaryDirectory(prefix='llmops-') as scratch:
         t = make(job, tok, cols, held, Path(job['work'] or scratch))

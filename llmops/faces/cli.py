@@ -274,7 +274,7 @@ def commands()->dict[str, list[tuple[str, str]]]: # Area → (command, what it d
     out:dict[str, list[tuple[str, str]]] = {'workspace': list(own.items())}
     for n, s in {**VERBS, **VIEWS}.items():
         if n not in own and n not in IN_NOTEBOOKS: out.setdefault('runs' if s.area == 'faces' else s.area, []).append((' '.join(x for x in place(s) if x), s.doc))
-    return {area: sorted(c, key=lambda e: rank(e[0])) if area == 'data' else c for area, c in out.items()}
+    return {area: sorted(c, key=lambda e: rank(e[0])) if area in ('data', 'training') else c for area, c in out.items()}
 
 def overview(
     group:str='', # One group of commands
