@@ -121,7 +121,7 @@ def put_on(
     "Put an adapter on a model that it fits"
     peft = need('peft', extra='train')
     if bad := misfits(net, folder):
-        raise Invalid(f'{name} was made for another model: {bad[0]}'+(f' (and {len(bad)-1} more)' if len(bad) > 1 else '')+'. Name the base that it was trained on')
+        raise Invalid(f'{name} was made for another model: {bad[0]}'+(f' (and {len(bad)-1} more)' if len(bad) > 1 else '')+'. Add it again with the base that it was trained on: llmops add model:NAME FOLDER --base model:BASE')
     try: return peft.PeftModel.from_pretrained(net, folder, is_trainable=train)
     except (OSError, ValueError, RuntimeError, KeyError) as e: raise Failed(f'PEFT could not load {name}: {str(e)[:300]}') from e
 
