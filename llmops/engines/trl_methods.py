@@ -20,8 +20,8 @@ from ..ports import have, need
 # %% ../../nbs/engines/trl_methods.ipynb #85dd0a20
 TYPES = dict(lora='LORA', rslora='LORA', dora='LORA', qlora='LORA', ia3='IA3', prompt='PROMPT_TUNING', prefix='PREFIX_TUNING') # Method → PEFT's name
 METHODS = ('full', 'freeze', *TYPES)
-RATES = dict(full=(1e-5, 3e-3), freeze=(2e-5, 3e-3), lora=(1e-4, 1e-2), rslora=(5e-5, 3e-3), dora=(1e-4, 1e-2), qlora=(1e-4, 1e-2), # of large models, of small ones
-             ia3=(3e-3, 5e-2), prompt=(1e-2, 1e-1), prefix=(1e-3, 3e-2))
+RATES = dict(full=(1e-5, 3e-3), freeze=(2e-5, 3e-3), lora=(1e-4, 1e-2), rslora=(5e-5, 1e-2), dora=(1e-4, 1e-2), qlora=(1e-4, 1e-2), # of large models, of small ones
+             ia3=(3e-3, 1e-1), prompt=(1e-2, 3e-1), prefix=(1e-2, 5e-1))
 
 def good_lr(
     method:str,     # One of `METHODS`
