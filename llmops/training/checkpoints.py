@@ -10,6 +10,7 @@ __all__ = ['KEPT', 'chain', 'kept', 'best_of', 'needed', 'whole', 'written', 'wo
 import errno
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -225,14 +226,22 @@ class Keeper:
         step = max([last['step']] if last else [0], default=0) if not here else written(self.folder)[-1][0]
         return f'The last good checkpoint, of step {step}, is kept. Go on from it with: llmops resume {self.run.id}'
 
+    def distrust(self,
+        step:int, # At which the loss went wrong
+    )->None:
+        "Drop the checkpoint whose weights made a step go wrong, where an older one is left"
+        rows = kept(self.store, self.run.id)
+        for r in [r for r in rows[1:] if r['step'] >= step-1 > 0]: self.store.append('checkpoint.drop', f"run:{r['run']}", step=r['step'])
+
     def explain(self,
         e:BaseException, # What ended the training
     )->BaseException:    # The same, with what to do
         "Say what is left when a training ends before its time"
         if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): e = Full(f'No room left on the disk ({e.strerror})')
         if not isinstance(e, Failed): return e
+        if at := re.search(r'at step (\d+).*diverged', str(e)): self.distrust(int(at[1]))
         more = self.advice()
-        if 'diverged' in str(e) and 'llmops resume' in more: more += ' --lr RATE'
+        if at and 'llmops resume' in more: more += ' --lr RATE'
         said = type(e)(f'{str(e).rstrip(".")}. {more}')
         said.__cause__ = e.__cause__
         return said
@@ -267,8 +276,10 @@ def checkpoints(
     store,
     run:str, # Run that trained
 )->list[dict]:
-    "List the checkpoints of a training that are in the store"
-    rows = kept(store, run.removeprefix('run:'))
+    "List the checkpoints of a training that are in the store, with those of the runs that went on with it"
+    id = run.removeprefix('run:')
+    while after := store.state(f'run:{id}', 'resumed'): id = after
+    rows = kept(store, id)
     best = best_of(rows)
     return [dict(step=r['step'], total=r['total'], loss=r['loss'], eval_loss=r['eval_loss'], best=r is best, bytes=sum(f['size'] for f in r['files']),
                  files=len(r['files']), run=r['run']) for r in rows]

@@ -1,0 +1,266 @@
+"""A training that was killed, paused, stopped or went wrong: nothing is lost, and going on gives what it would have given."""
+import json
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('trl', reason="training needs the packages of the 'train' extra")
+
+from conftest import ROOT
+from llmops.core import Failed, Full, Invalid, Stopped
+from llmops.data.samples import draw, write_rows
+from llmops.store import Store
+from llmops.training.checkpoints import Keeper, best_of, kept, work_folder
+from llmops.verbs import Workspace, call, files
+
+BASE = ROOT/'assets'/'tiny-qwen'
+RECIPE = dict(max_steps=18, batch=4, save_steps=3, log_every=1, lr=2e-3)
+
+
+@pytest.fixture
+def ready(ws, tmp_path):
+    "A workspace with the small base model and sixty rows"
+    ws.add('model:tiny', str(BASE))
+    rows = write_rows([r for r in draw(dirty=False) if r['split'] == 'train'][:60], tmp_path/'rows.jsonl')
+    ws.load(rows, out='tickets')
+    return ws
+
+
+def weights(ws, v) -> bytes:
+    return (files(ws.store, v)/'model.safetensors').read_bytes()
+
+
+def newest(ws, verb='sft') -> dict:
+    return [r for _, r in ws.store.states('run', limit=20) if r['verb'] == verb][0]
+
+
+def killed(ws, command: list[str], step: int, after: float) -> dict:
+    "Start llmops and kill it without warning once a checkpoint of `step` begins to be written; the record that is left"
+    env = {**os.environ, 'LLMOPS_STORE': str(ws.store.folder), 'OMP_NUM_THREADS': '1'}
+    p = subprocess.Popen([str(Path(sys.executable).with_name('llmops')), *command], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        while p.poll() is None and not list(ws.store.folder.glob(f'runs/*/checkpoints/checkpoint-{step}')): time.sleep(.005)
+        time.sleep(after)
+        p.send_signal(signal.SIGKILL)
+        assert p.wait() == -signal.SIGKILL, p.stderr.read()
+    finally: p.kill()
+    r = next(r for _, r in ws.store.states('run', limit=5) if r.get('pid') == p.pid)
+    assert r['status'] == 'running' # It could not say that it ended
+    return r
+
+
+# --- killed ---------------------------------------------------------------------------------------------------------
+
+def test_killed_twice_and_resumed_gives_the_very_weights_of_a_run_that_was_not(ready):
+    ws, r = ready, random.Random(11)
+    whole = ws.sft('model:tiny', 'dataset:tickets', out='whole', **RECIPE)
+    flags = [x for k, v in RECIPE.items() for x in (f'--{k.replace("_", "-")}', str(v))]
+    one = killed(ws, ['train', 'sft', '--model', 'model:tiny', '--data', 'dataset:tickets', '--out', 'model:again', *flags], r.choice((6, 9)), r.uniform(0, .1))
+    ws.load(write_rows(draw(dirty=True)[:30], Path('other.jsonl')), out='tickets') # A newer version of the same name
+    two = killed(ws, ['resume', one['id']], 15, r.uniform(0, .1))
+    assert ws.store.verify() == []
+    steps = [x['step'] for x in kept(ws.store, two['id'])]
+    assert steps and steps[-1] >= 3 and all(s % 3 == 0 for s in steps)
+    with pytest.raises(Invalid, match=f"Run {one['id']} went on as run {two['id']}.*llmops resume {two['id']}"): ws.resume(one['id'])
+    done = ws.resume(two['id'])
+    assert weights(ws, done) == weights(ws, whole) and done.name == 'again'
+    record = ws.store.state(f'run:{done.made_by}', 'run')
+    assert record['resumes'] == two['id'] and record['reads']['data']['ref'] == 'dataset:tickets@1'
+    curve, straight = ws.curve(one['id']), ws.curve(whole.made_by)
+    assert [(x['step'], x['loss']) for x in curve] == [(x['step'], x['loss']) for x in straight]
+    assert [x['step'] for x in curve] == list(range(1, 19)) and {x['run'] for x in curve} >= {two['id'], done.made_by}
+    with pytest.raises(Invalid, match='ended well and wrote model:again@1'): ws.resume(done.made_by)
+
+
+def test_a_process_killed_while_checkpoints_are_put_away_leaves_only_whole_ones(tmp_path):
+    code = f'''
+import json, os, sys
+from pathlib import Path
+from types import SimpleNamespace
+from llmops.store import Store
+from llmops.training.checkpoints import KEPT, Keeper
+store = Store({str(tmp_path/'s')!r})
+id = sys.argv[1]
+store.append('run.start', f'run:{{id}}', id=id, verb='sft', status='running', reads={{}})
+k = Keeper(SimpleNamespace(store=store, id=id, by='me', about=f'run:{{id}}', record={{}}), dict(keep_last=2, keep_best=False))
+print('begun', flush=True)
+for step in range(1, 10_000):
+    at = k.folder/f'checkpoint-{{step}}'
+    at.mkdir()
+    for i in range(4): (at/f'{{i}}.bin').write_bytes(os.urandom(2_000_000))
+    (at/KEPT).write_text(json.dumps(dict(step=step, total=9, loss=1., eval_loss=None, files={{f'{{i}}.bin': 2_000_000 for i in range(4)}})))
+    k.take(dict(checkpoint=str(at), step=step, loss=1., eval_loss=None))
+    if step > 3:
+        while (k.last() or dict(step=0))['step'] < step-2: pass
+'''
+    r = random.Random(5)
+    for i in range(4):
+        p = subprocess.Popen([sys.executable, '-c', code, f'abc{i}'], stdout=subprocess.PIPE, text=True)
+        assert p.stdout.readline() == 'begun\n'
+        time.sleep(r.uniform(.2, 1.2))
+        p.kill()
+        p.wait()
+    store = Store(tmp_path/'s')
+    store.gc(grace=0)
+    assert store.verify() == []
+    found = [kept(store, f'abc{i}') for i in range(4)]
+    assert any(found) and all(len(f) <= 3 for f in found) # At most one more than the rule, when it was killed before the drop
+    for rows in found:
+        for row in rows: assert sum(len(store.blobs.get(f['blob'])) for f in row['files'] if f['path'] != 'kept.json') == 8_000_000
+
+
+def test_another_machine_with_the_same_store_goes_on(ready, tmp_path, monkeypatch):
+    ws = ready
+    run = paused(ws, 6)
+    ws.store.append('run.start', f"run:{run['id']}", **{**run, 'status': 'running', 'host': 'another-machine', 'ended': None})
+    (work_folder(ws.store, run['id']).parent/'alive').unlink(missing_ok=True)
+    with pytest.raises(Invalid, match=f"ran on another-machine and was heard of.*llmops resume {run['id']} --force"): ws.resume(run['id'])
+    import shutil
+    shutil.copytree(ws.store.folder, tmp_path/'elsewhere', ignore=shutil.ignore_patterns('runs', 'cache', 'tmp', '*.lock'))
+    (tmp_path/'elsewhere'/'blobs'/'tmp').mkdir(exist_ok=True)
+    away = Workspace(Store(tmp_path/'elsewhere'))
+    done = away.resume(run['id'], force=True)
+    whole = ws.sft('model:tiny', 'dataset:tickets', out='whole', **RECIPE)
+    assert weights(away, done) == weights(ws, whole)
+
+
+# --- asked ----------------------------------------------------------------------------------------------------------
+
+def paused(ws, step: int, **more) -> dict:
+    "The record of a training that was paused after a step"
+    seen: list = []
+    def look(row):
+        if row['step'] >= step and not seen:
+            seen.append(newest(ws)['id'])
+            call(ws.store, 'pause', dict(id=seen[0]))
+        if seen: time.sleep(.3) # The keeper looks once a second
+    with pytest.raises(Stopped, match=r'was paused at step \d+ of 18. Go on with: llmops resume'):
+        call(ws.store, 'sft', dict(model='model:tiny', data='dataset:tickets', out='again', **{**RECIPE, 'max_steps': 18, **more}), progress=Slow(look))
+    r = ws.store.state(f'run:{seen[0]}', 'run')
+    assert r['status'] == 'paused'
+    return r
+
+
+class Slow:
+    "Progress that holds the training up, so that what is asked meanwhile is seen"
+    def __init__(self, look): self.look = look
+    def __call__(self, row): self.look(row)
+
+
+def test_pause_keeps_a_checkpoint_and_ends_and_resume_goes_on(ready):
+    ws = ready
+    r = paused(ws, 4, save_steps=-1) # No checkpoints but the one of the pause
+    rows = ws.checkpoints(r['id'])
+    assert len(rows) == 1 and 4 <= rows[0]['step'] <= 18
+    with pytest.raises(Invalid, match=r'ended already \(paused\). Go on with it: llmops resume'): ws.pause(r['id'])
+    done = ws.resume(r['id'])
+    assert weights(ws, done) == weights(ws, ws.sft('model:tiny', 'dataset:tickets', out='whole', **RECIPE))
+
+
+# --- went wrong -----------------------------------------------------------------------------------------------------
+
+def test_a_divergence_names_its_step_and_the_last_good_checkpoint(ready):
+    ws = ready
+    with pytest.raises(Failed) as e: ws.sft('model:tiny', 'dataset:tickets', out='wild', **{**RECIPE, 'log_every': 7, 'lr': .9, 'warmup': .5, 'max_grad_norm': 0., 'save_steps': 1, 'max_spike': 2.})
+    said, run = str(e.value), newest(ws)
+    assert 'diverged' in said and run['status'] == 'failed'
+    rows, bad = ws.checkpoints(run['id']), int(re.search(r'at step (\d+)', said)[1])
+    assert rows and rows[-1]['step'] == bad-2 # The weights of the step before made the loss go wrong
+    assert f"The last good checkpoint, of step {bad-2}, is kept. Go on from it with: llmops resume {run['id']} --lr RATE" in said
+    done = ws.resume(run['id'], lr=1e-3)
+    after = [r for r in ws.curve(run['id']) if r['run'] == done.made_by]
+    assert all(r['lr'] <= 1e-3 for r in after) and after[-1]['step'] == 18 and done.body['recipe']['lr'] == 1e-3
+
+
+def test_weights_that_are_no_numbers_never_become_a_checkpoint_or_a_model(ready, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    net = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    with torch.no_grad(): net.model.norm.weight.fill_(1e38)
+    net.save_pretrained(tmp_path/'base')
+    AutoTokenizer.from_pretrained(BASE).save_pretrained(tmp_path/'base')
+    ready.add('model:broken', str(tmp_path/'base'))
+    with pytest.raises(Failed, match='The loss is no longer a number at step 1 of 18.*No checkpoint was written before'):
+        ready.sft('model:broken', 'dataset:tickets', out='no', **{**RECIPE, 'save_steps': 1, 'log_every': 10})
+    run = newest(ready)
+    assert ready.checkpoints(run['id']) == [] and not work_folder(ready.store, run['id']).exists()
+    with pytest.raises(Invalid, match='left no checkpoint to go on from. Start anew with: llmops train sft --model model:broken --data dataset:tickets'): ready.resume(run['id'])
+
+
+def test_early_stop_ends_and_the_best_weights_are_the_result(ready, tmp_path):
+    ws = ready
+    other = [dict(messages=[dict(role='user', content=f'Say {w}'), dict(role='assistant', content=w*9)]) for w in ('qx', 'zj', 'vk', 'wq')]
+    (tmp_path/'other.jsonl').write_text('\n'.join(map(json.dumps, other)))
+    ws.load(tmp_path/'other.jsonl', out='other') # What the training makes worse
+    got = ws.sft('model:tiny', 'dataset:tickets', out='early', evaluation='dataset:other', patience=2, eval_steps=2, **{**RECIPE, 'max_steps': 60, 'save_steps': 5})
+    rows = [r for r in ws.curve(got.made_by) if 'eval_loss' in r]
+    losses = [r['eval_loss'] for r in rows]
+    assert rows[-1]['step'] < 60 and min(losses[-2:]) >= min(losses[:-2])
+    best = best_of(kept(ws.store, got.made_by))
+    assert best['eval_loss'] == min(losses)
+    assert weights(ws, got) == ws.store.blobs.get(next(f['blob'] for f in best['files'] if f['path'] == 'model.safetensors'))
+
+
+def test_a_full_disk_at_a_checkpoint_is_said_and_nothing_is_lost(ready):
+    ws = ready
+    was = resource.getrlimit(resource.RLIMIT_FSIZE)
+    seen: list = []
+    def look(row):
+        if seen or not kept(ws.store, newest(ws)['id']): return
+        seen.append(resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, was[1]))) # The weights fit, the optimiser does not
+    try:
+        with pytest.raises(Full, match=r'No room left for the checkpoint of step \d+. Nothing half-written is left. The last good checkpoint, of step \d+, is kept. Go on from it with: llmops resume'):
+            call(ws.store, 'sft', dict(model='model:tiny', data='dataset:tickets', out='full', **{**RECIPE, 'max_steps': 400, 'save_steps': 20}), progress=look)
+    finally: resource.setrlimit(resource.RLIMIT_FSIZE, was)
+    run = newest(ws)
+    rows = ws.checkpoints(run['id'])
+    assert rows and rows[-1]['step'] % 20 == 0 and ws.store.verify() == [] and run['status'] == 'failed'
+    done = ws.resume(run['id'], max_steps=rows[-1]['step']+3)
+    assert ws.curve(run['id'])[-1]['step'] == rows[-1]['step']+3 and done.name == 'full'
+
+
+# --- the rule -------------------------------------------------------------------------------------------------------
+
+def test_the_only_copy_is_never_deleted(tmp_path):
+    from types import SimpleNamespace
+
+    from llmops.training.checkpoints import KEPT
+    store = Store(tmp_path/'s')
+    store.append('run.start', 'run:aaaa', id='aaaa', verb='sft', status='running', reads={})
+    keeper = Keeper(SimpleNamespace(store=store, id='aaaa', by='me', about='run:aaaa', record={}), dict(keep_last=1, keep_best=True))
+    def write(step, loss, sound=True):
+        at = keeper.folder/f'checkpoint-{step}'
+        at.mkdir()
+        (at/'w.bin').write_bytes(os.urandom(1000))
+        (at/KEPT).write_text(json.dumps(dict(step=step, total=9, loss=loss, eval_loss=None, files={'w.bin': 1000 if sound else 1001})))
+        keeper.take(dict(checkpoint=str(at), step=step, loss=loss, eval_loss=None))
+    def there(): return [r['step'] for r in kept(store, 'aaaa')]
+    def until(f):
+        end = time.monotonic()+20
+        while not f() and time.monotonic() < end: time.sleep(.02)
+        assert f()
+    write(1, .5)
+    until(lambda: there() == [1])
+    write(2, .9)
+    until(lambda: there() == [1, 2]) # The best and the last
+    write(3, .1)
+    until(lambda: there() == [3])
+    write(4, .05, sound=False) # Half written: it cannot be put away, so what was before stays
+    keeper.close()
+    assert there() == [3] and keeper.error is not None
+    assert store.gc(grace=0)['blobs'] > 0 and store.verify() == []
+    store.close()
+
+
+def test_threads_end_with_the_run(ready):
+    ready.sft('model:tiny', 'dataset:tickets', out='once', **{**RECIPE, 'max_steps': 3})
+    assert not [t for t in threading.enumerate() if t.name in ('keeper', 'meter', 'trl')]
