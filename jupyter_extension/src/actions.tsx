@@ -16,7 +16,7 @@ const BUTTONS: { [verb: string]: string } = {
 
 /** What is done next with a kind, most often: a button that opens the form. */
 const NEXT: { [kind: string]: { [verb: string]: string } } = {
-  model: { evaluate: 'Evaluate', sft: 'Fine-tune' },
+  model: { evaluate: 'Evaluate', sft: 'Fine-tune', forgetting: 'What was forgotten' },
   dataset: { clean: 'Clean', split: 'Split', label: 'Label', stats: 'Statistics' },
   report: { rerun: 'Run again' },
   release: { deploy: 'Deploy', waive: 'Waive proof' },

@@ -86,3 +86,23 @@ export function convert(params: Param[], values: Values): Converted {
   });
   return out;
 }
+
+/** Parameters that a verb shares with others come in groups; the first is open, the others are folded until they matter. */
+export function groups(params: Param[]): { name: string; params: Param[] }[] {
+  const out: { name: string; params: Param[] }[] = [];
+  params.forEach(p => {
+    const it = out.find(g => g.name === p.group);
+    if (it) {
+      it.params.push(p);
+    } else {
+      out.push({ name: p.group, params: [p] });
+    }
+  });
+  return out;
+}
+
+/** Was something written that is not the default? */
+export function touched(params: Param[], values: Values): number {
+  const start = initial(params);
+  return params.filter(p => (values[p.name] ?? '') !== start[p.name]).length;
+}

@@ -1,6 +1,6 @@
 /** A form made from the parameters of a verb or a template. */
 import React, { useEffect, useId, useState } from 'react';
-import { Values } from './convert';
+import { groups, touched, Values } from './convert';
 import { Param } from './schema';
 import { Workbench } from './tokens';
 
@@ -106,15 +106,17 @@ function Field(props: FieldProps): JSX.Element {
   );
 }
 
-export function Form(props: {
+interface FormProps {
   bench: Workbench;
   params: Param[];
   values: Values;
   errors: { [name: string]: string };
   onChange: (values: Values) => void;
-}): JSX.Element {
+}
+
+function Fields(props: FormProps): JSX.Element {
   return (
-    <div className="llm-form" data-lm-suppress-shortcuts="true">
+    <>
       {props.params.map(param => (
         <Field
           key={param.name}
@@ -124,6 +126,37 @@ export function Form(props: {
           error={props.errors[param.name] ?? ''}
           onChange={value => props.onChange({ ...props.values, [param.name]: value })}
         />
+      ))}
+    </>
+  );
+}
+
+function Group(props: FormProps & { name: string; first: boolean }): JSX.Element {
+  const { bench, name, params, values, errors } = props;
+  const wrong = params.some(p => errors[p.name]);
+  const [open, setOpen] = useState(props.first || touched(params, values) > 0);
+  const shown = open || wrong;
+  const changed = touched(params, values);
+  return (
+    <details className="llm-group" data-group={name} open={shown} onToggle={e => setOpen((e.target as HTMLDetailsElement).open)}>
+      <summary>
+        {bench.t(name)}
+        <span className="llm-count">{changed ? bench.t('{n} changed', { n: changed }) : params.length}</span>
+      </summary>
+      <div className="llm-form">{shown ? <Fields {...props} /> : null}</div>
+    </details>
+  );
+}
+
+export function Form(props: FormProps): JSX.Element {
+  const all = groups(props.params);
+  const own = all.filter(g => !g.name);
+  const shared = all.filter(g => g.name);
+  return (
+    <div data-lm-suppress-shortcuts="true">
+      <div className="llm-form">{own.map(g => <Fields key="" {...props} params={g.params} />)}</div>
+      {shared.map((g, i) => (
+        <Group key={g.name} {...props} name={g.name} params={g.params} first={i === 0} />
       ))}
     </div>
   );

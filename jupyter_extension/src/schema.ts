@@ -14,6 +14,7 @@ export interface Param {
   choices: Json[];
   kind: string;
   many: boolean;
+  group: string;
 }
 
 /** A function that makes a run */
@@ -181,6 +182,36 @@ export interface CellRow {
   seconds: number | null;
 }
 
+/** What is kept of a training, to go on from */
+export interface CheckpointRow {
+  step: number;
+  total: number | null;
+  loss: number | null;
+  eval_loss: number | null;
+  best: boolean;
+  bytes: number;
+  run: string;
+}
+
+/** What a model in training said */
+export interface SampleRow {
+  step: number;
+  prompt: string;
+  text: string;
+}
+
+/** What a run that trains has besides */
+export interface Training {
+  run: string;
+  checkpoints: CheckpointRow[];
+  samples: SampleRow[];
+  can_pause: boolean;
+  can_resume: boolean;
+  resumes: string;
+  resumed: string;
+  notes: string[];
+}
+
 /** Everything on the page of a run */
 export interface RunPage {
   run: RunRow;
@@ -194,6 +225,7 @@ export interface RunPage {
   error: string;
   page: string;
   can_stop: boolean;
+  training: Training | null;
 }
 
 /** Answer to a call */

@@ -1,12 +1,14 @@
 /** Chinese, by the English sentence. */
 import { zhData } from './zhdata';
 import { zhHelp } from './zhhelp';
+import { zhTrain } from './zhtrain';
 import { zhVerbs } from './zhverbs';
 
 export const zh: { [text: string]: string } = {
   ...zhHelp,
   ...zhVerbs,
   ...zhData,
+  ...zhTrain,
 
   // Panels
   Models: '模型',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { convert, initial } from '../src/convert';
+import { convert, groups, initial, touched } from '../src/convert';
 import { duration, number, size } from '../src/format';
 import { choose, half, languageOf, translate } from '../src/i18n';
 import { columns, layout, NODE } from '../src/layout';
@@ -27,6 +27,7 @@ const param = (over: Partial<Param>): Param => ({
   choices: [],
   kind: '',
   many: false,
+  group: '',
   ...over
 });
 
@@ -158,4 +159,18 @@ test('the source keeps its own rules', () => {
   for (const css of files(join(SRC, '..', 'style')).filter(f => f.endsWith('.css'))) {
     assert.doesNotMatch(readFileSync(css, 'utf8'), /#[0-9a-f]{3,8}\b|\brgba?\(/i, css);
   }
+});
+
+test('shared parameters come in groups, and what was changed is counted', () => {
+  const params = [param({ name: 'a' }), param({ name: 'b', group: 'G', default: 1, type: 'int' }), param({ name: 'c', group: 'H' }), param({ name: 'd', group: 'G' })];
+  assert.deepEqual(
+    groups(params).map(g => [g.name, g.params.map(p => p.name)]),
+    [
+      ['', ['a']],
+      ['G', ['b', 'd']],
+      ['H', ['c']]
+    ]
+  );
+  assert.equal(touched(params, initial(params)), 0);
+  assert.equal(touched(params, { ...initial(params), b: '2', d: 'x' }), 2);
 });

@@ -246,7 +246,7 @@ def ts(
 
 # %% ../../nbs/faces/wire.ipynb #ddbd8299
 SHAPES = (Param, Verb, View, TemplateRow, Schema, VersionRow, VersionList, EventRow, FileRow, Node, Edge, Graph, Series,
-          VersionPage, RowHit, RowPage, RunRow, RunList, CellRow, RunPage, Started, Problem)
+          VersionPage, RowHit, RowPage, RunRow, RunList, CellRow, CheckpointRow, SampleRow, Training, RunPage, Started, Problem)
 
 def interface(
     t:Any, # A typed dict

@@ -2,10 +2,10 @@
 import React, { useEffect, useState } from 'react';
 import { problemOf, useLanguage, useLoaded } from '../use';
 import { Curves } from '../curves';
-import { ago, duration } from '../format';
+import { ago, duration, number, size } from '../format';
 import { runIcon } from '../icons';
 import { Bar, Linked, ProblemBox, Section, Status, Value } from '../parts';
-import { Problem, RunPage as Data } from '../schema';
+import { Problem, RunPage as Data, SampleRow, Training } from '../schema';
 import { Table } from '../table';
 import { Workbench } from '../tokens';
 
@@ -35,6 +35,85 @@ function Clock(props: { from: string; to: string | null }): JSX.Element {
   return <>{duration(props.from, props.to)}</>;
 }
 
+/** Samples, a prompt at a time, the newest first. */
+function Samples(props: { bench: Workbench; rows: SampleRow[] }): JSX.Element {
+  const { t } = props.bench;
+  const prompts = [...new Set(props.rows.map(r => r.prompt))].slice(0, 4);
+  return (
+    <>
+      {prompts.map(p => (
+        <div key={p} className="llm-sample">
+          <pre className="llm-asked">{p.replace(/<\|[^|>]{1,40}\|>/g, ' ').replace(/\s+/g, ' ').trim()}</pre>
+          <dl>
+            {props.rows
+              .filter(r => r.prompt === p)
+              .slice(-4)
+              .reverse()
+              .map(r => (
+                <React.Fragment key={r.step}>
+                  <dt>{t('step {n}', { n: r.step })}</dt>
+                  <dd>
+                    <pre>{r.text || '–'}</pre>
+                  </dd>
+                </React.Fragment>
+              ))}
+          </dl>
+        </div>
+      ))}
+    </>
+  );
+}
+
+/** What only a training has: its curves first, then checkpoints and samples. */
+function TrainingView(props: { bench: Workbench; it: Training; open: (id: string) => void }): JSX.Element {
+  const { bench, it } = props;
+  const { t } = bench;
+  return (
+    <>
+      {it.notes.map(n => (
+        <p key={n} className="llm-note">
+          {n}
+        </p>
+      ))}
+      {it.resumes || it.resumed ? (
+        <p className="llm-note">
+          {it.resumes ? (
+            <button className="llm-link" data-resumes={it.resumes} onClick={() => props.open(it.resumes)}>
+              {t('Went on from an earlier run')}
+            </button>
+          ) : null}{' '}
+          {it.resumed ? (
+            <button className="llm-link" data-resumed={it.resumed} onClick={() => props.open(it.resumed)}>
+              {t('Went on in another run')}
+            </button>
+          ) : null}
+        </p>
+      ) : null}
+      {it.checkpoints.length ? (
+        <Section title={t('Checkpoints')} count={it.checkpoints.length}>
+          <Table
+            label={t('Checkpoints')}
+            rows={it.checkpoints}
+            id={c => `${c.run}-${c.step}`}
+            columns={[
+              { title: t('Step'), cell: c => (c.total ? `${c.step} / ${c.total}` : c.step), numeric: true },
+              { title: t('Loss'), cell: c => (c.loss === null ? '' : number(c.loss)), numeric: true },
+              { title: t('Evaluation loss'), cell: c => (c.eval_loss === null ? '' : number(c.eval_loss)), numeric: true },
+              { title: t('Size'), cell: c => size(c.bytes), numeric: true },
+              { title: '', cell: c => (c.best ? <span className="llm-status llm-good">{t('best')}</span> : null) }
+            ]}
+          />
+        </Section>
+      ) : null}
+      {it.samples.length ? (
+        <Section title={t('Samples')}>
+          <Samples bench={bench} rows={it.samples} />
+        </Section>
+      ) : null}
+    </>
+  );
+}
+
 function Cells(props: { bench: Workbench; data: Data }): JSX.Element {
   const { t } = props.bench;
   return (
@@ -57,6 +136,7 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
   const { t } = bench;
   useLanguage(bench);
   const [problem, setProblem] = useState<Problem | null>(null);
+  const [asked, setAsked] = useState(false);
   const loaded = useLoaded(bench, () => bench.api.run(id), id, c => !c.about.length || c.about.some(a => a.startsWith('run:')));
   const data = loaded.data;
   if (!data) {
@@ -66,6 +146,19 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
   const stop = (): void => {
     bench.api.stop(id).then(
       () => bench.live.touch(),
+      e => setProblem(problemOf(e))
+    );
+  };
+  const train = data.training;
+  const pause = (): void => {
+    bench.api.call('pause', { id: train?.run ?? id }).then(
+      () => (setAsked(true), bench.live.touch()),
+      e => setProblem(problemOf(e))
+    );
+  };
+  const resume = (): void => {
+    bench.api.call('resume', { id: train?.run ?? id }).then(
+      started => (bench.live.touch(), started.run ? bench.go.run(started.run) : undefined),
       e => setProblem(problemOf(e))
     );
   };
@@ -89,6 +182,16 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
         {run.verb === 'label' && data.writes.length ? (
           <button className="llm-button llm-primary" data-action="label" onClick={() => bench.go.label(data.writes[0])}>
             {t('Label')}
+          </button>
+        ) : null}
+        {train?.can_pause ? (
+          <button className="llm-button" data-action="pause" disabled={asked} onClick={pause}>
+            {t(asked ? 'Pausing…' : 'Pause')}
+          </button>
+        ) : null}
+        {train?.can_resume ? (
+          <button className="llm-button llm-primary" data-action="resume" onClick={resume}>
+            {t('Resume')}
           </button>
         ) : null}
         {data.can_stop ? (
@@ -117,6 +220,7 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
           <Curves series={data.series} />
         </Section>
       ) : null}
+      {train ? <TrainingView bench={bench} it={train} open={bench.go.run} /> : null}
       {data.result !== null ? (
         <Section title={t('Result')}>
           {typeof data.result === 'object' && JSON.stringify(data.result).length > 600 ? (
