@@ -187,7 +187,8 @@ def _kto(r:dict, mem:dict)->dict:
 _answers = re.compile(r'completion|response|output|answer|chosen|rejected|solution|canonical_solution|choices|options|target|reply|context|A$')
 
 def _is_open(r:dict)->bool:
-    if any(v not in (None, '') for k, v in r.items() if _answers.match(str(k))): return False
+    known = ('answer', 'solution', 'target', 'canonical_solution') if isinstance(r.get('prompt'), list) else () # Messages, and what would be right: as reinforcement has it
+    if any(v not in (None, '') for k, v in r.items() if _answers.match(str(k)) and k not in known): return False
     k = next(k for k in _prompts if k in r)
     if k in ('messages', 'conversations', 'conversation'):
         v = r[k]

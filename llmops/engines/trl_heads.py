@@ -88,6 +88,7 @@ def reward_trainer(
     "TRL's trainer of reward models"
     import trl
     from datasets import Dataset
+    net.config.id2label, net.config.label2id = {0: 'reward'}, {'reward': 0}
     args = trl.RewardConfig(**plain, max_length=None, disable_dropout=True)
     return trainer_class(job, trl.RewardTrainer)(model=net, args=args, train_dataset=Dataset.from_dict(cols), eval_dataset=Dataset.from_dict(held) if held else None, processing_class=tok, peft_config=peft)
 

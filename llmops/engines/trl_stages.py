@@ -73,6 +73,7 @@ def rows_of(
     rows = lines(path)
     if stage == 'grpo': return trl_reinforce.ready(rows, job)
     if stage == 'distil': return trl_distil.ready(rows, job)
+    if stage == 'reward': job['labels'] = ['reward']
     if stage == 'classify':
         got, job['labels'] = trl_heads.classes_of(rows, job['text'], job['label'], job.get('labels'))
         return got

@@ -20,7 +20,7 @@ from typing import Any
 from ..core import Failed, Full
 from .hardware import Meter, met
 from .trl_order import ordered
-from .trl_stages import SHOWN
+from .trl_stages import shown
 
 # %% ../../nbs/engines/trl_watch.ipynb #39b49d42
 class Diverged(Failed):
@@ -206,7 +206,7 @@ def reporter(
             norm = float(logs.get('grad_norm') or 0)
             if not math.isfinite(loss) or not (math.isfinite(norm) or args.fp16): # Half precision skips such steps
                 self.end(f'The {"gradient" if math.isfinite(loss) else "loss"} is no longer a number at step {state.global_step} of {state.max_steps}', args)
-            more = {name: round(float(logs[k]), 5) for k, name in SHOWN.items() if k in logs}
+            more = shown(logs)
             if self.meter: more |= self.meter.row(n-self.tokens, now-self.at)
             tell(dict(step=state.global_step, total=state.max_steps, loss=round(loss, 5), lr=float(logs.get('learning_rate', 0)),
                       grad_norm=round(norm, 5) if math.isfinite(norm) else None, tokens=int(n), **more))

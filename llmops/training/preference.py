@@ -21,7 +21,7 @@ def dpo(
     model:Model,          # What to start from, as a rule a model that was fine-tuned
     data:Dataset,         # Preferences: prompt, chosen and rejected answer
     out:str='',           # Name of the result; default: the dataset's name and `-dpo`
-    loss:Literal['sigmoid', 'ipo', 'hinge', 'robust', 'apo_zero', 'apo_down', 'nca_pair', 'sppo_hard', 'aot']='sigmoid', # DPO or one of its kin
+    loss:Literal['sigmoid', 'hinge', 'ipo', 'exo_pair', 'nca_pair', 'robust', 'bco_pair', 'sppo_hard', 'aot', 'aot_unpaired', 'apo_zero', 'apo_down', 'discopop', 'sft', 'sigmoid_norm']='sigmoid', # DPO or one of its kin
     beta:float=.1,        # How dear it is to leave the model that one came from
     **recipe:Any,
 )->Iterator[dict]:        # Metrics as they come; the new model at the end
@@ -34,11 +34,12 @@ def kto(
     model:Model,          # What to start from, as a rule a model that was fine-tuned
     data:Dataset,         # Rated answers: prompt, completion, and true or false
     out:str='',           # Name of the result; default: the dataset's name and `-kto`
+    loss:Literal['kto', 'apo_zero_unpaired']='kto', # KTO, or APO for ratings
     beta:float=.1,        # How dear it is to leave the model that one came from
     **recipe:Any,
 )->Iterator[dict]:        # Metrics as they come; the new model at the end
     "Train a model on single answers that were found good or bad"
-    return (yield from tune(run, 'kto', model, data, out, dict(beta=beta), **recipe))
+    return (yield from tune(run, 'kto', model, data, out, dict(loss=loss, beta=beta), **recipe))
 
 @verb(writes='model', more=SHARED, fill=saved)
 def pretrain(
