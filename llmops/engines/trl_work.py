@@ -17,6 +17,7 @@ from ..core import Invalid
 from . import trl_kinds, trl_mesh
 from .trl_data import longest, open_tokenizer, read_rows, tokenise
 from .trl_methods import good_lr, learns, load, on_gpu, save
+from .trl_same import checked
 from .trl_stages import prepare, rows_of, set_up
 from .trl_watch import watch
 
@@ -80,9 +81,6 @@ def make(
 )->Any:        # TRL's trainer, ready to go
     "Set TRL up"
     from transformers import PrinterCallback
-    from transformers.utils import logging
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     trl_kinds.light()
     warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning)  # TRL asks Transformers by the old name
     net = load(job)
@@ -98,6 +96,9 @@ def work(
     asked:Callable[[], str],     # What the caller wants: nothing, `stop` or `pause`
 )->None:
     "Train, and write weights and recipe at the end"
+    from transformers.utils import logging
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     tok = open_tokenizer(Path(job['model']))
     limit = longest(Path(job['model']), tok, job['max_length'])
     cols, counts = columns(job, tok, job['rows'], limit)
@@ -106,6 +107,9 @@ def work(
     tell(dict(step=0, total=total, message='{used} rows, {cut} cut at their end, {left_out} left out'.format(**counts)))
     with tempfile.TemporaryDirectory(prefix='llmops-') as scratch:
         t = make(job, tok, cols, held, Path(job['work'] or scratch))
+        if same := checked(job, t):
+            job['same_ids'] = same
+            tell(dict(step=0, total=total, message=f'{same} rows: the token ids are those of the chat template'))
         done = watch(t, job, tell, asked, tok)
         if job['nproc'] > 1:
             t.add_callback(shown := trl_kinds.proof(job, tell))
