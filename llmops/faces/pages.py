@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import NotFound, Ref, Version, stamp
 from ..verbs import VERBS, VIEWS, load_all, look, proc_started
-from .series import curves, joined
+from .series import curves, joined, resumes
 from .wire import CellRow, CheckpointRow, Edge, EventRow, Graph, Node, RunList, RunPage, RunRow, SampleRow, Series, Training, VersionList, VersionPage, VersionRow
 
 if TYPE_CHECKING: from llmops.store import Store
@@ -131,7 +131,7 @@ def training(
     resumed = str(store.state(f'run:{id}', 'resumed') or '')
     left = bool(kept) or any((store.folder/'runs'/id/'checkpoints').glob('checkpoint-*'))
     return Training(run=id, checkpoints=kept, samples=said[-60:], can_pause=status == 'running', can_resume=left and not resumed and status in ('paused', 'stopped', 'failed', 'lost'),
-                    resumes=str(record.get('resumes') or ''), resumed=resumed, notes=[d['message'] for d in steps if str(d.get('message', '')).startswith(('Stopped early', 'No samples'))])
+                    resumes=resumes(store, record), resumed=resumed, notes=[d['message'] for d in steps if str(d.get('message', '')).startswith(('Stopped early', 'No samples'))])
 
 def run_page(
     store:'Store', # Where runs are
