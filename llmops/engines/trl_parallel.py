@@ -37,8 +37,9 @@ def launch(
         os.mkfifo(at/'rows')
         pipe = os.fdopen(os.open(at/'rows', os.O_RDWR), 'r+b', buffering=0)  # Both ends: opening does not wait, and a restart is no end
         rows:Queue = Queue()
-        p = subprocess.Popen([sys.executable, '-m', 'llmops.engines.trl_rank', d], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                             stderr=open(at/'launcher.log', 'wb'), start_new_session=True, env=_environment(job))  # noqa: SIM115
+        with open(at/'launcher.log', 'wb') as log:
+            p = subprocess.Popen([sys.executable, '-m', 'llmops.engines.trl_rank', d], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log,
+                                 start_new_session=True, env=_environment(job))
         threading.Thread(target=_read, args=(at/'rows', rows), daemon=True).start()
         threading.Thread(target=_wait, args=(p, pipe), daemon=True).start()
         said = ''

@@ -140,7 +140,8 @@ def _once(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
     fork = torch.version.cuda is None or job['device'] == 'cpu'
-    if fork: _import_once(job)
+    if fork and job['rows']: _import_once(job) # What has rows trains
+    if fork: entry(job['entry'])
     config = LaunchConfig(1, 1, job['nproc'], run_id=at.name, rdzv_backend='c10d', rdzv_endpoint='127.0.0.1:0', local_addr='127.0.0.1', max_restarts=0,
                           monitor_interval=0.1, start_method='fork' if fork else 'spawn', shutdown_timeout=5,
                           logs_specs=DefaultLogsSpecs(log_dir=str(at/'logs'), redirects=Std.ALL))
@@ -161,7 +162,6 @@ def _import_once(
     if job['parallel'].startswith('zero'):
         os.environ['DS_ACCELERATOR'] = 'cpu'
         import deepspeed  # noqa: F401
-    entry(job['entry'])
 
 def _watch_caller()->None:
     "End everything when the caller has gone: it holds the other end of our standard input"

@@ -1,0 +1,179 @@
+"""Training in several processes: each kind is real, equals one process, and a process that dies is told of."""
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip('trl', reason="training needs the packages of the 'train' extra")
+
+from llmops.core import Failed, Invalid
+from llmops.engines.trl import Trl
+from llmops.engines.trl_methods import PATHS
+from llmops.engines.trl_parallel import launch
+from llmops.tuning import complete
+
+HERE = Path(__file__).resolve().parent
+BASE = HERE.parent/'assets'/'tiny-qwen'
+KINDS = ['ddp', 'fsdp2', *(['zero2', 'zero3', 'zero3-offload'] if __import__('importlib.util').util.find_spec('deepspeed') else [])]
+NEAR = 2e-4 # Weights after four steps of 1e-3: the same sums in another order
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _find_ranks():
+    "Processes import `tests/ranks.py`"
+    before = os.environ.get('PYTHONPATH')
+    os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, (str(HERE), before)))
+    yield
+    if before is None: del os.environ['PYTHONPATH']
+    else: os.environ['PYTHONPATH'] = before
+
+
+@pytest.fixture(scope='module')
+def rows(tmp_path_factory) -> Path:
+    "Conversations of different length, so that processes have different numbers of tokens"
+    at = tmp_path_factory.mktemp('rows')/'rows.jsonl'
+    with open(at, 'w') as f:
+        for i in range(32):
+            f.write(json.dumps(dict(messages=[dict(role='user', content=f'Say {i} '*(1+i % 5)), dict(role='assistant', content=f'The number is {i*7} '*(1+i % 3))]))+'\n')
+    return at
+
+
+def recipe(**more) -> dict:
+    return dict(stage='sft', max_steps=4, batch=8, log_every=1, device='cpu', lr=1e-3, schedule='constant', warmup=0., seed=1) | more
+
+
+def job(rows: Path | str, out: Path, **more) -> dict:
+    out.mkdir(parents=True, exist_ok=True)
+    own = {k: more.pop(k) for k in (*PATHS, 'each', 'how', 'timeout') if k in more}
+    return complete(recipe(**more)) | dict.fromkeys(PATHS, '') | dict(model=str(BASE), rows=str(rows), out=str(out)) | own
+
+
+def weights(folder: Path) -> dict:
+    from safetensors.torch import load_file
+    return load_file(next(folder.glob('*.safetensors')))
+
+
+def apart(a: Path, b: Path) -> float:
+    "The largest difference between the weights of two folders"
+    x, y = weights(a), weights(b)
+    assert {k: v.shape for k, v in x.items()} == {k: v.shape for k, v in y.items()}
+    return max(float((x[k].float()-y[k].float()).abs().max()) for k in x)
+
+
+def alive(pids: list[int]) -> list[int]:
+    "Those that run, after a moment to end"
+    gone = time.monotonic()+5
+    while (left := [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]) and time.monotonic() < gone: time.sleep(.05)
+    return left
+
+
+@pytest.fixture(scope='module')
+def alone(rows, tmp_path_factory) -> tuple[list[dict], Path]:
+    "The same training in one process: its rows and its weights"
+    out = tmp_path_factory.mktemp('alone')
+    return [r for r in Trl().train(recipe(), BASE, rows, out) if 'loss' in r], out
+
+
+@pytest.fixture(scope='module')
+def shared(rows, tmp_path_factory) -> tuple[dict[str, list[dict]], Path]:
+    "The training by each kind, in the same two processes, and once with a setting that is dropped without a word"
+    out = tmp_path_factory.mktemp('shared')
+    said = list(launch(job(rows, out, nproc=2, each=['fsdp2!', *KINDS]), entry='ranks:several'))
+    return {k: [r for r in said if r['name'] == k] for k in ('fsdp2!', *KINDS)}, out
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_each_kind_is_real(shared, kind):
+    "Each process says what it holds, of the same whole"
+    found = next(r['processes'] for r in shared[0][kind] if 'processes' in r)
+    whole = found['weights']
+    half = [whole//2]*2
+    assert (found['parallel'], found['processes']) == (kind, 2)
+    assert found['held'] == (half if kind in ('fsdp2', 'zero3', 'zero3-offload') else [whole]*2)
+    assert found['optimiser'] == ([whole]*2 if kind == 'ddp' else half)
+    assert json.loads((shared[1]/kind/'recipe.json').read_text())['processes'] == found
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_each_kind_equals_one_process(alone, shared, kind):
+    "Losses of each step, divided by the tokens of both processes, and the weights at the end"
+    want, got = alone[0], [r for r in shared[0][kind] if 'loss' in r]
+    assert [r['step'] for r in got] == [1, 2, 3, 4]
+    assert [r['loss'] for r in got] == pytest.approx([r['loss'] for r in want], abs=NEAR)
+    assert [r['grad_norm'] for r in got] == pytest.approx([r['grad_norm'] for r in want], rel=1e-3)
+    assert [r['tokens'] for r in got] == [r['tokens'] for r in want]
+    assert apart(alone[1], shared[1]/kind) < NEAR
+    assert apart(alone[1], BASE) > 10*NEAR # It did learn
+
+
+def test_a_kind_that_falls_back_is_an_error(shared):
+    "accelerate drops FSDP on CPU without a word; the training ends before its first step"
+    said = shared[0]['fsdp2!'][-1]
+    assert said['failed'] == 'fsdp2 with 2 processes was asked for, but accelerate runs it as MULTI_CPU. Nothing was trained'
+    assert not [r for r in shared[0]['fsdp2!'] if 'loss' in r]
+
+
+def test_one_process_where_two_were_asked_for_is_an_error(rows, tmp_path):
+    from llmops.engines.trl_work import work
+    said: list[dict] = []
+    with pytest.raises(Failed, match='ddp with 2 processes was asked for, and this process trains alone'):
+        work(job(rows, tmp_path, parallel='ddp', nproc=2) | dict(sizes=dict(dp=2)), said.append, lambda: '')
+    assert not [r for r in said if 'loss' in r]
+
+
+@pytest.mark.parametrize('more, said', [
+    (dict(parallel='ddp', nproc=1), 'nproc is 1'), (dict(parallel='fsdp', nproc=2), "Did you mean 'fsdp2'"), (dict(parallel='zero3', nproc=2, method='qlora'), 'Use ddp or zero2')])
+def test_what_cannot_work_is_refused_before_it_starts(rows, tmp_path, more, said):
+    with pytest.raises(Invalid, match=said): list(Trl().train(recipe(**more), BASE, rows, tmp_path))
+
+
+def test_a_killed_process_is_started_again_from_the_checkpoint(alone, rows, tmp_path):
+    "kill -9 of one process after the first checkpoint: both start again there, and the weights are those of an undisturbed training"
+    work = tmp_path/'work'
+    said = list(launch(job(rows, tmp_path/'out', parallel='fsdp2', nproc=2, restarts=1, save_steps=2, work=str(work)), entry='ranks:killed'))
+    again = [r for r in said if 'restart' in r]
+    assert [r['restart'] for r in again] == [1]
+    assert again[0]['message'].startswith('Process 1 of 2 was ended by SIGKILL')
+    steps = [r['step'] for r in said if 'loss' in r and 'checkpoint' not in r]
+    assert steps[-1] == 4 and sorted(set(steps)) == [1, 2, 3, 4]
+    assert apart(alone[1], tmp_path/'out') < NEAR
+
+
+@pytest.mark.parametrize('how, kind, said', [
+    ('kill', Failed, r'Process 1 of 2 was ended by SIGKILL'), ('raise', Failed, r'Process 1 of 2: ValueError: no such row'), ('invalid', Invalid, r'^Row 3 of the data is empty$')])
+def test_a_process_that_dies_ends_the_run_with_its_own_error(tmp_path, how, kind, said):
+    "Also where restarts are allowed: what is wrong with the data does not go away"
+    seen: list[dict] = []
+    with pytest.raises(kind, match=said):
+        for row in launch(job('', tmp_path, nproc=2, how=how, restarts=int(how == 'invalid')), entry='ranks:fault'): seen.append(row)
+    assert [(r['sum'], r['world']) for r in seen] == [(3, 2)]
+    assert alive(seen[0]['pids']) == []
+
+
+def test_a_process_that_hangs_ends_the_run(tmp_path):
+    seen: list[dict] = []
+    with pytest.raises(Failed, match='waited for another in vain'):
+        for row in launch(job('', tmp_path, nproc=2, how='hang', timeout=2), entry='ranks:fault'): seen.append(row)
+    assert alive(seen[0]['pids']) == []
+
+
+def test_all_processes_hear_of_a_pause_at_the_same_step(tmp_path):
+    seen: list[dict] = []
+    for row in launch(job('', tmp_path, nproc=2, how='long'), lambda: 'pause' if seen else '', entry='ranks:fault'): seen.append(row)
+    assert seen[-1]['said'] == 'pause'
+    assert alive(seen[0]['pids']) == []
+
+
+def test_nothing_is_left_when_the_caller_is_killed(tmp_path):
+    text = f"import json; from llmops.engines.trl_parallel import launch\nfor r in launch(json.loads({json.dumps(json.dumps(job('', tmp_path, nproc=2, how='long')))}), entry='ranks:fault'): print(json.dumps(r), flush=True)"
+    p = subprocess.Popen([sys.executable, '-c', text], stdout=subprocess.PIPE, text=True)
+    pids = json.loads(p.stdout.readline())['pids'] # type: ignore[union-attr]
+    assert alive(pids[:1]) == pids[:1]
+    p.kill()
+    p.communicate()
+    assert alive(pids) == []
