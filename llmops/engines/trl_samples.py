@@ -70,8 +70,7 @@ def speaker(
 )->Any:       # A callback for the trainer
     "Make the callback that lets the model speak"
     from transformers import TrainerCallback
-    kinds = set(job['parallel'].split('+'))
-    silent = 'the weights are spread over processes' if kinds & {'fsdp2', 'zero3', 'zero3-offload', 'tp', 'pp'} else \
+    silent = 'the weights are spread over processes' if any(k in job['parallel'] for k in ('fsdp', 'zero3', 'tp', 'pp')) else \
              'this model classifies' if job['stage'] in ('reward', 'classify') else ''
 
     class Speak(TrainerCallback):

@@ -118,7 +118,7 @@ def sound(
             x = ~torch.isfinite(own).all()
             bad = x if bad is None else bad | x
     if dist.is_initialized() and dist.get_world_size() > 1:
-        flag = torch.zeros((), device=None if bad is None else bad.device) if bad is None else bad.float()
+        flag = torch.zeros((), device=next(iter(net.parameters())).device) if bad is None else bad.float()
         dist.all_reduce(flag)
         return not bool(flag.item())
     return bad is None or not bool(bad.item())
@@ -230,6 +230,8 @@ def reporter(
         def on_train_end(self, args, state, control, model=None, **kw):
             "A model whose weights are no numbers is no result"
             self.check(args, state)
+            if args.load_best_model_at_end and state.best_model_checkpoint and state.best_global_step < state.global_step and not asked():
+                tell(dict(step=state.global_step, total=state.max_steps, message=f'The weights are those of step {state.best_global_step}, where the evaluation loss was least: {state.best_metric:.5g}'))
             if not sound(model): self.end(f'Weights are no longer numbers at step {state.global_step} of {state.max_steps}', args)
 
     return Report()
