@@ -2509,6 +2509,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'llmops.faces.report.reruns': ('faces/report.html#reruns', 'llmops/faces/report.py')},
             'llmops.faces.series': { 'llmops.faces.series.curves': ('faces/series.html#curves', 'llmops/faces/series.py'),
                                      'llmops.faces.series.joined': ('faces/series.html#joined', 'llmops/faces/series.py'),
+                                     'llmops.faces.series.resumes': ('faces/series.html#resumes', 'llmops/faces/series.py'),
                                      'llmops.faces.series.thin': ('faces/series.html#thin', 'llmops/faces/series.py')},
             'llmops.faces.server': { 'llmops.faces.server.Desk': ('faces/server.html#desk', 'llmops/faces/server.py'),
                                      'llmops.faces.server.Desk.__init__': ('faces/server.html#desk.__init__', 'llmops/faces/server.py'),

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..core import LlmopsError, NotFound, Version, stamp
 from .cells import cells
+from .coords import search_page
 from .datapage import dataset_page, statistics_page
 from .draw import curve, graph
 from .findings import GATES, OUTCOMES, TYPES, examples, headline, result_parts, tiles, why_zh
@@ -184,6 +185,7 @@ def _parts(store, v:Version, ours:bool)->dict:
     "What the page of this kind of version says"
     if ours: return _report(store, v)
     if v.kind == 'report' and v.body.get('type') == 'statistics': return {**statistics_page(store, v), 'reruns': []}
+    if v.kind == 'report' and v.body.get('type') == 'search': return {**search_page(v.body), 'notices': _notices(store, v)}
     if v.kind == 'model' and (trained := model_parts(store, v)): return _trained(store, v, trained)
     if v.kind != 'dataset': return _card(store, v)
     own, plain = dataset_page(store, v), _card(store, v)
