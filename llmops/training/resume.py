@@ -50,7 +50,7 @@ def training(
         like = [x for about, x in store.states('run', limit=2000) if len(id) >= 4 and about.startswith(f'run:{id}')]
         if len(like) != 1: raise NotFound(f'There is {"more than one" if like else "no"} run {ascii(id)[:60]}. See them: llmops runs')
         r = like[0]
-    if r['verb'] != 'resume' and (r['verb'] not in VERBS or 'save_steps' not in VERBS[r['verb']].params):
+    if r['verb'] not in ('resume', 'search') and (r['verb'] not in VERBS or 'save_steps' not in VERBS[r['verb']].params):
         raise Invalid(f"Run {r['id']} is a call of {r['verb']}, which keeps no checkpoints: it is no training. See what trained: llmops runs")
     return r
 
@@ -77,6 +77,7 @@ def ready(
     if state == 'alive': raise Invalid(f"Run {id} still trains (process {r['pid']} on {r['host']}). Pause it with: llmops pause {id}")
     if state == 'silent' and not force:
         raise Invalid(f"Run {id} ran on {r['host']} and was heard of less than {AWAY/60:.0f} minutes ago. If that machine is gone: llmops resume {id} --force")
+    if chain(store, id)[0]['verb'] == 'search': return [dict(step=0, total=None)] # It remembers its trials itself
     for x in chain(store, id): adopt(store, x['id'])
     rows = kept(store, id)
     if not rows: raise Invalid(f'Run {id} left no checkpoint to go on from. Start anew with: {command(chain(store, id)[0])}')
@@ -95,11 +96,11 @@ def resume(
     nproc:int=0,       # Another number of processes; 0: as it was
     force:bool=False,  # The machine that it ran on is gone, though nobody can see that from here
 )->Iterator[dict]:     # Metrics as they come; the new model at the end
-    "Go on with a training from its last checkpoint"
+    "Go on with a training from its last checkpoint, or with a search from the trials that it knows"
     r = training(run.store, id)
     rows = ready(run.store, r, force)
     first, *later = chain(run.store, r['id'])
-    args = dict(first['args'], recipe=None)
+    args = dict(first['args'], **({} if first['verb'] == 'search' else dict(recipe=None)))
     for x in [*(y['args'] for y in later), dict(lr=lr, max_steps=max_steps, micro_batch=micro_batch, nproc=nproc)]: args |= {k: x[k] for k in CHANGES if x.get(k)}
     got = resolve(spec := VERBS[first['verb']], run.store, arguments(spec, pinned(run.store, spec, first, args)))
     for k, v in got.items():
@@ -110,7 +111,7 @@ def resume(
     run.store.decide(free)
     run.record['resumes'] = r['id']
     if not (lr or max_steps or micro_batch or nproc or later): run.record['same'] = first.get('same', '') # Who asks for the same again finds it
-    yield dict(step=rows[-1]['step'], total=rows[-1]['total'], message=f"going on with run {r['id']} from step {rows[-1]['step']}")
+    yield dict(step=rows[-1]['step'], total=rows[-1]['total'], message=f"going on with run {r['id']}"+(f" from step {rows[-1]['step']}" if rows[-1]['step'] else ''))
     return (yield from spec.fn(run, **got))
 
 def pinned(
