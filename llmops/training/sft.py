@@ -7,7 +7,7 @@ __all__ = ['sft']
 
 # %% ../../nbs/training/sft.ipynb #0087c271
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from ..core import Dataset, Model
 from .tune import tune
@@ -23,7 +23,8 @@ def sft(
     out:str='',           # Name of the result; default: the dataset's name and `-sft`
     assistant_only:bool=True, # Learn what the assistant says, not what it is asked
     packing:bool=False,   # Put several short rows into one long one; they do not see each other
+    thinking:Literal['learn', 'mask']='learn', # What the assistant thinks before it answers: learned, or only read
     **recipe:Any,
 )->Iterator[dict]:        # Metrics as they come; the new model at the end
     "Fine-tune a model on conversations"
-    return (yield from tune(run, 'sft', model, data, out, dict(assistant_only=assistant_only, packing=packing), **recipe))
+    return (yield from tune(run, 'sft', model, data, out, dict(assistant_only=assistant_only, packing=packing, thinking=thinking), **recipe))
