@@ -57,6 +57,8 @@ def check(
     n, c = sizes(job['parallel'], job['nproc']), json.loads((Path(job['model'])/'config.json').read_text())
     c = c | c.get('text_config', {})
     if n['tp'] > 1:
+        if job['method'] not in ('full', 'freeze'):
+            raise Invalid(f'parallel={job["parallel"]} trains all weights or the upper layers, not an adapter ({job["method"]}). Use parallel=ddp, fsdp2 or pp')
         heads = c.get('num_attention_heads', 1)
         both = gcd(heads, c.get('num_key_value_heads') or heads)
         if both % n['tp']:
@@ -138,6 +140,12 @@ def pieces(
     class Pieces(cls): # type: ignore[valid-type,misc]
         "A trainer whose model is divided among processes"
         _seen = False
+
+        def __init__(self, *a:Any, args:Any=None, **kw:Any)->None:
+            # Transformers refuses checkpoints of such a model, since it has no way to write the optimiser. This class has one
+            saving, args.save_strategy = args.save_strategy, type(args.save_strategy)('no')
+            super().__init__(*a, args=args, **kw)
+            self.args.save_strategy = saving
 
         def _get_dataloader(self, *a:Any, **kw:Any)->Any:
             "Rows of this process's place"

@@ -77,7 +77,7 @@ def trainer_class(
             net = self.accelerator.unwrap_model(self.model)
             mesh = (net.get_base_model() if hasattr(net, 'get_base_model') else net)._mesh_manager
             self._pipe, self._copies = mesh.get_mesh('pp').get_group(), mesh.get_mesh('dp_replicate').get_group()
-            self._part, self._made = part(net, self._at['pp'] == 0, self._at['pp'] == n['pp']-1), {}
+            self._layers, self._made = part(net, self._at['pp'] == 0, self._at['pp'] == n['pp']-1), {}
             inner = net.get_base_model() if hasattr(net, 'get_base_model') else net
             tied = getattr(inner.config, 'tie_word_embeddings', False) and self._at['pp'] in (0, n['pp']-1)
             self._twice = inner.get_input_embeddings().weight if tied else None
@@ -86,7 +86,7 @@ def trainer_class(
             "The schedule for batches of one shape; shapes are few, and a stage is cheap"
             m = micro(rows, n['pp'], job['micro_batch'])
             if (m, rows, length, learn) not in self._made:
-                stage = PipelineStage(self._part, self._at['pp'], n['pp'], self.args.device, group=self._pipe)
+                stage = PipelineStage(self._layers, self._at['pp'], n['pp'], self.args.device, group=self._pipe)
                 kind = Schedule1F1B if m >= n['pp'] else ScheduleGPipe
                 if len(self._made) > 64: self._made.clear()
                 self._made[m, rows, length, learn] = kind(stage, m, loss_fn=token_loss, scale_grads=False)
