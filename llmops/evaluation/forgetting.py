@@ -187,7 +187,7 @@ def gains(store,
     report:Report, # Report of `forgetting`
 )->list[dict]: # model, task, role, share (of the training data), rows, before, after, diff, low, high, p, verdict
     "What each model gained or lost on each task, and the share that the task had in its training data"
-    if report.body.get('type') != 'forgetting': raise Invalid(f'{report} is of type {report.body.get("type")!r}, not forgetting. Make one with: llmops forgetting --model model:NAME')
+    if report.body.get('type') != 'forgetting': raise Invalid(f'{report} is of type {report.body.get("type")!r}, not forgetting. Make one with: llmops forgetting model:NAME')
     out = []
     for i, ref in enumerate(report.body['columns'][1:]):
         told = report.body['taught'].get(ref, [])

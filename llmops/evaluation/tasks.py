@@ -45,7 +45,7 @@ def before_of(
     none = {x.digest for f in forms for x in f}
     for b in chains[0]:
         if b.digest not in none and all(b in c for c in chains): return b
-    if len(models) == 1: raise Invalid(f'{models[0]} does not say what it was made from. Name it: llmops forgetting --model {models[0]} --before model:NAME')
+    if len(models) == 1: raise Invalid(f'{models[0]} does not say what it was made from. Name it: llmops forgetting {models[0]} --before model:NAME')
     raise Invalid(f'{", ".join(map(str, models))} did not all come from one model. Name what to compare them with: --before model:NAME')
 
 # %% ../../nbs/evaluation/tasks.ipynb #22ab6197
