@@ -26,11 +26,11 @@ RATES = dict(full=(1e-5, 3e-3), freeze=(2e-5, 3e-3), lora=(1e-4, 1e-2), rslora=(
 def good_lr(
     method:str,     # One of `METHODS`
     parameters:int, # Weights of the whole model
-    stage:str='sft', # Stage; preferences want smaller steps
+    stage:str='sft', # Stage; preferences and rewards want smaller steps
 )->float: # Top learning rate
     "A learning rate to begin with"
     big, small = RATES[method]
-    if stage in ('dpo', 'kto'): big, small = big/10, small/3
+    if stage in ('dpo', 'kto', 'grpo'): big, small = big/10, small/3
     return small if parameters < 20_000_000 else big
 
 def taken(

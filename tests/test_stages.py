@@ -1,0 +1,276 @@
+"""Reward models, distillation and classifiers learn on real weights, all weights and an adapter, by several seeds.
+
+Each threshold stands far from what the untrained model gives, which is measured in the same test. Tasks are small: they show that a stage
+moves what it should move, not how good a model it makes."""
+import json
+import math
+import shutil
+
+import pytest
+
+from llmops.core import Failed, Invalid
+from llmops.verbs import files
+
+WORDS = 'cat dog sun tree blue red milk bread rain snow hand foot door wall fish bird ship road lamp book'.split()
+LEARN, NEW = WORDS[:14], WORDS[14:]
+CAPITALS = '''def capitals(completions, **more):
+    texts = [[c for c in x[0]["content"] if c.isalpha()] for x in completions]
+    return [sum(c.isupper() for c in t)/len(t) if t else 0. for t in texts]
+def wrong(completions, **more): return [1.]
+def same(completions, **more): return [0.]*len(completions)
+def raises(completions, **more): raise KeyError('gold')
+'''
+
+
+def ask(w): return [dict(role='user', content=f'Say the word {w}.')]
+def pair(w): return dict(prompt=ask(w), chosen=[dict(role='assistant', content=w.upper())], rejected=[dict(role='assistant', content=w)])
+def prompt(w): return dict(prompt=ask(w), answer=w)
+
+
+def put(ws, tmp_path, name, rows, **more):
+    (tmp_path/f'{name}.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    return ws.load(tmp_path/f'{name}.jsonl', out=name, **more)
+
+
+@pytest.fixture(scope='module')
+def base():
+    from conftest import ROOT
+    return ROOT/'assets/tiny-qwen'
+
+
+@pytest.fixture
+def model(ws, base): return ws.add('model:tiny', str(base))
+
+
+def rows_in(ws, v):
+    from llmops.rows import rows
+    return list(rows(ws.store, v))
+
+
+def whole(ws, v): return ws.merge(v, out=f'{v.name}-whole') if v.body['adapter'] else v
+
+
+def opened(ws, v):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    at = files(ws.store, v)
+    return AutoModelForCausalLM.from_pretrained(at, dtype='float32'), AutoTokenizer.from_pretrained(at)
+
+
+# --- reward models ---------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('how', [dict(seed=1), dict(seed=2), dict(seed=3, method='lora')])
+def test_a_reward_model_knows_the_better_of_new_answers(ws, tmp_path, model, how):
+    pairs, new = (put(ws, tmp_path, n, [pair(w) for w in ws_]) for n, ws_ in (('shout', LEARN), ('new', NEW)))
+    judge = ws.reward(model, pairs, max_steps=30, batch=7, log_every=5, **how)
+    found = ws.score(whole(ws, judge), new)
+    assert found.body['scores']['accuracy'] == 1 and found.body['scores']['margin'] > 1  # 6 of 6; by chance 1 in 64
+    rows = [r for r in ws.metrics(f'run:{judge.made_by}') if 'loss' in r]
+    assert rows[0]['loss'] > .4 and rows[-1]['loss'] < .1 and rows[-1]['accuracy'] == 1
+    assert whole(ws, judge).body['labels'] == ['reward'] and 'ForSequenceClassification' in whole(ws, judge).body['architecture']
+
+
+def test_scores_are_those_of_the_network(ws, tmp_path, model):
+    "One row alone, without padding, gives what the verb wrote"
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    pairs = put(ws, tmp_path, 'shout', [pair(w) for w in LEARN])
+    judge = ws.reward(model, pairs, max_steps=5, batch=4)
+    rows = rows_in(ws, ws.score(judge, pairs, batch=5))
+    at = files(ws.store, judge)
+    net, tok = AutoModelForSequenceClassification.from_pretrained(at, dtype=torch.float32), AutoTokenizer.from_pretrained(at)
+    for r in rows[:4]:
+        x = tok.apply_chat_template(r['prompt']+r['chosen'], return_dict=True, return_tensors='pt')
+        with torch.no_grad(): assert math.isclose(net(**x).logits.item(), r['chosen_score'], abs_tol=1e-3)
+
+
+# --- distillation ----------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def small(base, tmp_path_factory):
+    "A student of half the blocks, and one of another tokenizer"
+    import torch
+    from transformers import AutoModelForCausalLM
+    out = tmp_path_factory.mktemp('student')
+    net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    net.model.layers = net.model.layers[:2]
+    net.config.num_hidden_layers, net.config.layer_types = 2, net.config.layer_types[:2]
+    net.save_pretrained(out/'half')
+    for f in ('tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'): shutil.copy(base/f, out/'half'/f)
+    shutil.copytree(out/'half', out/'other')
+    t = json.loads((out/'other'/'tokenizer.json').read_text())
+    vocab = t['model']['vocab']
+    a, b = sorted(vocab, key=vocab.get)[300:302]
+    vocab[a], vocab[b] = vocab[b], vocab[a]
+    (out/'other'/'tokenizer.json').write_text(json.dumps(t))
+    return out
+
+
+def apart(ws, teacher, student, talks):
+    "Mean KL divergence of the student's next tokens from the teacher's (nats), over answers"
+    import torch
+    (a, tok), (b, _) = opened(ws, teacher), opened(ws, student)
+    total = n = 0
+    for m in talks:
+        asked = len(tok.apply_chat_template(m[:-1], add_generation_prompt=True, return_dict=True)['input_ids'])
+        x = tok.apply_chat_template(m, return_dict=True, return_tensors='pt')['input_ids'][:, :256]
+        with torch.no_grad(): p, q = (net(x).logits[0, asked-1:-1].log_softmax(-1) for net in (a, b))
+        total, n = total+(p.exp()*(p-q)).sum().item(), n+len(p)
+    return total/n
+
+
+def talks_of(ws, data, a, b):
+    rows = [r['messages'] for r in rows_in(ws, ws.load(data/'llamafactory'/'alpaca_en_demo.json', out='alpaca'))]
+    return [m for m in rows if len(json.dumps(m)) < 400][a:b]
+
+
+@pytest.mark.parametrize('how', [dict(seed=1), dict(seed=2, lmbda=.5), dict(seed=3, method='lora', rank=64, alpha=128)])
+def test_a_smaller_student_comes_closer_to_its_teacher(ws, tmp_path, data, model, small, how):
+    student = ws.add('model:half', str(small/'half'))
+    seen, held = talks_of(ws, data, 0, 200), talks_of(ws, data, 200, 230)
+    d = put(ws, tmp_path, 'talks', [dict(messages=m) for m in seen])
+    taught = ws.distil(student, d, teacher=model, max_steps=60, batch=8, max_new=8, **how)
+    before, after = apart(ws, model, student, held), apart(ws, model, whole(ws, taught), held)
+    assert after < before*.6, (before, after)
+    assert taught.body['teacher']['digest'] == model.digest and taught.body['base']['ref'] == 'model:half@1'
+
+
+def test_a_student_that_answers_itself_needs_prompts_only(ws, tmp_path, model, small):
+    student = ws.add('model:half', str(small/'half'))
+    asks = put(ws, tmp_path, 'asks', [prompt(w) for w in LEARN])
+    taught = ws.distil(student, asks, teacher=model, lmbda=1, beta=1, max_steps=40, batch=14, max_new=8, log_every=5)
+    losses = [r['loss'] for r in ws.metrics(f'run:{taught.made_by}') if 'loss' in r]
+    assert losses[-1] < losses[0]*.6
+    with pytest.raises(Invalid, match='lmbda=1'): ws.distil(student, asks, teacher=model, lmbda=.5, max_steps=1)
+
+
+def test_only_a_teacher_of_the_same_tongue_teaches(ws, tmp_path, model, small):
+    odd = ws.add('model:odd', str(small/'other'))
+    d = put(ws, tmp_path, 'talks', [dict(messages=[*ask(w), dict(role='assistant', content=w)]) for w in LEARN])
+    with pytest.raises(Invalid, match='2 of 768 tokens differ'): ws.distil(odd, d, teacher=model, max_steps=1)
+    with pytest.raises(Invalid, match='cannot teach itself'): ws.distil(model, d, teacher=model, max_steps=1)
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+FORMS = ['I see the {}.', 'The {} is here.', 'Look, a {}!', 'Where is the {}?', 'My {} is red.', 'This {} is old.', 'Give me the {}.']
+KINDS = dict(animal='cat dog bird fish horse cow'.split(), house='door wall lamp bed window roof'.split(), weather='rain snow sun wind storm fog'.split())
+
+
+def texts(forms): return [dict(text=f.format(w), label=k) for f in forms for k, ws_ in KINDS.items() for w in ws_]
+
+
+@pytest.mark.parametrize('how', [dict(seed=1), dict(seed=2), dict(seed=3, method='lora')])
+def test_a_classifier_tells_classes_in_new_sentences(ws, tmp_path, model, how):
+    d, new = put(ws, tmp_path, 'kinds', texts(FORMS[:5])), put(ws, tmp_path, 'new', texts(FORMS[5:]))
+    told = ws.classify(model, d, max_steps=80, batch=18, evaluation=new, eval_steps=40, **how)
+    scores = ws.score(whole(ws, told), new).body['scores']
+    assert scores['interval'][0] > 1/3+.2 and scores['judged'] == 36  # three classes: a third by chance
+    assert whole(ws, told).body['labels'] == ['animal', 'house', 'weather']
+    assert any('eval_loss' in r for r in ws.metrics(f'run:{told.made_by}'))
+
+
+# --- other losses, packing, tools, thoughts --------------------------------------------------------------------------
+
+def test_every_loss_of_trl_trains(ws, tmp_path, model):
+    import typing
+
+    from llmops.training.preference import dpo, kto
+    pairs = put(ws, tmp_path, 'shout', [pair(w) for w in LEARN])
+    rated = put(ws, tmp_path, 'rated', [dict(prompt=p['prompt'], completion=p[k], label=k == 'chosen') for p in map(pair, LEARN) for k in ('chosen', 'rejected')])
+    for fn, verb, d in ((dpo, ws.dpo, pairs), (kto, ws.kto, rated)):
+        for loss in typing.get_args(typing.get_type_hints(fn)['loss']):
+            v = verb(model, d, loss=loss, max_steps=1, batch=4, out=f'm-{loss or "plain"}'.replace('_', '-'))
+            assert math.isfinite(v.body['loss']), loss
+
+
+def test_packed_rows_are_learned_as_rows_alone(ws, tmp_path, model, base):
+    "The loss of a packed batch is that of its rows, token for token"
+    import torch
+
+    from llmops.engines.trl_data import tokenise
+    from llmops.engines.trl_pack import collator, pack
+    net, tok = opened(ws, model)
+    rows = [dict(messages=[*ask(w), dict(role='assistant', content=f'{w} '*(i % 5+1))]) for i, w in enumerate(WORDS)]
+    cols, counts = tokenise(tok, rows, 256)
+    assert counts == dict(used=20, cut=0, left_out=0)
+    got = pack(cols, 96)
+    b = collator(tok)([{k: v[i] for k, v in got.items()} for i in range(len(got['input_ids']))])
+    with torch.no_grad():
+        packed = torch.nn.functional.cross_entropy(net(b['input_ids'], position_ids=b['position_ids'], use_cache=False).logits[:, :-1].transpose(1, 2), b['labels'][:, 1:], reduction='sum')
+        alone = sum(torch.nn.functional.cross_entropy(net(torch.tensor([x])).logits[0, :-1], torch.tensor(y[1:]), reduction='sum') for x, y in zip(cols['input_ids'], cols['labels'], strict=True))
+    assert math.isclose(packed.item(), alone.item(), rel_tol=1e-4) and len(got['input_ids']) < 12
+    d = put(ws, tmp_path, 'talks', rows)
+    tuned = ws.sft(model, d, packing=True, max_length=96, max_steps=30, batch=4, log_every=5)
+    losses = [r['loss'] for r in ws.metrics(f'run:{tuned.made_by}') if 'loss' in r]
+    assert losses[-1] < losses[0]*.5 and tuned.body['recipe']['rows']['packed'] == len(got['input_ids'])
+
+
+QWEN = """{%- if tools %}{{- '<|im_start|>system\\n' }}{%- for t in tools %}{{- t | tojson }}{%- endfor %}{{- '<|im_end|>\\n' }}{%- endif %}
+{%- for m in messages %}{%- if m.role == 'tool' %}{{- '<|im_start|>user\\n<tool_response>' + m.content + '</tool_response><|im_end|>\\n' }}
+{%- else %}{{- '<|im_start|>' + m.role + '\\n' + (m.content or '') }}{%- for t in m.tool_calls or [] %}{{- '<tool_call>' }}{{- t.function | tojson }}{{- '</tool_call>' }}{%- endfor %}{{- '<|im_end|>\\n' }}
+{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+
+
+def test_calls_of_tools_are_learned_and_their_answers_are_not(ws, data, base, tmp_path):
+    from transformers import AutoTokenizer
+
+    from llmops.engines.trl_data import tokenise
+    from llmops.engines.trl_talk import UNLEARNED
+    shutil.copytree(base, tmp_path/'tools')
+    (tmp_path/'tools'/'chat_template.jinja').write_text(QWEN)
+    model, d = ws.add('model:tools', str(tmp_path/'tools')), ws.load(data/'llamafactory'/'glaive_toolcall_en_demo.json', out='calls')
+    tok, rows = AutoTokenizer.from_pretrained(tmp_path/'tools'), rows_in(ws, d)
+    rows = [r for r in rows if any(m.get('tool_calls') for m in r['messages'])][:40]
+    cols, counts = tokenise(tok, rows, 1 << 20)
+    assert counts == dict(used=40, cut=0, left_out=0)
+    for r, x, y in zip(rows, cols['input_ids'], cols['labels'], strict=True):
+        assert x == tok.apply_chat_template(r['messages'], tools=r.get('tools') or None, return_dict=True)['input_ids']
+        learned = tok.decode([i for i, l in zip(x, y, strict=True) if l != UNLEARNED])
+        said = ''.join((m['content'] or '')+''.join('<tool_call>'+c+'</tool_call>' for c in [json.dumps(t['function']) for t in m.get('tool_calls') or []])+'<|im_end|>\n'
+                       for m in r['messages'] if m['role'] == 'assistant')
+        assert learned == said
+    tuned = ws.sft(model, d, max_steps=2, batch=2, max_length=512)
+    assert tuned.body['recipe']['rows']['used'] > 100
+
+
+def test_thoughts_are_learned_or_masked(ws, tmp_path, model):
+    rows = [dict(messages=[*ask(w), dict(role='assistant', content=f'<think>the word is {w}</think>{w}')]) for w in LEARN]
+    d = put(ws, tmp_path, 'thoughts', rows)
+    runs = {how: ws.sft(model, d, thinking=how, max_steps=2, batch=7, log_every=1, out=f'm-{how}') for how in ('learn', 'mask')}
+    assert runs['learn'].body['loss'] != runs['mask'].body['loss'] and runs['mask'].body['recipe']['thinking'] == 'mask'
+
+
+# --- what cannot work ------------------------------------------------------------------------------------------------
+
+def test_what_cannot_work_is_said(ws, tmp_path, model):
+    (tmp_path/'mine.py').write_text(CAPITALS)
+    mine = f'{tmp_path}/mine.py'
+    asks, pairs = put(ws, tmp_path, 'asks', [prompt(w) for w in LEARN]), put(ws, tmp_path, 'pairs', [pair(w) for w in LEARN])
+    bare, one = put(ws, tmp_path, 'bare', [dict(prompt=ask(w)) for w in LEARN]), put(ws, tmp_path, 'one', texts(FORMS[:1])[:5])
+    kinds = put(ws, tmp_path, 'kinds', texts(FORMS[:2]))
+    for f, words in ((lambda: ws.reward(model, asks), '--to preference'), (lambda: ws.grpo(model, pairs, rewards=['json']), '--to prompts'),
+                     (lambda: ws.grpo(model, asks), 'grpo needs a reward'), (lambda: ws.grpo(model, asks, rewards=['numbr']), 'Did you mean .?number'),
+                     (lambda: ws.grpo(model, bare, rewards=['exact']), 'row 1 of the data has no right answer'), (lambda: ws.grpo(model, asks, rewards=['exact'], gold='right'), "no column 'right'"),
+                     (lambda: ws.grpo(model, asks, rewards=['like'], batch=20), 'such as 24'), (lambda: ws.grpo(model, asks, rewards=['like'], generations=1), '2 or more'),
+                     (lambda: ws.grpo(model, asks, rewards=['like'], max_new=4000), 'smaller max_new'), (lambda: ws.grpo(model, asks, rewards=['model:tiny']), 'is no reward model'),
+                     (lambda: ws.grpo(model, asks, rewards=[f'{mine}:nothing']), "no function 'nothing'"), (lambda: ws.grpo(model, asks, rewards=[f'{tmp_path}/no.py:f']), 'is not there'),
+                     (lambda: ws.grpo(model, asks, rewards=['regex:(']), 'the pattern is wrong'), (lambda: ws.grpo(model, asks, rewards=['python']), 'has no tests'),
+                     (lambda: ws.reward(model, pairs, max_length=4), 'after 4 tokens'), (lambda: ws.distil(model, pairs, teacher=model), 'cannot teach itself'),
+                     (lambda: ws.classify(model, one), 'All 5 rows are of the class'), (lambda: ws.classify(model, kinds, label='kind'), '--label COLUMN'),
+                     (lambda: ws.classify(model, kinds, label='text'), 'is no class'), (lambda: ws.score(model, kinds), 'llmops train reward')):
+        with pytest.raises(Invalid, match=words): f()
+    for name, words in (('wrong', 'gave 1 for 16 completions'), ('raises', 'failed: KeyError'), ('same', 'all answers to a prompt got the same reward')):
+        with pytest.raises(Failed, match=words): ws.grpo(model, asks, rewards=[f'{mine}:{name}'], max_steps=25, batch=16, max_new=2)
+    assert [v.name for v in ws.store.find('model')] == ['tiny']
+
+
+# --- templates -------------------------------------------------------------------------------------------------------
+
+def test_the_distil_template_runs_on_a_real_file(ws, data, base, small):
+    from llmops.faces.notebook import run_template
+    ws.add('model:tiny', str(base))
+    ws.load(data/'llamafactory'/'alpaca_en_demo.json', out='talks', rows=60)
+    out = run_template(ws, 'distil', dict(source=str(small/'half'), model='model:half', teacher='model:tiny', data='dataset:talks', max_steps=3, batch=2, max_length=256, track=''), wait=True)
+    assert out['status'] == 'done', out
+    made = ws.store.get('model:distilled-distil')
+    assert made.body['recipe']['max_steps'] == 3 and made.body['teacher']['ref'] == 'model:tiny@1' and ws.store.get('model:distilled').body['adapter'] is False
