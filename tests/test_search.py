@@ -142,3 +142,18 @@ def test_a_score_can_be_what_is_compared(ws, tiny):
     rows = report.body['trials']
     assert [r['status'] for r in rows] == ['done']*2 and all(0 <= r['value'] <= 1 for r in rows)
     assert report.body['best'] == max(rows, key=lambda r: (r['value'], -r['number']))['number'] and report.body['metric'] == 'score'
+
+
+def test_the_template_runs_on_real_rows_and_its_page_draws_every_trial(ws, data):
+    from conftest import ROOT
+
+    from llmops.faces.notebook import run_template
+    from llmops.faces.report import render
+    ws.load(data/'llamafactory'/'identity.json', out='identity')
+    out = run_template(ws, 'search', dict(source=str(ROOT/'assets/tiny-qwen'), data='dataset:identity', name='me', space='lr=1e-3,5e-3 rank=4..8:4', trials=3, startup=2, rows=4, max_new_tokens=4,
+                                          fixed='max_steps=3 batch=4 eval_steps=1 max_length=96 save_steps=-1 method=lora'), wait=True)
+    assert out['status'] == 'done', out
+    body = ws.store.get('report:me-search').body
+    assert len(body['trials']) == 3 and ws.store.get('model:me').body['search']['trial'] == body['best'] and set(body['space']) == {'lr', 'rank'}
+    page = render(ws.store, 'report:me-search')
+    assert page.count('class="trial ') == 3 and '全部试验' in page and 'http' not in page.replace('http-equiv', '').replace('http://www.w3.org', '')
