@@ -13,10 +13,11 @@ from html import escape
 from typing import Any
 
 from ..core import LlmopsError, Ref, now, stamp
+from .series import joined
 from ..observability.metrics import numbers, offline, wandb_file
 from ..ports import engine
 from ..store import Store
-from ..verbs import look
+from ..verbs import VERBS, look
 
 # %% ../../nbs/faces/board.ipynb #48c9ea8b
 WORDS = dict(
@@ -179,6 +180,8 @@ def calls(
     new = sorted(both.values(), key=lambda r: r['at'], reverse=True)[:limit]
     return new, sum(r['span'] in there for r in new), server
 
+def _trains(r:dict)->bool: return r['verb'] == 'resume' or 'save_steps' in getattr(VERBS.get(r['verb']), 'params', ())
+
 def snapshot(
     store:Store, # The store
     limit:int=200, # Calls and runs at most
@@ -187,7 +190,7 @@ def snapshot(
     rows, there, server = calls(store, limit)
     runs = [r | dict(progress=store.state(about, 'progress')) for about, r in store.states('run', limit=limit)]
     deployments = look(store, 'deployments')
-    learned = [r for r in runs if (store.folder/'wandb/wandb').exists() and any((store.folder/'wandb/wandb').glob(f'*-{r["id"]}/run-*.wandb')) or 'loss' in (r['progress'] or {})]
+    learned = [r for r in runs if (store.folder/'wandb/wandb').exists() and any((store.folder/'wandb/wandb').glob(f'*-{r["id"]}/run-*.wandb')) or 'loss' in (r['progress'] or {}) or _trains(r)]
     return dict(counts=_counts(store), calls=rows, in_phoenix=there, server=server, runs=runs, deployments=deployments, traffic=look(store, 'traffic'), learned=learned, at=now())
 
 class Curves:
@@ -200,7 +203,7 @@ class Curves:
     )->list[dict]: # As the view `curves` gives them, thinned out
         "The curves of a run, for drawing"
         file = wandb_file(self.store, run)
-        if not file: return look(self.store, 'curves', dict(run=run))[-5000:]
+        if not file: return numbers(joined(self.store, run)[0])[-5000:] # With what came before, where it went on
         rows, at = self.seen.get((run, file), ([], 7))
         new, at = offline(file, at)
         rows = rows + numbers(new)

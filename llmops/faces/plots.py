@@ -81,14 +81,14 @@ def legend(
     f.legend.orientation, f.legend.location = 'horizontal', 'top_left'
     f.add_layout(f.legend[0], 'above')
 
-_first = ('loss', 'eval_loss', 'mean_token_accuracy', 'token_accuracy', 'accuracy', 'eval_accuracy', 'grad_norm', 'lr', 'learning_rate', 'entropy', 'tokens_per_s')
+_first = ('loss', 'eval_loss', 'mean_token_accuracy', 'token_accuracy', 'accuracy', 'eval_accuracy', 'reward', 'grad_norm', 'lr', 'learning_rate', 'entropy', 'tokens_per_s', 'mfu', 'memory')
 def chosen(
     lines:dict[str, list[dict]], # Label of a run → rows of the view `curves`
     most:int=6, # At most so many drawings
 )->list[str]: # Metrics, the telling ones first
     "Which metrics to draw"
     seen = {k for rows in lines.values() for r in rows for k in r if k != 'step'}
-    worth = [k for k in seen if len({r[k] for rows in lines.values() for r in rows if r.get(k) is not None}) > 1 and k not in ('epoch', 'tokens', 'num_tokens', 'seconds')]
+    worth = [k for k in seen if len({r[k] for rows in lines.values() for r in rows if r.get(k) is not None}) > 1 and k not in ('epoch', 'tokens', 'num_tokens', 'seconds', 'memory_total', 't', 'total')]
     return sorted(worth, key=lambda k: (_first.index(k) if k in _first else len(_first), k))[:most]
 
 def curve_figures(
