@@ -41,6 +41,10 @@ def settings_of(
     inner = next((config[k] for k in ('text_config', 'llm_config', 'language_config') if isinstance(config.get(k), dict)), {})
     return {**config, **inner}
 
+def _plain(c:dict, k:str)->int:
+    v = c.get(k)
+    return v if type(v) is int and 0 < v <= 1 << 17 else 0
+
 def _number(c:dict, what:str, least:int=0)->int:
     for k in NAMES[what]:
         v = c.get(k)
@@ -94,8 +98,8 @@ class Shape:
 
 def _attention(c:dict, kind:str, h:int, heads:int, kv:int, head:int)->tuple[tuple[Linear, ...], int, int]:
     "Matrices of attention; widths of queries and of keys"
-    if low := c.get('kv_lora_rank'): # Latent attention: DeepSeek-V2, section 2.1
-        nope, rope, v, q = (int(c.get(k) or 0) for k in ('qk_nope_head_dim', 'qk_rope_head_dim', 'v_head_dim', 'q_lora_rank'))
+    if low := _plain(c, 'kv_lora_rank'): # Latent attention: DeepSeek-V2, section 2.1
+        nope, rope, v, q = (_plain(c, k) for k in ('qk_nope_head_dim', 'qk_rope_head_dim', 'v_head_dim', 'q_lora_rank'))
         asks = (Linear(h, q), Linear(q, heads*(nope+rope))) if q else (Linear(h, heads*(nope+rope)),)
         return (*asks, Linear(h, low+rope), Linear(low, heads*(nope+v)), Linear(heads*v, h)), heads*(nope+rope), heads*(nope+rope)
     q, k = heads*head, kv*head
@@ -117,7 +121,7 @@ def shape(
     h, layers, heads, vocab = (_number(c, k, 1) for k in ('hidden', 'layers', 'heads', 'vocab'))
     if lacks := [NAMES[k][0] for k, v in dict(hidden=h, layers=layers, heads=heads, vocab=vocab).items() if not v]:
         raise Invalid(f'config.json does not say {", ".join(lacks)}, so the size of this model ({kind or "of no named type"}) is not known from it')
-    kv, head = heads if kind in MHA else _number(c, 'kv', 1) or heads, _number(c, 'head', 1) or h//heads
+    kv, head = heads if kind in MHA else _number(c, 'kv', 1) or heads, (0 if kind in MHA else _number(c, 'head', 1)) or max(1, h//heads)
     if kind == 'falcon' and c.get('multi_query') and not c.get('new_decoder_architecture'): kv = 1
     f = 4*h if kind == 'bloom' else _number(c, 'ffn') or 4*h
     attention, query, key = _attention(c, kind, h, heads, kv, head)
@@ -135,7 +139,7 @@ def shape(
         linear.append(attention+(_feed(kind, h, shared) if shared else ()))
     biases = (query+2*key if kind in QKV_BIAS or c.get('attention_bias') or c.get('add_qkv_bias') else 0)+(h if c.get('attention_bias') and kind != 'glm4' and kind != 'glm' else 0)
     per = (4 if kind in FOUR_NORMS else 2)*h+(2*head if kind in QK_NORM else 0)+biases
-    if c.get('kv_lora_rank'): per += int(c.get('q_lora_rank') or 0)+int(c['kv_lora_rank'])
+    if low := _plain(c, 'kv_lora_rank'): per += _plain(c, 'q_lora_rank')+low
     if kind == 'gpt2': per += 2*h+h+f+h # Biases of norms, of what attention gives, and of the feed-forward part
     table = vocab*h+(_number(c, 'context')*h if kind in ('gpt2', 'opt') else 0)
     tied = c.get('tie_word_embeddings', kind in TIED)
