@@ -18,7 +18,7 @@ from ..ports import need
 
 # %% ../../nbs/engines/ray_cluster.ipynb #0a115aa2
 QUIET = dict(RAY_USAGE_STATS_ENABLED='0', RAY_raylet_start_wait_time_s='180', RAY_AIR_NEW_OUTPUT='0', TUNE_DISABLE_AUTO_CALLBACK_LOGGERS='1',
-             TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S='0', RAY_DEDUP_LOGS='1', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0')
+             TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S='0', RAY_DEDUP_LOGS='1', RAY_worker_niceness='0', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0')
 
 def free_ports(
     n:int, # How many

@@ -14,7 +14,7 @@ from ..core import Dataset, Failed, Invalid, Model, Version, nearest
 from ..ports import engine
 from ..rows import rows_file
 from .space import corners, fields, read_space, size, spelled
-from .study import ENDED, Attempt, begin, best_of, trials_of
+from .study import ENDED, Attempt, begin, best_of, left, trials_of
 from ..tuning import complete
 from ..verbs import VERBS, Run, Spec, load_all, look, verb
 
@@ -103,7 +103,9 @@ def search(run:Run,
     attempt = Attempt(study, verb, dict(stay, model=str(model.ref), data=str(sets['data'].ref), evaluation=str(sets['evaluation'].ref), out=f'{name}-trials'), metric,
                       dict(settings, data=[str(sets['evaluation'].ref)], out=f'{name}-trials'), run.id, run.by, _where(run), run.store)
     seen = dict(study=study, space=domains, trials=trials, seed=seed, pruner=pruner, startup=startup, jobs=jobs, folder=str(run.store.folder/'searches'))
-    for row in engine('tuner', tuner).search(seen, known, attempt): yield _told(trials_of(run.store, study), row, trials, metric)
+    for row in engine('tuner', tuner).search(seen, known, attempt):
+        yield _told(trials_of(run.store, study), row, trials, metric)
+        if run.store.state(run.about, 'asked'): raise left(run.store, study, run.id)
     rows_ = trials_of(run.store, study)
     best = best_of(rows_, metric)
     if best is None: raise Failed(_none(study, rows_))
@@ -186,7 +188,8 @@ def unseen(
     at = rows_file(run.store, test)
     whole = run.files(best)
     if best.body.get('adapter'):
-        flatten(run.files(base), [(whole, 'the best trial', recipe.get('method') == 'qlora')], run.folder()/'whole')
+        try: flatten(run.files(base), [(whole, 'the best trial', recipe.get('method') == 'qlora')], run.folder()/'whole')
+        except Invalid: return {} # A learned prompt cannot become weights: its answers are judged, its loss is not
         whole = run.folder()/'whole'
     fields = {k: v for k, v in recipe.items() if k not in ('max_steps', 'epochs', 'parallel', 'nproc', 'launcher')} | dict(stage=verb)
     a, b = (trainer.measure(fields, p, at) for p in (run.files(base), whole))
