@@ -2710,6 +2710,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'llmops.faces.wire.schema_ts': ('faces/wire.html#schema_ts', 'llmops/faces/wire.py'),
                                    'llmops.faces.wire.ts': ('faces/wire.html#ts', 'llmops/faces/wire.py')},
             'llmops.faces.words': { 'llmops.faces.words._argument': ('faces/words.html#_argument', 'llmops/faces/words.py'),
+                                    'llmops.faces.words._named': ('faces/words.html#_named', 'llmops/faces/words.py'),
                                     'llmops.faces.words._positional': ('faces/words.html#_positional', 'llmops/faces/words.py'),
                                     'llmops.faces.words._short': ('faces/words.html#_short', 'llmops/faces/words.py'),
                                     'llmops.faces.words.add_command': ('faces/words.html#add_command', 'llmops/faces/words.py'),
