@@ -63,7 +63,7 @@ def lines(
     parts = [f'<line x1="{left}" x2="{left+wide}" y1="{py(t):.1f}" y2="{py(t):.1f}" class="grid"/>' + text(left-9, round(py(t)+4, 1), short(t), text_anchor='end', cls='dim') for t in ticks]
     for at, en, zh, cls in marks:
         if not x0 <= at <= x1: continue
-        if cls in ('kept', 'best'): parts.append(f'<g><title>{escape(en)}</title><circle cx="{px(at):.1f}" cy="{top+high+11}" r="{5 if cls == "best" else 3.5}" class="mark {cls}"/></g>')
+        if cls in ('kept', 'best'): parts.append(f'<g><title>{escape(en)}</title><circle cx="{px(at):.1f}" cy="{top+high+10}" r="{5 if cls == "best" else 3.5}" class="mark {cls}"/></g>')
         else:
             right = px(at) > left+wide-150
             parts += [f'<line x1="{px(at):.1f}" x2="{px(at):.1f}" y1="{top-4}" y2="{top+high}" class="mark {cls}"/>',
@@ -76,9 +76,9 @@ def lines(
     for en, zh, p, cls in drawn:
         parts += [f'<rect x="{x:g}" y="9" width="14" height="4" rx="2" class="spot {cls}"/>', text(x+20, 15, f'{en} {short(p[-1][1])}', f'{zh} {short(p[-1][1])}', cls='strong')]
         x += 44 + 7.4*max(len(f'{en} {short(p[-1][1])}'), 10)
-    parts += [text(left, top+high+21, short(x0), cls='dim'), text(left+wide, top+high+21, short(x1), text_anchor='end', cls='dim'),
-              text(left+wide/2, top+high+21, 'step', '步', text_anchor='middle', cls='dim')]
-    return svg(left+wide+16, top+high+28, parts, ', '.join(en for en, *_ in drawn)+' by step')
+    parts += [text(left, top+high+26, short(x0), cls='dim'), text(left+wide, top+high+26, short(x1), text_anchor='end', cls='dim'),
+              text(left+wide/2, top+high+26, 'step', '步', text_anchor='middle', cls='dim')]
+    return svg(left+wide+16, top+high+33, parts, ', '.join(en for en, *_ in drawn)+' by step')
 
 # %% ../../nbs/faces/heat.ipynb #eaa41903
 VERDICTS = {'gained': ('gained', '提升', '▲'), 'kept': ('kept', '保持', '='), 'forgotten': ('forgotten', '遗忘', '▼'), 'undecided': ('undecided', '未定', '?')}

@@ -202,7 +202,7 @@ _VERDICT = '''<section class="verdict {{ p.tone }}"><div class="badge">{{ p.badg
 {% endif %}
 </section>
 {% for n in p.notices %}<section class="note {{ n.tone }}"><h2><span class="mark">!</span> {{ t(n.en, n.zh) }}</h2>
-{% if n.text %}<p>{{ n.text }}</p>
+{% if n.text %}<p>{{ t(n.text, n.text_zh) }}</p>
 {% endif %}</section>
 {% endfor %}
 {% if p.gates %}<section><h2>{{ t('What was asked', '要求') }}</h2><ul class="gates">

@@ -225,9 +225,11 @@ def _run(store, about:str, lang:str)->str:
     parts = (('Arguments', '参数', facts), ('What it read', '读取', [(k, r['ref']) for k, r in (record.get('reads') or {}).items()]),
              ('What it wrote', '写入', [('', r) for r in made]))
     trained = run_parts(store, record)
+    head = (record.get('error') or name,)*2
+    if any(n['tone'] == 'fail' for n in trained.get('notices', [])): head = 'The training diverged', '训练发散' # Its notice says where and what to do
     tiles = trained.get('tiles') or ([{'value': took, 'en': 'seconds', 'zh': '秒'}] if took else [])
     return write({'title': name, 'ref': about, 'digest': '', 'created': _day(record.get('started')), 'label': ('Run', '运行'),
                   'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': word, 'notices': trained.get('notices', []), 'curves': [],
-                  'blocks': trained.get('blocks', []), 'headline': (record.get('error') or name,)*2, 'tiles': tiles,
+                  'blocks': trained.get('blocks', []), 'headline': head, 'tiles': tiles,
                   'facts': [{'en': en, 'zh': zh, 'rows': rows} for en, zh, rows in parts if rows],
                   'cells': cells(json.loads(store.blobs.get(nb['blob']))) if nb.get('blob') else []}, lang)

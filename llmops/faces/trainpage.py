@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SMALL', 'GROUPS', 'points', 'curve_parts', 'sample_parts', 'checkpoint_parts', 'recipe_parts', 'environment_parts',
-           'code_parts', 'stages', 'stage_parts', 'run_parts', 'model_parts', 'forgetting_parts', 'lost_rows']
+           'code_parts', 'stages', 'stage_parts', 'in_chinese', 'run_parts', 'model_parts', 'forgetting_parts',
+           'lost_rows']
 
 # %% ../../nbs/faces/trainpage.ipynb #8db7110d
 import json
@@ -16,7 +17,7 @@ from ..core import LlmopsError, NotFound, Version, digest
 from .draw import percent
 from .findings import ROLES, RULES
 from .heat import VERDICTS, heat, lines, short
-from .series import joined, thin
+from .series import joined, resumes
 
 # %% ../../nbs/faces/trainpage.ipynb #ce62f824
 def _markup(s:str)->Any:
@@ -142,7 +143,7 @@ def stages(
     while str(v) not in seen:
         seen.add(str(v))
         b = v.body
-        how = b.get('stage') or (b.get('recipe') or {}).get('stage') or ('merge' if b.get('merged') else '')
+        how = 'merge' if b.get('merged') else b.get('stage') or (b.get('recipe') or {}).get('stage') or ''
         if how: out.insert(0, dict(ref=str(v), stage=how, method=b.get('method', ''), data=(b.get('data') or {}).get('ref', '') if isinstance(b.get('data'), dict) else '', loss=b.get('loss'), run=v.made_by))
         at = b.get('merged') or b.get('base')
         at = at.get('ref') if isinstance(at, dict) else at
@@ -171,6 +172,20 @@ def _wrong(record:dict, steps:Sequence[dict])->float|None:
     at = next((int(w) for w, before in zip(said.split()[1:], said.split(), strict=False) if before == 'step' and w.strip(':,.').isdigit()), None)
     return at if at is not None else max((r['step'] for r in steps if 'step' in r), default=None)
 
+_zh = ((re.compile(r'The loss rose from about (\S+) to (\S+) at step (\d+) and stayed there'), r'损失在第 \3 步由约 \1 升至 \2，此后未回落'),
+       (re.compile(r'The loss is no longer a number at step (\d+)( of \d+)?'), r'第 \1 步的损失不再是数值'), (re.compile(r'The gradient is no longer a number at step (\d+)( of \d+)?'), r'第 \1 步的梯度不再是数值'),
+       (re.compile(r'Weights are no longer numbers at step (\d+)( of \d+)?'), r'第 \1 步的权重不再是数值'), (re.compile(r': the training diverged\. '), '：训练发散。'),
+       (re.compile(r'Take a smaller learning rate than (\S+?)(\.? |$)'), r'请使用小于 \1 的学习率。'), (re.compile(r'No checkpoint was written before'), '此前没有写入检查点'),
+       (re.compile(r'Stopped early: the evaluation loss was no better than (\S+) in (\d+) measurements'), r'提前停止：评估损失连续 \2 次未低于 \1'),
+       (re.compile(r'Go on from the checkpoint of step (\d+)'), r'可从第 \1 步的检查点继续'))
+
+def in_chinese(
+    said:str, # Why a training ended
+)->str:
+    "The sentences of a training's end, in Chinese as far as they are known"
+    for is_, zh in _zh: said = is_.sub(zh, said)
+    return said
+
 def run_parts(
     store:Any, # Store
     record:dict, # Of the run
@@ -181,16 +196,19 @@ def run_parts(
     if not loss: return {}
     kept, ev = _checkpoints(store, record['id']), points(steps, 'eval_loss')
     speed = [y for _, y in points(steps, 'tokens_per_s')]
-    took = (record.get('ended') or 0)-(record.get('started') or 0)
+    took, r = 0., record
+    while r: # All runs of it
+        took += max(0., (r.get('ended') or 0)-(r.get('started') or 0))
+        r = store.state(f'run:{before}', 'run') if (before := resumes(store, r)) else None
     tiles = [dict(value=short(loss[-1][1]), cls='m', en=f'last loss, from {short(loss[0][1])}', zh=f'最后损失，起始 {short(loss[0][1])}')]
     if ev: tiles.append(dict(value=short(min(y for _, y in ev)), en='best evaluation loss', zh='最佳评估损失'))
     tiles.append(dict(value=f'{max(s for s, _ in loss):,.0f}', en='steps', zh='步数'))
     if speed: tiles.append(dict(value=f'{sorted(speed)[len(speed)//2]:,.0f}', en='tokens a second, median', zh='每秒词元（中位数）'))
     if took > 0: tiles.append(dict(value=f'{took:,.0f} s', en='took', zh='用时'))
     notices = []
-    if 'diverged' in str(record.get('error') or ''): notices.append(dict(tone='fail', en='The training diverged and was ended', zh='训练发散，已终止', text=str(record['error'])))
+    if 'diverged' in str(record.get('error') or ''): notices.append(dict(tone='fail', en='The training diverged and was ended', zh='训练发散，已终止', text=str(record['error']), text_zh=in_chinese(str(record['error']))))
     for r in steps:
-        if str(r.get('message', '')).startswith('Stopped early'): notices.append(dict(tone='warn', en='Stopped early', zh='提前停止', text=r['message']))
+        if str(r.get('message', '')).startswith('Stopped early'): notices.append(dict(tone='warn', en='Stopped early', zh='提前停止', text=r['message'], text_zh=in_chinese(r['message'])))
     blocks = [dict(id='training', en='Training', zh='训练过程', parts=curve_parts([r | {'step': r['step']} for r in steps if 'step' in r], resumed, kept, _wrong(record, steps))),
               dict(id='samples', en='What it said meanwhile', zh='训练中的回答样例', parts=sample_parts(steps)),
               dict(id='checkpoints', en='Checkpoints', zh='检查点', parts=checkpoint_parts(kept))]
