@@ -143,3 +143,46 @@ def test_what_cannot_be_asked_is_said(world, tmp_path):
                      (lambda: ws.forgetting('only', before='only'), 'compared with itself'), (lambda: ws.forgetting('only', margin=0), 'margin a share'),
                      (lambda: ws.gains('report:base-evaluation'), 'not forgetting')):
         with pytest.raises(Invalid, match=words): f()
+
+
+# --- pages -----------------------------------------------------------------------------------------------------------
+
+def clean(html):
+    return '<script' not in html and not __import__('re').findall(r'(?:src|href)=', html)
+
+
+def test_the_page_draws_the_matrix_in_both_languages(world):
+    ws, report = world
+    html = render(ws.store, report)
+    assert clean(html) and html.count('class="cell forgotten"') == 1 and html.count('class="cell gained"') == 2
+    assert '1 of 4 cells forgotten: 2 tasks, 2 models' in html and '4 个单元中有 1 个被遗忘' in html and '已遗忘：' in html
+    assert 'Forgotten: right before, wrong after (model:only@1)' in html and f'llmops rerun {report}' in html
+
+
+def test_the_page_of_a_model_shows_its_training_stage_by_stage(world):
+    ws, _ = world
+    html = render(ws.store, 'model:mixed', 'zh')
+    assert clean(html) and all(f'<section id="{x}">' in html for x in ('training', 'stages', 'recipe', 'environment'))
+    stages = html[html.index('<section id="stages">'):html.index('<section id="recipe">')]
+    assert stages.index('model:base@1') < stages.index('model:mixed@1') and 'dataset:both@1' in stages
+    assert 'max_steps 40' in html and 'torch ' in html and 'template:mixed@1' in html and '学习率' in html
+
+
+def test_a_training_that_went_on_is_one_curve_and_a_divergence_is_marked(ws):
+    from llmops.faces.pages import run_page
+    from llmops.verbs import load_all
+    load_all()
+    def ran(id, status, steps, **more):
+        ws.store.append_many([('run.start', f'run:{id}', dict(id=id, verb='sft', status=status, reads={}, writes=[], args={}, by='t', parent='', started=1., ended=9., host='elsewhere', **more)),
+                              *(('step', f'run:{id}', d) for d in steps)])
+    ran('a', 'failed', [dict(step=s, total=60, loss=4-s/20, lr=1e-3) for s in (10, 20, 30, 40)])
+    ws.store.append('resume', 'run:a', run='b', step=20)
+    ran('b', 'failed', [*(dict(step=s, total=60, loss=2-s/40, lr=1e-4) for s in (30, 40, 50)), dict(step=50, samples=[dict(prompt='Say <b>.', text='<img src=x>')])],
+        resumes='a', error='The loss is no longer a number at step 57 of 60: the training diverged. Take a smaller learning rate than 0.001')
+    page = run_page(ws.store, 'b')
+    loss = next(s for s in page['series'] if s['name'] == 'loss')
+    assert loss['points'] == [[10, 3.5], [20, 3.0], [30, 1.25], [40, 1.0], [50, .75]] and page['series'][0]['name'] == 'loss'
+    assert page['training']['resumes'] == 'a' and page['training']['samples'] == [dict(step=50, prompt='Say <b>.', text='<img src=x>')]
+    assert run_page(ws.store, 'a')['training']['resumed'] == 'b' and not run_page(ws.store, 'a')['training']['can_resume']
+    html = render(ws.store, 'run:b')
+    assert clean(html.replace('&lt;img src=x&gt;', '')) and 'resumed from step 20' in html and 'The training diverged and was ended' in html and '训练发散' in html
