@@ -45,9 +45,14 @@ def spell(
     spec = next((s for n, s in {**VERBS, **VIEWS}.items() if n.replace('_', '-') == w), None)
     if w in GROUPS and len(argv) > 1:
         was = argv[1].replace('_', '-')
-        return [w, was if (w, was) in _renamed else place(VERBS[argv[1]])[1] if argv[1] in VERBS and place(VERBS[argv[1]])[0] == w else was, *argv[2:]]
+        return _named([w, was if (w, was) in _renamed else place(VERBS[argv[1]])[1] if argv[1] in VERBS and place(VERBS[argv[1]])[0] == w else was, *argv[2:]])
     group, word = place(spec) if spec else ('', w)
-    return [*([group] if group else []), word, *argv[1:]]
+    return _named([*([group] if group else []), word, *argv[1:]])
+
+def _named(words:list[str])->list[str]:
+    "`train sft model:base` is `train sft --model model:base`"
+    v = VERBS.get(words[1].replace('-', '_')) if len(words) > 2 and words[0] == 'train' else None
+    return [*words[:2], '--model', *words[2:]] if v and v.more and not words[2].startswith('-') else words
 
 # %% ../../nbs/faces/words.ipynb #a91d2343
 FIRST = dict(add=('ref', 'path'), alias=('ref', 'name'), ls=('kind',), compare=('a', 'b'), history=('ref',), trace_server=('action',),
