@@ -24,6 +24,7 @@ from llmops.verbs import Workspace, call, files
 
 BASE = ROOT/'assets'/'tiny-qwen'
 RECIPE = dict(max_steps=18, batch=4, save_steps=3, log_every=1, lr=2e-3)
+LONG = RECIPE | dict(max_steps=600, schedule='constant', warmup=0.) # Its weights after n steps are those of a run of n steps
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ for step in range(1, 10_000):
 
 def test_another_machine_with_the_same_store_goes_on(ready, tmp_path, monkeypatch):
     ws = ready
-    run = paused(ws, 6)
+    run = asked(ws, 'paused')
     ws.store.append('run.start', f"run:{run['id']}", **{**run, 'status': 'running', 'host': 'another-machine', 'ended': None})
     (work_folder(ws.store, run['id']).parent/'alive').unlink(missing_ok=True)
     with pytest.raises(Invalid, match=f"ran on another-machine and was heard of.*llmops resume {run['id']} --force"): ws.resume(run['id'])
@@ -128,42 +129,76 @@ def test_another_machine_with_the_same_store_goes_on(ready, tmp_path, monkeypatc
     shutil.copytree(ws.store.folder, tmp_path/'elsewhere', ignore=shutil.ignore_patterns('runs', 'cache', 'tmp', '*.lock'))
     (tmp_path/'elsewhere'/'blobs'/'tmp').mkdir(exist_ok=True)
     away = Workspace(Store(tmp_path/'elsewhere'))
-    done = away.resume(run['id'], force=True)
-    whole = ws.sft('model:tiny', 'dataset:tickets', out='whole', **RECIPE)
+    n = ws.checkpoints(run['id'])[-1]['step']+4
+    done = away.resume(run['id'], force=True, max_steps=n)
+    whole = ws.sft('model:tiny', 'dataset:tickets', out='whole', **{**LONG, 'max_steps': n})
     assert weights(away, done) == weights(ws, whole)
+
+
+WORDS = 'cat dog sun tree blue red milk bread rain snow hand foot door wall fish bird ship road lamp book'.split()
+
+
+def rows_of(verb: str) -> list[dict]:
+    def m(text): return [dict(role='user', content=f'Say the word {text}.')]
+    def said(text): return [dict(role='assistant', content=text)]
+    if verb == 'pretrain': return [dict(text=f'{w} and {v} went home. '*3) for w in WORDS for v in WORDS[:4]]
+    if verb == 'dpo': return [dict(prompt=m(w), chosen=said(w.upper()), rejected=said(w)) for w in WORDS]
+    if verb == 'kto': return [dict(prompt=m(w), completion=said(w.upper() if i % 2 else w), label=bool(i % 2)) for i, w in enumerate(WORDS)]
+    return [dict(messages=m(w)+said(w*(1+i % 5))) for i, w in enumerate(WORDS)]
+
+
+@pytest.mark.parametrize('verb, how', [
+    ('sft', dict(method='lora', dropout=.3, epochs=3., max_steps=0, batch=6, micro_batch=2)), # Random numbers, a short last step, several epochs
+    ('dpo', dict(max_steps=8, batch=6)), ('kto', dict(max_steps=8, batch=5)), ('pretrain', dict(max_steps=8, batch=2, max_length=64))])
+def test_every_stage_goes_on_with_the_same_rows_and_random_numbers(ws, tmp_path, verb, how):
+    ws.add('model:tiny', str(BASE))
+    (tmp_path/'rows.jsonl').write_text('\n'.join(map(json.dumps, rows_of(verb))))
+    ws.load(tmp_path/'rows.jsonl', out='d')
+    args = dict(model='model:tiny', data='dataset:d', log_every=1, save_steps=2, **how)
+    whole = call(ws.store, verb, dict(args, out='whole'))
+    def stop(row):
+        if row['step'] == 5: raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): call(ws.store, verb, dict(args, out='again'), progress=stop)
+    run = newest(ws, verb)
+    assert run['status'] == 'stopped' and [x['step'] for x in kept(ws.store, run['id'])][-1] in (4, 6)
+    done = ws.resume(run['id'])
+    name = 'adapter_model.safetensors' if done.body['adapter'] else 'model.safetensors'
+    assert (files(ws.store, done)/name).read_bytes() == (files(ws.store, whole)/name).read_bytes()
+    assert [(r['step'], r['loss']) for r in ws.curve(run['id'])] == [(r['step'], r['loss']) for r in ws.curve(whole.made_by)]
 
 
 # --- asked ----------------------------------------------------------------------------------------------------------
 
-def paused(ws, step: int, **more) -> dict:
-    "The record of a training that was paused after a step"
+def asked(ws, what: str, **more) -> dict:
+    "The record of a training that somebody paused or stopped after its fourth step"
     seen: list = []
     def look(row):
-        if row['step'] >= step and not seen:
-            seen.append(newest(ws)['id'])
-            call(ws.store, 'pause', dict(id=seen[0]))
-        if seen: time.sleep(.3) # The keeper looks once a second
-    with pytest.raises(Stopped, match=r'was paused at step \d+ of 18. Go on with: llmops resume'):
-        call(ws.store, 'sft', dict(model='model:tiny', data='dataset:tickets', out='again', **{**RECIPE, 'max_steps': 18, **more}), progress=Slow(look))
+        if row['step'] < 4 or seen: return
+        seen.append(newest(ws)['id'])
+        call(ws.store, 'pause' if what == 'paused' else 'stop_run', dict(id=seen[0], **({} if what == 'paused' else dict(grace=0))))
+    with pytest.raises(Stopped, match=rf'was {what} at step \d+ of 600. Go on with: llmops resume'):
+        call(ws.store, 'sft', dict(model='model:tiny', data='dataset:tickets', out='again', **{**LONG, **more}), progress=look)
     r = ws.store.state(f'run:{seen[0]}', 'run')
-    assert r['status'] == 'paused'
+    assert r['status'] == what
     return r
-
-
-class Slow:
-    "Progress that holds the training up, so that what is asked meanwhile is seen"
-    def __init__(self, look): self.look = look
-    def __call__(self, row): self.look(row)
 
 
 def test_pause_keeps_a_checkpoint_and_ends_and_resume_goes_on(ready):
     ws = ready
-    r = paused(ws, 4, save_steps=-1) # No checkpoints but the one of the pause
+    r = asked(ws, 'paused', save_steps=-1) # No checkpoints but the one of the pause
     rows = ws.checkpoints(r['id'])
-    assert len(rows) == 1 and 4 <= rows[0]['step'] <= 18
+    assert len(rows) == 1 and 4 <= rows[0]['step'] < 600
     with pytest.raises(Invalid, match=r'ended already \(paused\). Go on with it: llmops resume'): ws.pause(r['id'])
-    done = ws.resume(r['id'])
-    assert weights(ws, done) == weights(ws, ws.sft('model:tiny', 'dataset:tickets', out='whole', **RECIPE))
+    n = rows[0]['step']+4
+    done = ws.resume(r['id'], max_steps=n)
+    assert weights(ws, done) == weights(ws, ws.sft('model:tiny', 'dataset:tickets', out='whole', **{**LONG, 'max_steps': n}))
+    assert [x['step'] for x in ws.curve(r['id'])] == list(range(1, n+1))
+
+
+def test_stop_ends_after_a_step_and_keeps_what_was_kept(ready):
+    r = asked(ready, 'stopped', keep_last=1)
+    rows = ready.checkpoints(r['id'])
+    assert rows and all(x['step'] % 3 == 0 for x in rows)
 
 
 # --- went wrong -----------------------------------------------------------------------------------------------------
