@@ -128,9 +128,9 @@ def test_a_smaller_student_comes_closer_to_its_teacher(ws, tmp_path, data, model
     student = ws.add('model:half', str(small/'half'))
     seen, held = talks_of(ws, data, 0, 200), talks_of(ws, data, 200, 230)
     d = put(ws, tmp_path, 'talks', [dict(messages=m) for m in seen])
-    taught = ws.distil(student, d, teacher=model, max_steps=60, batch=8, max_new=8, **how)
+    taught = ws.distil(student, d, teacher=model, max_steps=60, batch=8, beta=0., max_new=8, **how)
     before, after = apart(ws, model, student, held), apart(ws, model, whole(ws, taught), held)
-    assert after < before*.6, (before, after)
+    assert after < before*.75, (before, after)
     assert taught.body['teacher']['digest'] == model.digest and taught.body['base']['ref'] == 'model:half@1'
 
 
@@ -171,16 +171,16 @@ def test_a_classifier_tells_classes_in_new_sentences(ws, tmp_path, model, how):
 
 # --- other losses, packing, tools, thoughts --------------------------------------------------------------------------
 
-def test_every_loss_of_trl_trains(ws, tmp_path, model):
+def test_losses_of_trl_that_no_other_test_has_train(ws, tmp_path, model):
     import typing
 
     from llmops.training.preference import dpo, kto
+    assert set(typing.get_args(typing.get_type_hints(dpo)['loss'])) == set('sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft sigmoid_norm'.split())
+    assert set(typing.get_args(typing.get_type_hints(kto)['loss'])) == {'kto', 'apo_zero_unpaired'}
     pairs = put(ws, tmp_path, 'shout', [pair(w) for w in LEARN])
     rated = put(ws, tmp_path, 'rated', [dict(prompt=p['prompt'], completion=p[k], label=k == 'chosen') for p in map(pair, LEARN) for k in ('chosen', 'rejected')])
-    for fn, verb, d in ((dpo, ws.dpo, pairs), (kto, ws.kto, rated)):
-        for loss in typing.get_args(typing.get_type_hints(fn)['loss']):
-            v = verb(model, d, loss=loss, max_steps=1, batch=4, out=f'm-{loss or "plain"}'.replace('_', '-'))
-            assert math.isfinite(v.body['loss']), loss
+    for verb, d, losses in ((ws.dpo, pairs, ('exo_pair', 'bco_pair', 'aot_unpaired', 'discopop', 'sigmoid_norm')), (ws.kto, rated, ('apo_zero_unpaired',))):
+        for loss in losses: assert math.isfinite(verb(model, d, loss=loss, max_steps=1, batch=4, out='m').body['loss']), loss
 
 
 def test_packed_rows_are_learned_as_rows_alone(ws, tmp_path, model, base):
@@ -231,6 +231,20 @@ def test_calls_of_tools_are_learned_and_their_answers_are_not(ws, data, base, tm
         assert learned == said
     tuned = ws.sft(model, d, max_steps=2, batch=2, max_length=512)
     assert tuned.body['recipe']['rows']['used'] > 100
+
+
+FORGETS = """{%- set ns = namespace(last=0) %}{%- for m in messages %}{%- if m.role == 'user' %}{%- set ns.last = loop.index0 %}{%- endif %}{%- endfor %}
+{%- for m in messages %}{%- set c = m.content %}{%- if m.role == 'assistant' and loop.index0 < ns.last %}{%- set c = c.split('</think>')[-1] %}{%- endif %}
+{{- '<|im_start|>' + m.role + '\\n' + c + '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+
+
+def test_a_template_that_forgets_thoughts_makes_a_row_of_each_answer(ws, base, tmp_path):
+    shutil.copytree(base, tmp_path/'forgets')
+    (tmp_path/'forgets'/'chat_template.jinja').write_text(FORGETS)
+    model = ws.add('model:forgets', str(tmp_path/'forgets'))
+    rows = [dict(messages=[m for w in two for m in (*ask(w), dict(role='assistant', content=f'<think>it is {w}</think>{w}'))]) for two in zip(LEARN[::2], LEARN[1::2], strict=True)]
+    tuned = ws.sft(model, put(ws, tmp_path, 'mind', rows), max_steps=2, batch=7)
+    assert tuned.body['recipe']['rows'] == dict(used=7, cut=0, left_out=0, packed=14)
 
 
 def test_thoughts_are_learned_or_masked(ws, tmp_path, model):

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core import Failed
 from .trl_data import open_tokenizer
+from .trl_talk import with_thoughts
 
 # %% ../../nbs/engines/trl_same.ipynb #f9383861
 def seen(
@@ -31,13 +32,22 @@ def given(
 )->list[list[int]]: # Sequences of token ids
     "What the chat template gives of a row"
     def ids(m:list[dict])->list[int]: return tok.apply_chat_template(m, tools=row.get('tools') or None, return_dict=True)['input_ids']
-    if stage == 'sft': return [ids(row['messages'])]
+    if stage == 'sft': return [ids(with_thoughts(tok, row['messages']))]
     return [ids(row['prompt']+row[k]) for k in ('chosen', 'rejected', 'completion') if row.get(k)]
 
 def _rows(path:Path)->Iterator[tuple[int, dict]]:
     with open(path, encoding='utf-8') as f:
         for i, line in enumerate(f, 1):
             if line.strip(): yield i, json.loads(line)
+
+def _told(stage:str, path:Path)->Iterator[tuple[int, dict]]:
+    "Rows, and of conversations also what stands before each later question: where a template forgets earlier thoughts, each answer is a row"
+    for i, row in _rows(path):
+        yield i, row
+        said:list[dict] = list(row.get('messages') or ()) if stage == 'sft' else []
+        for n, m in enumerate(said, 1):
+            if m.get('role') == 'assistant' and n < len(said): yield i, row | dict(messages=said[:n])
+        if sum(m.get('role') == 'assistant' for m in said) > 1: yield i, row
 
 def compared(
     stage:str,  # Of a recipe
@@ -47,7 +57,7 @@ def compared(
     most:int=32, # Rows to compare
 )->int:         # Rows whose ids are the same
     "Compare ids row by row; rows that training leaves out are passed over"
-    tok, data, same = open_tokenizer(model), _rows(path), 0
+    tok, data, same = open_tokenizer(model), _told(stage, path), 0
     for k in range(min(most, len(rows))):
         mine = seen(stage, rows[k])
         if not mine: return 0

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..core import Invalid
 from . import trl_kinds, trl_mesh
-from .trl_data import longest, open_tokenizer, read_rows, tokenise
+from .trl_data import longest, open_tokenizer
 from .trl_methods import good_lr, learns, load, on_gpu, save
 from .trl_same import checked
 from .trl_stages import prepare, rows_of, set_up
@@ -68,9 +68,7 @@ def columns(
     limit:int, # Tokens of a row at most
 )->tuple[dict, dict]: # Columns for TRL; counts of rows used, cut and left out
     "Read rows and see what they become as tokens"
-    path = Path(rows)
-    if job['stage'] == 'sft': return tokenise(tok, read_rows(path), limit)
-    return prepare(job['stage'], tok, rows_of(job['stage'], path, job), limit, job)
+    return prepare(job['stage'], tok, rows_of(job['stage'], Path(rows), job), limit, job)
 
 def make(
     job:dict,  # A complete recipe and its paths

@@ -42,7 +42,7 @@ def grpo(
     model:Model,          # What to start from, as a rule a model that was fine-tuned
     data:Dataset,         # Prompts, or conversations whose last answer is the right one
     out:str='',           # Name of the result; default: the dataset's name and `-grpo`
-    rewards:list[str]=[], # noqa: B006 # What an answer is worth, added up: exact, contains, like, number, regex:…, format, json, length:N, words:…, python, FILE.py:function, model:NAME; 0.2*like counts a fifth
+    rewards:list[str]|None=None, # What an answer is worth, added up: exact, contains, like, number, regex:…, format, json, length:N, words:…, python, FILE.py:function, model:NAME; 0.2*like counts a fifth
     reward_model:Model|None=None, # Reward model; the same as model:NAME among the rewards
     gold:str='',          # Column with the right answer; empty: the conversation's last answer, or the first of gold, answer, target, solution …
     algorithm:Literal['grpo', 'rloo']='grpo', # How an answer is compared with the others to its prompt
@@ -54,6 +54,6 @@ def grpo(
     **recipe:Any,
 )->Iterator[dict]:        # Metrics as they come; the new model at the end
     "Train a model by the worth of its own answers"
-    asked, judge = named_model(run, rewards, reward_model)
+    asked, judge = named_model(run, rewards or [], reward_model)
     own = dict(rewards=asked, gold=gold, algorithm=algorithm, loss=loss, generations=generations, max_new=max_new, temperature=temperature, beta=beta)
     return (yield from tune(run, 'grpo', model, data, out, own, inputs=dict(reward=judge) if judge else None, **recipe))
