@@ -63,7 +63,8 @@ def not_a_number(
     "The first tensor that holds what is no number"
     import torch
     for name, p in net.named_parameters():
-        if p.is_floating_point() and p.numel() and not p.is_meta and not torch.isfinite(p.detach().abs().amax()): return name
+        here = p.to_local() if hasattr(p, 'to_local') else p # Of a model in pieces: this process's
+        if p.is_floating_point() and here.numel() and not p.is_meta and not torch.isfinite(here.detach().abs().amax()): return name
     return ''
 
 def _four_bits(job:dict, dtype:str)->dict:
@@ -84,7 +85,7 @@ def load(
     if method not in METHODS: raise Invalid(f'method {method!r} is not known.{nearest(str(method), METHODS)} Methods: {", ".join(METHODS)}')
     if on: _same_kind(job, settings(on))
     dtype = numbers(job)
-    how:dict[str, Any] = dict(dtype=getattr(torch, dtype))
+    how:dict[str, Any] = dict(dtype=getattr(torch, dtype), **trl_kinds.loading(job))
     torch.manual_seed(job.get('seed', 0)) # A new head begins the same way on every rank
     if job.get('stage') == 'reward': how |= dict(num_labels=1)
     if job.get('stage') == 'classify':
