@@ -27,7 +27,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
-TOPICS = ('registry', 'blobs', 'notebook', 'imports', 'dedup', 'versions', 'pii')
+TOPICS = ('registry', 'blobs', 'notebook', 'imports', 'dedup', 'versions', 'pii', 'train')
 
 
 class Ctx:
