@@ -360,6 +360,6 @@ def test_every_verb_and_parameter_says_in_chinese_what_it_does():
     key = re.compile(r'''^\s*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|([A-Za-z_]\w*)):\s''', re.M)
     texts = [f.read_text('utf-8') for f in (Path(__file__).parent.parent/'jupyter_extension/src').glob('zh*.ts')]
     known = {re.sub(r'\\(.)', r'\1', next(filter(None, m.groups()))) for t in texts for m in key.finditer(t)}
-    said_ = {d: n for n, s in VERBS.items() if s.fn.__module__.startswith('llmops.') for d in (s.doc, *(p.doc for p in s.params.values())) if d}
+    said_ = {d: n for n, s in VERBS.items() if s.fn.__module__.startswith('llmops.') for d in (s.doc, *(x for p in s.params.values() for x in (p.doc, p.group))) if d}
     said_ |= {p.help: t.name for t in all_templates() for p in t.parameters if p.help and not re.search('[\u4e00-\u9fff]', p.help)}
     assert len(said_) > 200 and sorted(f'{n}: {d}' for d, n in said_.items() if d not in known) == []

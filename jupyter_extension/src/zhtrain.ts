@@ -183,5 +183,8 @@ export const zhTrain: { [text: string]: string } = {
   'Trials that are drawn at random first': '先随机进行的试验数',
   'One trial after the other, or several at once on a Ray cluster': '依次试验，或在 Ray 集群上并行',
   'Rows at most whose answers are scored; 0: all': '最多给多少行的回答评分；0 表示全部',
-  'Of proposals and splits': '用于提议与划分'
+  'Of proposals and splits': '用于提议与划分',
+  'Write what another trainer needs, without running it': '写出其他训练器所需的内容，不运行',
+  'Folder to write to; it must be empty or new': '写入的文件夹；须为空或不存在',
+  'What is trained': '训练的内容'
 };

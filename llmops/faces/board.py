@@ -22,7 +22,7 @@ from ..verbs import VERBS, look
 # %% ../../nbs/faces/board.ipynb #48c9ea8b
 WORDS = dict(
     models=('Models', '模型'), datasets=('Datasets', '数据集'), releases=('Releases', '发布'), deployments=('Deployments', '部署'), serving=('Serving', '在线部署'), runs=('Runs', '运行'), calls=('Calls', '调用'),
-    failed=('failed', '失败'), running=('running', '运行中'), starting=('starting', '启动中'), stopped=('stopped', '已停止'), up=('up', '运行中'), down=('down', '已停止'), gone=('gone', '已丢失'), elsewhere=('on another machine', '在另一台机器上'), done=('done', '完成'), p95=('p95 latency', 'p95 延迟'),
+    failed=('failed', '失败'), running=('running', '运行中'), starting=('starting', '启动中'), stopped=('stopped', '已停止'), paused=('paused', '已暂停'), up=('up', '运行中'), down=('down', '已停止'), gone=('gone', '已丢失'), elsewhere=('on another machine', '在另一台机器上'), done=('done', '完成'), p95=('p95 latency', 'p95 延迟'),
     traces=('Calls to deployments', '对部署的调用'), latency=('Latency, ms: failed calls red', '延迟（毫秒）：失败的调用为红色'), tokens=('Tokens', '词元'), token_bars=('Tokens a call: prompt grey, answer blue', '每次调用的词元：灰色为提示，蓝色为回答'), training=('Training curves', '训练曲线'),
     latest=('Latest runs', '最近的运行'), at=('When', '时间'), took=('Took', '用时'), status=('Status', '状态'), verb=('Verb', '动作'), made=('Made', '产出'), by=('Who', '谁'),
     asked=('Asked', '提问'), answered=('Answered', '回答'), deployment=('Deployment', '部署'), release=('Release', '发布'), model=('Model', '模型'), report=('Report', '报告'),
@@ -87,7 +87,7 @@ def calls_table(
     heads = [(say('at', lang), ''), (say('asked', lang), 'wide'), (say('answered', lang), 'wide'), (say('took', lang), 'num'), (say('tokens', lang), 'num'), (say('release', lang), '')]
     return dict(columns=[dict(t=t, c=c) for t, c in heads], rows=out)
 
-_tone = dict(done='good', running='busy', failed='bad', stopped='dim')
+_tone = dict(done='good', running='busy', failed='bad', stopped='dim', paused='dim')
 
 def runs_table(
     runs:list[dict], # Records of runs

@@ -10,7 +10,7 @@ import { Workbench } from '../tokens';
 import { useLanguage, useLoaded, useSettled } from '../use';
 
 const PAGE = 30;
-const STATES = ['', 'waiting', 'running', 'done', 'failed', 'stopped'];
+const STATES = ['', 'waiting', 'running', 'done', 'failed', 'stopped', 'paused'];
 
 function RunLine(props: { bench: Workbench; row: RunRow }): JSX.Element {
   const { bench, row } = props;
