@@ -48,6 +48,8 @@ def settled(
     if kind not in KINDS: raise Invalid(f'parallel {kind!r} is not known.{nearest(kind, KINDS)} Kinds: {", ".join(KINDS)}')
     if job['method'] == 'qlora' and kind not in ('ddp', 'zero2'):
         raise Invalid(f'The 4-bit weights of qlora cannot be divided by {kind}. Use ddp or zero2, or the method lora')
+    if job['method'] in ('prompt', 'prefix') and kind not in ('ddp', 'zero2'):
+        raise Invalid(f"The learned {job['method']} cannot be divided by {kind}. Use ddp or zero2, or the method lora")
     if kind.startswith('zero'):
         from importlib.util import find_spec
         if find_spec('deepspeed') is None: raise Invalid(f"{kind} needs DeepSpeed, which is not here. Install it with: pip install 'llmops-workbench[deepspeed]', or use fsdp2")
