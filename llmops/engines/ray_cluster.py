@@ -36,8 +36,9 @@ def _at_home()->Iterator[int]:
     "Have a Ray of our own listen on 127.0.0.1 alone, its agents where we say; the port of their figures"
     import inspect
 
-    from ray import _raylet as r
+    from ray import _raylet
     from ray._private import parameter, services
+    r:Any = _raylet
     params, start, (a, b, c, d) = parameter.RayParams, services.start_raylet, free_ports(4)
     given = dict(node_ip_address='127.0.0.1', metrics_agent_port=a, dashboard_agent_listen_port=b, runtime_env_agent_port=c) # `init` makes the host's address of a loopback one
     def started(*args:Any, **kw:Any)->Any:

@@ -70,7 +70,7 @@ def worker(
         from llmops.engines.trl_kinds import begin
         begin(job)
         group = dist.new_group(backend='gloo')
-        start = [ray.get(post.begin.remote()) if me == 0 else None]
+        start:list[Any] = [ray.get(post.begin.remote()) if me == 0 else None]
         dist.broadcast_object_list(start, 0, group=group)
         times, useless = start[0]
         if useless: return
@@ -129,8 +129,9 @@ def launch(
         post = ray.remote(num_cpus=0, max_concurrency=1)(Post).remote()
         out:queue.Queue = queue.Queue()
         def fit()->None:
-            try: out.put(_fit(job, post, gpu, d))
+            try: _fit(job, post, gpu, d)
             except BaseException as e: out.put(e) # noqa: BLE001  (told below)
+            else: out.put(None)
         threading.Thread(target=fit, daemon=True).start()
         said, end = '', None
         try:

@@ -25,7 +25,9 @@ def trainable()->type:
 
     class Trial(tune.Trainable):
         "One trial after the other in a worker"
-        def setup(self, config:dict, attempt:Any=None, space:dict|None=None)->None:
+        attempt:Any
+        space:Any
+        def setup(self, config:dict, attempt:Any=None, space:Any=None)->None:
             "Begin the training"
             self.attempt, self.space = attempt, space
             self._go(config)
@@ -78,7 +80,7 @@ def scheduler(
     "Who ends a trial early"
     from ray.tune import schedulers as s
     if name not in PRUNERS: raise Invalid(f'pruner {name!r} is not known.{nearest(name, PRUNERS)} Pruners: {", ".join(PRUNERS)}')
-    plain = dict(time_attr='training_iteration', metric='loss', mode='min')
+    plain:dict[str, Any] = dict(time_attr='training_iteration', metric='loss', mode='min')
     if name == 'median': return s.MedianStoppingRule(**plain, grace_period=1, min_samples_required=max(2, startup))
     if name in ('asha', 'hyperband'): return s.ASHAScheduler(**plain, max_t=100_000, grace_period=1, reduction_factor=3, brackets=1 if name == 'asha' else 3)
     return s.FIFOScheduler()
@@ -114,7 +116,7 @@ class RayTune:
                             yield row
                 if isinstance(got, BaseException): raise got if not isinstance(got, Exception) else Failed(f'Ray Tune ended with {type(got).__name__}: {str(got).strip().splitlines()[-1][:300] if str(got).strip() else "no reason given"}')
                 for _ in range(300): # Those that were ended early say so as their workers leave
-                    if not (still := [r for r in attempt.rows() if r['status'] == 'running' and r['key'] not in got]): break
+                    if not any(r['status'] == 'running' and r['key'] not in got for r in attempt.rows()): break
                     time.sleep(.2)
                 for r in attempt.rows():
                     if r['status'] == 'running': attempt.lose(r, got.get(r['key'], 'Its worker ended without a word'))

@@ -6,7 +6,7 @@
 __all__ = ['SCORED', 'trainable', 'planned', 'apart', 'search', 'unseen']
 
 # %% ../../nbs/training/search.ipynb #3a7bfc3b
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Literal
 
 from ..adapter import flatten
@@ -84,7 +84,7 @@ def search(run:Run,
     scorer:Literal['auto', 'exact', 'json', 'contains', 'number', 'overlap']='auto', # How answers are scored
     rows:int=0,           # Rows at most whose answers are scored, 0 for all
     max_new_tokens:int=64, # Most tokens of an answer
-)->Iterator[dict]:        # A row for each trial; the best model and the report at the end
+)->Generator[dict, None, list[Version]]: # A row for each trial; the best model and the report at the end
     "Search a recipe: many trials, the best one proven on data that the search did not see"
     if trials < 1 or jobs < 1 or startup < 1: raise Invalid('trials, jobs and startup are whole numbers from 1')
     spec = trainable(verb)
@@ -117,7 +117,7 @@ def search(run:Run,
     return [v, _report(run, v, model, sets, compared, plan, domains, rows_, best, attempt, settings, tuner)]
 
 # %% ../../nbs/training/search.ipynb #12b8d11f
-def _split(run:Run, sets:dict[str, Version|None], study:str, seed:int)->dict[str, Version]:
+def _split(run:Run, sets:dict[str, Any], study:str, seed:int)->dict[str, Version]:
     "Three datasets, from what was given"
     data, missing = sets['data'], [k for k in ('evaluation', 'test') if sets[k] is None]
     if missing:

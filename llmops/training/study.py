@@ -166,7 +166,7 @@ class Attempt:
         def choose()->list:
             known = trials_of(self.store, self.study)
             lost = [r for r in known if r['status'] == 'running' and canonical(r['values']) == canonical(values) and (r['search'] != self.parent or (key and r['key'] == key))]
-            row = lost[0] if lost else dict(number=len(known), values=values, tries=0, run='')
+            row:dict[str, Any] = lost[0] if lost else dict(number=len(known), values=values, tries=0, run='')
             done, was = self._took(row), row['run']
             if not done and row['tries'] >= TRIES: done = dict(status='failed', error=f'It vanished {TRIES} times without a word. Was it killed, or was there no memory left?')
             row = row | dict(status='running', search=self.parent, key=key, tries=row['tries']+1, run=was if done else f'{time.time_ns()//1_000_000:011x}{secrets.token_hex(3)}') | done
