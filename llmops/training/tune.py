@@ -62,7 +62,11 @@ def environment(
     from importlib.metadata import distributions
     return sorted({f'{d.metadata["Name"]}=={d.version}'.lower() for d in distributions() if d.metadata['Name']})
 
-def named(v:Version)->dict: return dict(ref=str(v.ref), digest=v.digest)
+def named(
+    v:Version, # A version
+)->dict: # ref, digest
+    "How a body names another version"
+    return dict(ref=str(v.ref), digest=v.digest)
 
 # %% ../../nbs/training/tune.ipynb #16a12d0a
 def tune(
