@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Invalid
-from . import trl_kinds, trl_mesh
+from . import trl_kinds, trl_mesh, trl_vision
 from .trl_data import longest, open_tokenizer
-from .trl_methods import good_lr, learns, load, on_gpu, save
+from .trl_methods import good_lr, learns, load, on_gpu, save, taken
 from .trl_same import checked
 from .trl_stages import prepare, rows_of, set_up
 from .trl_watch import watch
@@ -63,11 +63,12 @@ def plain(
 # %% ../../nbs/engines/trl_work.ipynb #1546556d
 def columns(
     job:dict,  # A complete recipe and its paths
-    tok:Any,   # Tokenizer
+    tok:Any,   # Tokenizer, or the processor of a model that sees
     rows:str,  # File of rows
     limit:int, # Tokens of a row at most
 )->tuple[dict, dict]: # Columns for TRL; counts of rows used, cut and left out
     "Read rows and see what they become as tokens"
+    if hasattr(tok, 'image_processor'): return trl_vision.columns(tok, trl_vision.read_rows(Path(rows), Path(job['media'])), limit)
     return prepare(job['stage'], tok, rows_of(job['stage'], Path(rows), job), limit, job)
 
 def make(
@@ -84,7 +85,9 @@ def make(
     net = load(job)
     n = trl_mesh.weights(job, net) if 'pp' in job['parallel'] else net.num_parameters()
     job['lr'] = job['lr'] or good_lr(job['method'], n, job['stage'])
-    t = set_up(job, plain(job, folder, n > 3e8, held is not None), net, tok, cols, learns(job, net), held)
+    said = plain(job, folder, n > 3e8, held is not None)
+    if hasattr(tok, 'image_processor'): t = trl_vision.set_up(said, net, tok, cols, learns(job, net), held)
+    else: t = set_up(job, said, net, tok, cols, learns(job, net), held)
     t.remove_callback(PrinterCallback)
     return t
 
@@ -97,15 +100,17 @@ def work(
     from transformers.utils import logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    tok = open_tokenizer(Path(job['model']))
-    limit = longest(Path(job['model']), tok, job['max_length'])
-    cols, counts = columns(job, tok, job['rows'], limit)
-    held = columns(job, tok, job['eval'], limit)[0] if job['eval'] else None
+    model = Path(job['model'])
+    reader = trl_vision.open_processor(model) if trl_vision.sees(job) else open_tokenizer(model)
+    tok = getattr(reader, 'tokenizer', reader)
+    limit = longest(model, tok, job['max_length'])-taken(job)
+    cols, counts = columns(job, reader, job['rows'], limit)
+    held = columns(job, reader, job['eval'], limit)[0] if job['eval'] else None
     total = job['max_steps'] or math.ceil(job['epochs']*counts.get('packed', counts['used'])*job.get('generations', 1)/job['batch']) # A step of reinforcement counts answers
     tell(dict(step=0, total=total, message='{used} rows, {cut} cut at their end, {left_out} left out'.format(**counts)))
     with tempfile.TemporaryDirectory(prefix='llmops-') as scratch:
-        t = make(job, tok, cols, held, Path(job['work'] or scratch))
-        if same := checked(job, t):
+        t = make(job, reader, cols, held, Path(job['work'] or scratch))
+        if reader is tok and (same := checked(job, t)):
             job['same_ids'] = same
             tell(dict(step=0, total=total, message=f'{same} rows: the token ids are those of the chat template'))
         done = watch(t, job, tell, asked, tok)
