@@ -34,6 +34,7 @@ class Sentry:
         past:list[float]=(), # type: ignore[assignment] # Losses of steps before
     ):
         self.spike, self.past, self.high = max_spike, deque(past, 50), list[tuple[int, float]]()
+        self.usual, self.age = 0., 0 # The median of some steps ago, enough for a loss that is not suspect
 
     def see(self,
         step:int,   # Optimiser step
@@ -41,8 +42,10 @@ class Sentry:
     )->str:         # What went wrong, or nothing
         "Take one more loss"
         if not math.isfinite(loss): return f'The loss is no longer a number at step {step}'
-        usual = max(median(self.past), .1 if len(self.past) >= 5 else 1.) if self.past else math.inf
-        if not self.spike or loss <= self.spike*usual:
+        self.age += 1
+        if self.age >= 8 or len(self.past) < 8 or loss > self.spike*self.usual:
+            self.usual, self.age = max(median(self.past), .1 if len(self.past) >= 5 else 1.) if self.past else math.inf, 0
+        if not self.spike or loss <= self.spike*self.usual:
             self.past.append(loss)
             self.high.clear()
             return ''
@@ -80,14 +83,17 @@ def watched(
             import torch
             import torch.distributed as dist
             if not self.seen: return []
-            steps, values = zip(*self.seen, strict=True)
-            self.seen = []
-            x = torch.stack([v.detach().float().reshape(()) for v in values])
-            if dist.is_initialized() and dist.get_world_size() > 1:
-                dist.all_reduce(x)
-                x = x/dist.get_world_size()
+            seen, self.seen = self.seen, []
+            many = dist.is_initialized() and dist.get_world_size() > 1
+            if many or seen[0][1].is_cuda:
+                x = torch.stack([v.detach().float().reshape(()) for _, v in seen])
+                if many:
+                    dist.all_reduce(x)
+                    x = x/dist.get_world_size()
+                values = x.tolist()
+            else: values = [v.item() for _, v in seen]
             out:dict[int, float] = {}
-            for s, v in zip(steps, x.tolist(), strict=True): out[s] = out.get(s, 0.)+v
+            for (s, _), v in zip(seen, values, strict=True): out[s] = out.get(s, 0.)+v
             return list(out.items())
 
         def _save_checkpoint(self, *a:Any, **kw:Any)->None:

@@ -161,10 +161,10 @@ class Keeper:
         finally: self.store.close()
 
     def _next(self)->list:
-        "What waits, after at most a second"
+        "What waits, after a moment at most"
         out = []
         with suppress(Empty):
-            out.append(self.queue.get(timeout=1))
+            out.append(self.queue.get(timeout=.3))
             while True: out.append(self.queue.get_nowait())
         return out
 
