@@ -34,8 +34,9 @@ export function scale(points: number[][]): Scale {
   };
 }
 
-function Curve(props: { series: Series }): JSX.Element {
-  const { name, points } = props.series;
+function Curve(props: { series: Series; name: string }): JSX.Element {
+  const { name } = props;
+  const { points } = props.series;
   const [at, setAt] = useState<number | null>(null);
   const s = scale(points);
   const line = points.map((p, i) => `${i ? 'L' : 'M'}${s.x(p[0]).toFixed(1)} ${s.y(p[1]).toFixed(1)}`).join('');
@@ -80,12 +81,12 @@ function Curve(props: { series: Series }): JSX.Element {
   );
 }
 
-export function Curves(props: { series: Series[] }): JSX.Element | null {
+export function Curves(props: { series: Series[]; t: (text: string) => string }): JSX.Element | null {
   const drawn = props.series.filter(s => s.points.length > 0);
   return drawn.length ? (
     <div className="llm-curves">
       {drawn.map(s => (
-        <Curve key={s.name} series={s} />
+        <Curve key={s.name} series={s} name={props.t(s.name)} />
       ))}
     </div>
   ) : null;

@@ -17,6 +17,24 @@ export const zhTrain: { [text: string]: string } = {
   'Went on from an earlier run': '由更早的运行继续而来',
   'Went on in another run': '已在另一次运行中继续',
 
+  // Curves
+  loss: '损失',
+  eval_loss: '评估损失',
+  lr: '学习率',
+  grad_norm: '梯度范数',
+  tokens_per_s: '每秒词元',
+  'MFU, %': 'MFU（算力利用率，%）',
+  'memory, GB': '内存 / 显存（GB）',
+  'device in use, %': '设备利用率（%）',
+  entropy: '熵',
+  accuracy: '准确率',
+  token_accuracy: '词元准确率',
+  eval_accuracy: '评估准确率',
+  margin: '奖励差',
+  reward: '奖励',
+  reward_std: '奖励标准差',
+  kl: 'KL 散度',
+
   // Verbs and fields of recipes
   'Ask a model before and after training every task that the base was measured on, and report what it gained and what it forgot': '对训练前后的模型评测底座模型测过的每项任务，报告提升与遗忘',
   'Models after training: one, the stages of a pipeline, or several mixtures; a column each': '训练后的模型：一个、流水线的各阶段或多种混合；每个占一列',
@@ -186,5 +204,7 @@ export const zhTrain: { [text: string]: string } = {
   'Of proposals and splits': '用于提议与划分',
   'Write what another trainer needs, without running it': '写出其他训练器所需的内容，不运行',
   'Folder to write to; it must be empty or new': '写入的文件夹；须为空或不存在',
-  'What is trained': '训练的内容'
+  'What is trained': '训练的内容',
+  'What ships: whole weights, or an adapter, which brings its base': '要发布的内容：完整权重，或连同底座模型的适配器',
+  'What ships: whole weights, or an adapter that is served beside its base': '要发布的内容：完整权重，或与底座模型一起部署的适配器'
 };

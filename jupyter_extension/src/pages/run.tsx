@@ -217,7 +217,7 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
       {data.error ? <ProblemBox bench={bench} problem={{ message: data.error, code: 'failed', next: '' }} /> : null}
       {data.series.length ? (
         <Section title={t('Metrics')}>
-          <Curves series={data.series} />
+          <Curves series={data.series} t={t} />
         </Section>
       ) : null}
       {train ? <TrainingView bench={bench} it={train} open={bench.go.run} /> : null}

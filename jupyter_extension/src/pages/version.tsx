@@ -128,7 +128,7 @@ export function VersionPage(props: { bench: Workbench; refText: string }): JSX.E
       ) : null}
       {data.series.length ? (
         <Section title={t('Metrics')}>
-          <Curves series={data.series} />
+          <Curves series={data.series} t={t} />
         </Section>
       ) : null}
       <Section title={t('History')} count={data.history.length}>
