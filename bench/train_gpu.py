@@ -49,7 +49,7 @@ def make_model(name: str, folder: Path, tiny: bool) -> Path:
             'config = AutoConfig.for_model(c.pop("model_type"), pad_token_id=0, bos_token_id=None, eos_token_id=2, **c)\ntorch.manual_seed(0)\n'
             'with torch.device("cuda" if torch.cuda.is_available() else "cpu"): net = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)\n'
             'net.save_pretrained(sys.argv[2], max_shard_size="4GB")')
-    subprocess.run([sys.executable, '-c', code, json.dumps(TINY if tiny else MODELS[name]), str(out)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, '-c', code, json.dumps(TINY if tiny else MODELS[name]), str(out)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for p in BASE.iterdir():
         if 'token' in p.name or 'template' in p.name: shutil.copyfile(p, out/p.name)
     return out
@@ -139,13 +139,14 @@ def ours(q: dict, folder: Path) -> None:
 
 def theirs(q: dict, folder: Path) -> None:
     "TRL as it comes: the model by its path, a configuration with nothing but the task"
+    import torch
     from datasets import Dataset
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
     rows = [json.loads(x) for x in (folder/f"{q['data']}.jsonl").read_text().splitlines()]
     at = min(q['batch'], 8) # TRL's own number
     args = SFTConfig(output_dir=str(folder/'out'), max_steps=q['steps'], per_device_train_batch_size=at, gradient_accumulation_steps=q['batch']//at, max_length=q['max_length'],
-                     save_strategy='no', report_to='none', disable_tqdm=True)
+                     save_strategy='no', report_to='none', disable_tqdm=True, **({} if torch.cuda.is_available() else dict(use_cpu=True, bf16=False)))
     peft = LoraConfig(r=32, lora_alpha=64, target_modules='all-linear', task_type='CAUSAL_LM') if q['method'] == 'lora' else None
     SFTTrainer(model=str(folder/q['model']), args=args, train_dataset=Dataset.from_list(rows), peft_config=peft).train()
 
@@ -245,7 +246,7 @@ def summary(q: dict, got: dict, config: dict, gpu: bool) -> dict:
         peak, said = max(x['peak'] for x in ran), estimated(q, x, config, q['max_length'], gpu)
         out['arms'][which] = dict(rate=rate, rates=[round(x['rate']) for x in ran], mfu=mfu, mfu_rule=f'{rule}N', peak=peak, estimate=said, **{k: x[k] for k in ('micro', 'times', 'checkpointing', 'attention', 'dtype', 'bf16', 'kernels', 'n', 'trainable')})
         memory = f'peak {peak/2**30:.1f} GiB, estimate {said/2**30:.1f} ({said/peak-1:+.0%})' if peak else f'estimate {said/2**30:.2f} GiB'
-        print(f"{what:28} {which:5} {rate:9.0f} tokens/s  {'MFU %.1f%% (%dN)' % (100*mfu, rule) if mfu else 'MFU unknown'}  {memory}  {x['micro']}×{x['times']} rows{', checkpointing' if x['checkpointing'] else ''}, {x['attention']}", flush=True)
+        print(f"{what:28} {which:5} {rate:9.0f} tokens/s  {f'MFU {mfu:.1%} ({rule}N)' if mfu else 'MFU unknown'}  {memory}  {x['micro']}×{x['times']} rows{', checkpointing' if x['checkpointing'] else ''}, {x['attention']}", flush=True)
         print(f"{'':34} kernels: {'; '.join(x['kernels']['attention'] or ['no attention kernel found'])} | {'; '.join(x['kernels']['top'][:3])}", flush=True)
     both = [a['rate']/b['rate'] for a, b in zip(got['ours'], got['trl']) if 'rate' in a and 'rate' in b]
     if both:

@@ -36,7 +36,7 @@ class Job:
     @property
     def kinds(self)->list[str]:
         "Kinds of parallelism"
-        return self.parallel.split('+') if self.parallel else ['ddp'] if self.nproc > 1 else []
+        return [k.partition(':')[0] for k in self.parallel.split('+')] if self.parallel else ['ddp'] if self.nproc > 1 else [] # tp:4 is a tp
     @property
     def adapts(self)->bool:
         "Is the base frozen as a whole?"

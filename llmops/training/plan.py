@@ -19,7 +19,7 @@ def own_rows(
     recipe:dict, # A complete recipe
 )->int: # Rows
     "Rows of an optimiser step that fall to one process"
-    n, kinds = max(1, recipe.get('nproc') or (2 if recipe.get('parallel') else 1)), (recipe.get('parallel') or '').split('+')
+    n, kinds = max(1, recipe.get('nproc') or (2 if recipe.get('parallel') else 1)), [k.partition(':')[0] for k in (recipe.get('parallel') or '').split('+')]
     ranks = n if not {'tp', 'pp'} & set(kinds) else n//2 if len(kinds) > 1 else 1
     return max(1, recipe['batch']//max(1, ranks))
 
