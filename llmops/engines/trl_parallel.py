@@ -131,5 +131,5 @@ def error(
         return (cls if issubclass(cls, LlmopsError) else Failed)(end['said'])
     if end['memory']: return Failed(f"Process {end['rank']} of {job['nproc']} has not enough memory for its part of a batch of {job['batch']}. Take a smaller micro_batch or max_length, or parallel=zero3")
     said = end['said'] if end['said'].startswith(('Process', 'The launcher')) else f"Process {end['rank']} of {job['nproc']}: {end['said']}"
-    log = f"\nIts last lines:\n{end['log']}" if end['log'] else ''
-    return Failed(f"{said}. Go on from the last checkpoint with: llmops resume, or give restarts=1{log}")
+    log = f". Its last lines:\n{end['log']}" if end['log'] else ''
+    return Failed(f"{said}. With restarts=1 it goes on from the last checkpoint by itself{log}")
