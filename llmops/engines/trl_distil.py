@@ -71,8 +71,14 @@ def collator(
 
 # %% ../../nbs/engines/trl_distil.ipynb #527e84fc
 def trainer(
-    job:dict, plain:dict, net:Any, tok:Any, cols:dict, peft:Any, held:dict|None=None,
-)->Any:
+    job:dict, # A complete recipe and its paths
+    plain:dict, # Arguments that all trainers share
+    net:Any, # The model
+    tok:Any, # Its tokenizer
+    cols:dict, # From `prepare`
+    peft:Any, # PEFT's configuration or None
+    held:dict|None=None, # Columns of rows that are not learned
+)->Any: # A trainer, ready to go
     "TRL's trainer of distillation"
     os.environ.setdefault('TRL_EXPERIMENTAL_SILENCE', '1') # GKD is where TRL keeps what may still change
     import trl

@@ -83,8 +83,14 @@ def quality(
     return dict(accuracy=float((said == want).mean()), macro_f1=float(np.mean(f1)))
 
 def reward_trainer(
-    job:dict, plain:dict, net:Any, tok:Any, cols:dict, peft:Any, held:dict|None=None,
-)->Any:
+    job:dict, # A complete recipe and its paths
+    plain:dict, # Arguments that all trainers share
+    net:Any, # The model
+    tok:Any, # Its tokenizer
+    cols:dict, # From `prepare`
+    peft:Any, # PEFT's configuration or None
+    held:dict|None=None, # Columns of rows that are not learned
+)->Any: # A trainer, ready to go
     "TRL's trainer of reward models"
     import trl
     from datasets import Dataset
@@ -93,8 +99,14 @@ def reward_trainer(
     return trainer_class(job, trl.RewardTrainer)(model=net, args=args, train_dataset=Dataset.from_dict(cols), eval_dataset=Dataset.from_dict(held) if held else None, processing_class=tok, peft_config=peft)
 
 def class_trainer(
-    job:dict, plain:dict, net:Any, tok:Any, cols:dict, peft:Any, held:dict|None=None,
-)->Any:
+    job:dict, # A complete recipe and its paths
+    plain:dict, # Arguments that all trainers share
+    net:Any, # The model
+    tok:Any, # Its tokenizer
+    cols:dict, # From `prepare`
+    peft:Any, # PEFT's configuration or None
+    held:dict|None=None, # Columns of rows that are not learned
+)->Any: # A trainer, ready to go
     "Transformers' trainer of classifiers"
     from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments

@@ -114,8 +114,14 @@ def no_difference(
     return NoDifference()
 
 def trainer(
-    job:dict, plain:dict, net:Any, tok:Any, cols:dict, peft:Any, held:dict|None=None,
-)->Any:
+    job:dict, # A complete recipe and its paths
+    plain:dict, # Arguments that all trainers share
+    net:Any, # The model
+    tok:Any, # Its tokenizer
+    cols:dict, # From `prepare`
+    peft:Any, # PEFT's configuration or None
+    held:dict|None=None, # Columns of rows that are not learned
+)->Any: # A trainer, ready to go
     "TRL's trainer of GRPO or RLOO"
     import trl
     from datasets import Dataset, Features, Json, List, Value

@@ -198,8 +198,14 @@ def set_up(
     except ValueError as e: raise Invalid(f'TRL refuses the recipe: {(str(e) or "no reason given").splitlines()[0][:300]}') from e
 
 def written(
-    job:dict, plain:dict, net:Any, tok:Any, cols:dict, peft:Any, held:dict|None=None,
-)->Any:
+    job:dict, # A complete recipe and its paths
+    plain:dict, # Arguments that all trainers share
+    net:Any, # The model
+    tok:Any, # Its tokenizer
+    cols:dict, # From `prepare`
+    peft:Any, # PEFT's configuration or None
+    held:dict|None=None, # Columns of rows that are not learned
+)->Any: # A trainer, ready to go
     "TRL's trainer of conversations and running text, on token ids"
     import trl
     from datasets import Dataset
@@ -211,8 +217,14 @@ def written(
                           **(dict(data_collator=collator(tok, flash(net))) if together else {}))
 
 def preferred(
-    job:dict, plain:dict, net:Any, tok:Any, cols:dict, peft:Any, held:dict|None=None,
-)->Any:
+    job:dict, # A complete recipe and its paths
+    plain:dict, # Arguments that all trainers share
+    net:Any, # The model
+    tok:Any, # Its tokenizer
+    cols:dict, # From `prepare`
+    peft:Any, # PEFT's configuration or None
+    held:dict|None=None, # Columns of rows that are not learned
+)->Any: # A trainer, ready to go
     "TRL's trainers of preferences and ratings"
     import trl
     from datasets import Dataset, Features, Json, List, Value
