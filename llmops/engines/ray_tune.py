@@ -53,7 +53,7 @@ def trainable()->type:
                 self.waits, self.last = True, dict(loss=got['loss'], goal=got['loss'] if self.attempt.metric == 'loss' else 0.)
                 return dict(self.last)
             row = got['row']
-            if row['status'] != 'done': return dict(dict(loss=1e9, goal=1e9) | self.last, done=True)
+            if row['status'] != 'done': return dict(loss=1e9, goal=1e9, done=True)
             return dict(loss=row['loss'], goal=self.attempt.goal(row), done=True)
 
         def cleanup(self)->None:

@@ -102,7 +102,7 @@ def search(run:Run,
     if known: yield dict(step=sum(r['status'] in ENDED for r in known), total=trials, message=f'{len(known)} trials are known: the search goes on')
     attempt = Attempt(study, verb, dict(stay, model=str(model.ref), data=str(sets['data'].ref), evaluation=str(sets['evaluation'].ref), out=f'{name}-trials'), metric,
                       dict(settings, data=[str(sets['evaluation'].ref)], out=f'{name}-trials'), run.id, run.by, _where(run), run.store)
-    seen = dict(study=study, space=domains, trials=trials, seed=seed, pruner=pruner, startup=startup, jobs=jobs, folder=str(run.store.folder/'searches'))
+    seen = dict(name=study, space=domains, trials=trials, seed=seed, pruner=pruner, startup=startup, jobs=jobs, folder=str(run.store.folder/'searches'))
     for row in engine('tuner', tuner).search(seen, known, attempt):
         yield _told(trials_of(run.store, study), row, trials, metric)
         if run.store.state(run.about, 'asked'): raise left(run.store, study, run.id)
