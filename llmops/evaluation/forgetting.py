@@ -48,7 +48,7 @@ def matrix(
         rs, after = mine[t['data']], []
         for i, ref in enumerate(columns[1:], 1):
             if not rs: break
-            c, p, ci = (x[t['data'], i] for x in (got, corrected, wide))
+            c, p, ci = got[t['data'], i], corrected[t['data'], i], wide[t['data'], i]
             after.append({'model': ref, 'mean': c['model'], 'ci': c['model_ci'], 'diff': c['diff'], 'diff_ci': c['ci'], 'diff_ci_all': ci, 'p': c['p'], 'p_holm': p,
                           'wins': c['wins'], 'losses': c['losses'], 'method': c['method'], 'verdict': verdict(c['diff'], p, ci[0], margin)})
         one = got[t['data'], 1] if rs else {}

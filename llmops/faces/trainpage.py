@@ -68,7 +68,7 @@ def sample_parts(
     said = [r for r in steps if r.get('samples')]
     if len(said) > most: said = [said[round(i*(len(said)-1)/(most-1))] for i in range(most)]
     prompts = list(dict.fromkeys(str(s.get('prompt', '')) for r in said for s in r['samples']))
-    cases = []
+    cases:list[dict] = []
     for p in prompts[:4]:
         rs = [(f"step {r['step']}", f"第 {r['step']} 步", str(s.get('text', ''))[:1500] or '–', '') for r in said for s in r['samples'] if s.get('prompt') == p]
         cases.append(dict(top=[dict(code=' '.join(re.sub(r'<\|[^|>]{1,40}\|>', ' ', p).split())[:600])], rows=rs))
@@ -92,7 +92,8 @@ def recipe_parts(
 )->list[dict]:
     "The recipe in groups: only what says something"
     def said(v:Any)->str: return v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)
-    left, out = dict(recipe), []
+    left = dict(recipe)
+    out:list[dict] = []
     for en, zh, keys in (*GROUPS, ('Of this stage, and what was watched and kept', '本阶段的字段，以及观察与保存', None)):
         mine = {k: left.pop(k) for k in (keys or list(left)) if k in left}
         chips = [dict(code=f'{k} {said(v)[:200]}') for k, v in mine.items() if v not in (None, '', [], {})]
@@ -196,10 +197,10 @@ def run_parts(
     if not loss: return {}
     kept, ev = _checkpoints(store, record['id']), points(steps, 'eval_loss')
     speed = [y for _, y in points(steps, 'tokens_per_s')]
-    took, r = 0., record
+    took, r = 0., dict(record)
     while r: # All runs of it
         took += max(0., (r.get('ended') or 0)-(r.get('started') or 0))
-        r = store.state(f'run:{before}', 'run') if (before := resumes(store, r)) else None
+        r = store.state(f'run:{before}', 'run') or {} if (before := resumes(store, r)) else {}
     tiles = [dict(value=short(loss[-1][1]), cls='m', en=f'last loss, from {short(loss[0][1])}', zh=f'最后损失，起始 {short(loss[0][1])}')]
     if ev: tiles.append(dict(value=short(min(y for _, y in ev)), en='best evaluation loss', zh='最佳评估损失'))
     tiles.append(dict(value=f'{max(s for s, _ in loss):,.0f}', en='steps', zh='步数'))
