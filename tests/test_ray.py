@@ -60,7 +60,7 @@ def ray(tmp_path_factory):
     os.environ['PYTHONPATH'] = str(at) + (os.pathsep+was if was else '')
     with cluster(2) as r: yield r
     os.environ.pop('PYTHONPATH') if was is None else os.environ.update(PYTHONPATH=was)
-    end = time.monotonic()+20
+    end = time.monotonic()+60
     while left(os.getpid()) and time.monotonic() < end: time.sleep(.2)
     assert left(os.getpid()) == []
 
