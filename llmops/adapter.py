@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROMPTS', 'stack', 'settings', 'classes', 'kind_of', 'load_whole', 'misfits', 'put_on', 'as_nf4', 'fold', 'put_all',
-           'carry', 'flatten']
+           'carry', 'flatten', 'beside', 'servable']
 
 # %% ../nbs/02g_adapter.ipynb #76861c84
 import json
@@ -188,3 +188,26 @@ def flatten(
     net.to(getattr(torch, dtype)).save_pretrained(out)
     carry(base, out)
     return out
+
+# %% ../nbs/02g_adapter.ipynb #c8ddae38
+def beside(
+    run:Any,       # Who asks
+    model:Version, # Any model
+)->tuple[Path, dict]: # Folder of a whole model; `adapter` and `nf4` for the engine, where there are
+    "What an engine needs to answer as a model does"
+    base, chain = stack(run.store, model)
+    if not chain: return run.files(base), {}
+    for v in (base, *chain[:-1]): run.read(v)
+    folder, below = run.files(base), [(run.files(v), str(v), v.body.get('method') == 'qlora') for v in chain[:-1]]
+    if below and not (flat := run.folder()/f'below-{model.digest[:16]}').exists(): flatten(folder, below, flat)
+    return flat if below else folder, dict(adapter=run.files(model)) | (dict(nf4=True) if model.body.get('method') == 'qlora' else {})
+
+def servable(
+    store,         # Where versions are
+    model:Version, # Any model
+)->None:
+    "Refuse an adapter that no server can put on its base"
+    _, chain = stack(store, model)
+    if len(chain) > 1: raise Invalid(f'{model} rests on {", ".join(map(str, chain[:-1]))} too. Make whole weights of it first with: llmops merge {model}')
+    if chain and str(model.body.get('method')) in ('prompt', 'prefix', 'prompt_tuning', 'prefix_tuning', 'p_tuning'):
+        raise Invalid(f'{model} is a learned prompt, which no server here can put before what it is asked. Evaluate it beside its base, or train an adapter of another method to serve')

@@ -231,3 +231,45 @@ def test_what_does_not_fit_is_said(at, task, tmp_path):
     net.save_pretrained(tmp_path/'nan')
     with pytest.raises(Invalid, match='model.layers.2.mlp.up_proj.weight holds values that are no numbers'): load(job_of(task, tmp_path/'m', method='lora', model=str(tmp_path/'nan')))
     assert {v.name for v in ws.store.find('model')} == {'tiny-qwen', 'first', 'stranger', 'wrong', 'changed'}
+
+
+# --- alone: asked and served beside its base ------------------------------------------------------------------------
+
+def test_an_adapter_is_asked_and_served_alone_as_if_it_were_merged(at):
+    ws, base, data, first = at
+    whole = ws.merge(first, out='whole')
+    alone, merged = (ws.evaluate(m, [data], rows=6, out=f'judged-{m.name}').body for m in (first, whole))
+    assert alone['results'] == merged['results'] and alone['subject']['adapter']['digest'] == first.digest
+    shown = ws.parity(whole, first, data, n=4, max_tokens=8, engine='transformers', options=dict(threads=1))
+    assert shown.body['passed'], shown.body['gates']
+    assert (shown.body['subject']['model']['digest'], shown.body['subject']['adapter']['digest']) == (base.digest, first.digest)
+    ship = ws.release(first, engine='transformers', options=dict(threads=1))
+    assert (ship.body['model']['digest'], ship.body['adapter']['digest']) == (base.digest, first.digest)
+    ws.waive(ship, 'a test')
+    up = ws.deploy(ship, out='up')
+    try: said = ws.chat(up, message='Hello', max_tokens=8)['answer']
+    finally: ws.stop(up)
+    assert said == net_text(ws, whole, 'Hello', 8)
+
+
+def net_text(ws, model, message, n) -> str:
+    "What whole weights answer in this process"
+    from llmops.ports import engine
+    return next(iter(engine('llm', 'transformers').answer(files(ws.store, model), [[dict(role='user', content=message)]], max_tokens=n)))['text']
+
+
+def test_what_no_server_takes_is_said_before_it_starts(at, task, tmp_path):
+    from llmops.engines.vllm import command
+    ws, base, data, first = at
+    def line(folder): return command(Path('python'), BASE, 'chat', 1, dict(adapter=str(folder)), True)
+    got = line(files(ws.store, first))
+    assert got[got.index('--lora-modules')+1] == f'chat={files(ws.store, first)}' and got[got.index('--max-lora-rank')+1] == '8' and got[got.index('--served-model-name')+1] == 'chat-base'
+    train(task, tmp_path/'dora', method='dora', max_steps=1)
+    with pytest.raises(Invalid, match='this one is DoRA. Merge it first'): line(tmp_path/'dora')
+    learned = ws.sft(base, data, out='learned', method='prompt', max_steps=1, batch=4)
+    with pytest.raises(Invalid, match='is a learned prompt'): ws.release(learned)
+    with pytest.raises(Invalid, match='is a learned prompt.*nothing to merge'): ws.merge(learned)
+    assert ws.evaluate(learned, [data], rows=2).body['results'], 'but it is evaluated'
+    top = ws.sft(first, data, out='top', method='lora', onto='stack', rank=2, max_steps=1, batch=4)
+    with pytest.raises(Invalid, match='rests on model:first@1 too. Make whole weights of it first'): ws.release(top)
+    assert ws.evaluate(top, [data], rows=2).body['results']

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core import Failed, Invalid
+from ..adapter import as_nf4, fold, put_on
+from ..core import Failed, Invalid, LlmopsError
 
 # %% ../../nbs/engines/transformers_llm.ipynb #30fcf0b8
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ def load(
     model:Path, # Folder of weights and tokenizer
     adapter:Path|None=None, # Folder of a PEFT adapter on top
     dtype:str='auto', # float32, bfloat16, float16; auto = float32 on a CPU, as stored on a GPU
+    nf4:bool=False, # Was the adapter trained with qlora? The base is rounded as it was then
+    merge:bool=False, # Put the adapter into the weights
 )->Loaded:
     "Bring a model folder into memory"
     import torch
@@ -46,8 +49,9 @@ def load(
         tok = AutoTokenizer.from_pretrained(words, padding_side='left', **safe)
         lm = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True, dtype=dtype, **safe)
         if adapter:
-            from peft import PeftModel
-            lm = PeftModel.from_pretrained(lm, adapter)
+            if merge: lm = fold(lm, adapter, nf4=nf4)
+            else: lm = put_on(as_nf4(lm) if nf4 else lm, adapter)
+    except LlmopsError: raise
     except (OSError, ValueError, RuntimeError, KeyError) as e:
         raise Failed(f'transformers could not load {model.name}: {str(e)[:300]}') from e
     lm.eval().requires_grad_(False)
@@ -122,6 +126,7 @@ class TransformersLLM:
         prompts:list, # Messages or text each
         *,
         adapter:Path|None=None, # Folder of a PEFT adapter on top
+        nf4:bool=False, # Was the adapter trained with qlora?
         max_tokens:int=64, # Most tokens of an answer
         temperature:float=0.0, # 0 = greedy
         stop:tuple[str, ...]=(), # Texts that end an answer
@@ -129,7 +134,7 @@ class TransformersLLM:
         batch:int=16, # Prompts at a time
     )->Iterator[dict]: # text, token_ids, finish_reason (stop, length, too_long), prompt_ids; in the order of the prompts
         "Answer prompts with a model folder"
-        yield from answers(load(model, adapter), prompts, max_tokens, temperature, stop, seed, batch)
+        yield from answers(load(model, adapter, nf4=nf4), prompts, max_tokens, temperature, stop, seed, batch)
 
 # %% ../../nbs/engines/transformers_llm.ipynb #bc6de68e
 def scratch_model(

@@ -213,6 +213,8 @@ def main(
     p.add_argument('--max-len', type=int, default=0, help='most tokens of prompt and answer; 0 = what the model was made for')
     p.add_argument('--width', type=int, default=8, help='most answers that are made at a time')
     p.add_argument('--threads', type=int, default=0, help='threads of one computation; 0 leaves it to torch')
+    p.add_argument('--adapter', type=Path, help='folder of an adapter of the model, which is merged in memory')
+    p.add_argument('--nf4', action='store_true', help='the adapter was trained with qlora')
     p.add_argument('--ready', type=Path, help='file that is written when the server can answer')
     a = p.parse_args(argv)
     key = read_key()
@@ -225,7 +227,7 @@ def main(
     from llmops.engines.transformers_loop import Loop
     if a.threads: torch.set_num_threads(a.threads)
     figures = Figures()
-    llm = load(a.model, dtype=a.dtype)
+    llm = load(a.model, a.adapter, a.dtype, a.nf4, merge=a.adapter is not None)
     loop = Loop(llm, a.width, seen=figures.seen)
     loop.start()
     figures.watch(loop)
@@ -246,19 +248,21 @@ class TransformersServer:
         name:str, # What askers call the model
         port:int, # Port of 127.0.0.1; 0 takes a free one
         log:Path, # Where the process writes; its key file lies beside it
-        options:dict|None=None, # dtype, max_len, width, threads, wait (seconds)
+        options:dict|None=None, # dtype, max_len, width, threads, adapter (a folder), nf4, wait (seconds)
     )->dict: # Where it is: engine, name, pid, started, url, key_file, log
         "Start a server and wait until it answers"
         options = dict(options or {})
         wait = options.pop('wait', 180)
-        if more := options.keys() - {'dtype', 'max_len', 'width', 'threads'}:
+        if more := options.keys() - {'dtype', 'max_len', 'width', 'threads', 'adapter', 'nf4'}:
             raise Invalid(f'The transformers server has no option {min(more)!r}. Options: dtype, max_len, width, threads, wait')
         log.parent.mkdir(parents=True, exist_ok=True)
         key_file, ready = log.with_suffix('.key'), log.with_suffix('.port')
         ready.unlink(missing_ok=True)
         process.new_key(key_file)
         cmd = [sys.executable, '-m', 'llmops.engines.transformers_server', '--model', str(model), '--name', name, '--port', str(port), '--ready', str(ready)]
-        for k, v in options.items(): cmd += [f"--{k.replace('_', '-')}", str(v)]
+        for k, v in options.items():
+            if k != 'nf4': cmd += [f"--{k.replace('_', '-')}", str(v)]
+            elif v: cmd.append('--nf4')
         env = process.clean_env(LLMOPS_SERVER_KEY_FILE=str(key_file))
         where = process.note(process.spawn(cmd, env, log) | dict(engine=self.name, name=name, url='', key_file=str(key_file), log=str(log)))
         try:

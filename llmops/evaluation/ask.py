@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from ..adapter import beside
 from ..core import Failed, Invalid, Version
 from .judge import answer_rows, question
 from ..ports import engine as get_engine
@@ -89,11 +90,9 @@ def answers(
     seed:int=0, # For what is not decided by the weights
 )->Iterator[dict]: # text and finish_reason, one per prompt, in order
     "Ask a model"
-    base = base_of(run.store, model)
-    adapter = {'adapter': run.files(model)} if base else {}
-    if base: run.read(base)
+    folder, adapter = beside(run, model)
     n = 0
-    for a in get_engine('llm', engine).answer(run.files(base or model), prompts, max_tokens=max_new_tokens, seed=seed, **adapter):
+    for a in get_engine('llm', engine).answer(folder, prompts, max_tokens=max_new_tokens, seed=seed, **adapter):
         n += 1
         yield a
     if n != len(prompts): raise Failed(f'{engine} gave {n} answers to {len(prompts)} prompts')

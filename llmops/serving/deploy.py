@@ -96,16 +96,19 @@ def bring_up(
     "Start a release, check its answers, let it take over the name, stop what was there"
     proof = may_ship(run.store, release)
     check_name(name)
-    model = run.read(release.body['model']['ref'])
-    if model.digest != release.body['model']['digest']: raise Failed(f'{model} is not the content that {release} was bound to. Check the store with: llmops verify')
+    parts = {k: run.read(release.body[k]['ref']) for k in ('model', 'adapter') if release.body.get(k)}
+    for k, v in parts.items():
+        if v.digest != release.body[k]['digest']: raise Failed(f'{v} is not the content that {release} was bound to. Check the store with: llmops verify')
+    model, more = parts['model'], {}
+    if adapter := parts.get('adapter'): more = dict(adapter=str(run.files(adapter))) | (dict(nf4=True) if adapter.body.get('method') == 'qlora' else {})
     bound = release.body['serving']
     if engine not in ('auto', bound['engine']) and proof == 'proven':
-        raise Denied(f"{release} was proven with {bound['engine']}, not {engine}. Prove it anew with: llmops parity TUNED --merged {model} --data DATASET --engine {engine}")
+        raise Denied(f"{release} was proven with {bound['engine']}, not {engine}. Prove it anew with: llmops parity TUNED --merged {adapter or model} --data DATASET --engine {engine}")
     engine = pick(bound['engine'] if engine == 'auto' else engine, model)
     with _alone(run.store, name) as folder:
         old = serving(run.store, name)
-        yield dict(step=1, total=3, message=f'starting {engine} with {model}')
-        where = find_engine('server', engine).start(run.files(model), name, port, folder/f'{name}@{run.id}.log', bound['options'] | options)
+        yield dict(step=1, total=3, message=f'starting {engine} with {" and ".join(map(str, parts.values()))}')
+        where = find_engine('server', engine).start(run.files(model), name, port, folder/f'{name}@{run.id}.log', bound['options'] | options | more)
         try:
             yield dict(step=2, total=3, message='asking it what the report asked')
             seen = smoke(run.store, release, where)

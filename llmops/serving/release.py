@@ -9,6 +9,7 @@ __all__ = ['STEADY', 'named', 'parity_of', 'release', 'proof_rows', 'proof', 'wa
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..adapter import servable, stack
 from ..core import Denied, Invalid, Model, NotFound, Prompt, Release, Report, Version, event_kind
 from ..registry import policy
 from .servers import pick
@@ -36,7 +37,7 @@ def parity_of(
 @verb(writes='release')
 def release(
     run:Run,
-    model:Model, # Whole weights that ship
+    model:Model, # What ships: whole weights, or an adapter, which brings its base
     report:Report|None=None, # The proof; without one the release can be made, but not deployed
     out:str='', # Name of the release; default: the model's name
     engine:str='auto', # Server engine; default: the one that the proof was made with
@@ -44,14 +45,16 @@ def release(
     prompts:list[Prompt]|None=None, # Prompts that ship with it
 )->Version: # The release
     "Bind a model and all that ships with it to the report that proves it"
-    if model.body.get('adapter'): raise Invalid(f'{model} is an adapter, which cannot ship. Make whole weights of it with: llmops merge {model}')
+    servable(run.store, model)
+    base, chain = stack(run.store, model)
+    if chain: run.read(base)
     shown = parity_of(run.store, report)
     if shown and engine == 'auto': engine = shown.body['engine']['name']
     if shown and options is None: options = shown.body['settings'].get('options')
     return run.write('release', out or model.name, dict(
-        title=f'{model} on the word of {report}' if report else f'{model}, not proven', model=named(model), adapter=None,
+        title=f'{model} on the word of {report}' if report else f'{model}, not proven', model=named(base), adapter=named(model) if chain else None,
         chat_template=model.body.get('chat_template') or '', tokenizer=model.body.get('tokenizer') or '',
-        prompts=[named(p) for p in prompts or []], knowledge=[], guardrails=[], serving=dict(engine=pick(engine, model), options=options or {}),
+        prompts=[named(p) for p in prompts or []], knowledge=[], guardrails=[], serving=dict(engine=pick(engine, base), options=options or {}),
         report=named(report) if report else None))
 
 # %% ../../nbs/serving/release.ipynb #c5228105
@@ -68,7 +71,7 @@ def _same(a:Any, b:Any)->bool:
     return (a or None) == (b or None)
 
 def _how(release:Version)->str:
-    m = release.body['model']['ref']
+    m = (release.body.get('adapter') or release.body['model'])['ref']
     return (f'llmops parity TUNED --merged {m} --data DATASET; llmops evaluate {m} --data DATASET --baseline BASE; '
             f'llmops prove {m} --evaluation REPORT --parity REPORT; llmops release {m} --report REPORT --out {release.name}')
 
@@ -99,7 +102,7 @@ def proof_rows(
         keep = [dict(s, options={k: v for k, v in (s.get('options') or {}).items() if k not in STEADY}) for s in (mine, theirs)]
         def words(s:dict)->str: return ' '.join([s['engine'], *(f'{k}={v}' for k, v in sorted(s['options'].items()))])
         say('serving', words(keep[0]), words(keep[1]), keep[0] == keep[1], f'the release is served by {words(keep[0])}, parity was shown with {words(keep[1])}',
-            f"llmops parity TUNED --merged {body['model']['ref']} --data DATASET --engine {mine['engine']}")
+            f"llmops parity TUNED --merged {(body.get('adapter') or body['model'])['ref']} --data DATASET --engine {mine['engine']}")
     else: say('serving', body['serving']['engine'], None, False, f'{report} rests on no parity report')
     return rows
 
