@@ -39,7 +39,8 @@ def met(
     share = (getattr(config, 'num_experts_per_tok', None) or 1)/many if many else 1.
     table = net.get_input_embeddings() if hasattr(net, 'get_input_embeddings') else None
     out = net.get_output_embeddings() if hasattr(net, 'get_output_embeddings') else None
-    skip = set() if table is None or (out is not None and out.weight is table.weight) else {id(table.weight)}
+    first, last = (getattr(m, 'weight', None) for m in (table, out)) # A stage of a pipeline may have neither
+    skip = set() if first is None or first is last else {id(first)}
     n = t = 0.
     for name, p in net.named_parameters():
         if id(p) in skip: continue

@@ -78,7 +78,7 @@ def script(
     if kind in ('', 'ddp'): n = dict(dp=ranks, tp=1, pp=1)
     else:
         if 'fsdp2' in kind or 'zero' in kind: raise Invalid(f'Megatron-LM has its own way to share the optimiser, and no {kind}. Use parallel=ddp, tp, pp, ddp+tp, ddp+pp or tp+pp')
-        n = check(c | dict(model=str(model)))
+        n = check(c | dict(model=str(model)), both=True)
     config, q = json.loads((model/'config.json').read_text()), lambda p: shlex.quote(str(p))
     args = [*model_arguments(config), *train_arguments(c, model, n), '--tokenizer-type', 'HuggingFaceTokenizer', '--tokenizer-model', str(model),
             '--data-path', str(folder/'data_text_document'), '--load', str(folder/'start'), '--save', str(folder/'saved')]

@@ -52,10 +52,12 @@ ALONE = ('sft', 'pretrain') # Stages that a pipeline can train: one pass forward
 
 def check(
     job:dict, # A complete recipe and its paths
+    both:bool=False, # May layers be cut and piped at once? Transformers' gradients are then not those of one process
 )->dict:      # From `sizes`
     "Refuse what this model cannot be divided into, before a process is started"
     n, c = sizes(job['parallel'], job['nproc']), json.loads((Path(job['model'])/'config.json').read_text())
     c = c | c.get('text_config', {})
+    if n['tp'] > 1 and n['pp'] > 1 and not both: raise Invalid(f'parallel={job["parallel"]} is not to be had here: layers are cut (tp) or piped (pp). Use ddp+tp, ddp+pp or fsdp2+tp, or trainer=megatron')
     if n['tp'] > 1:
         if job['method'] not in ('full', 'freeze'):
             raise Invalid(f'parallel={job["parallel"]} trains all weights or the upper layers, not an adapter ({job["method"]}). Use parallel=ddp, fsdp2 or pp')
@@ -70,6 +72,7 @@ def check(
         layers = c.get('num_hidden_layers', 1)
         if layers < n['pp']: raise Invalid(f'This model has {layers} layers, which is too few for {n["pp"]} stages. Use {layers} processes, or parallel=fsdp2')
         if job['stage'] not in ALONE: raise Invalid(f'parallel={job["parallel"]} trains {" and ".join(ALONE)}, not {job["stage"]}. Use parallel=ddp, fsdp2 or tp')
+        if job.get('precision') == 'fp16' and not both: raise Invalid(f'parallel={job["parallel"]} has no scale for the small gradients of fp16. Use precision=bf16 or fp32')
     return n
 
 
@@ -92,23 +95,8 @@ def loading(
         dp_size = property(lambda self: 1)
 
     n = sizes(job['parallel'], job['nproc'])
-    if n['tp'] > 1 and n['pp'] > 1: _cut_what_is_here()
     rows = {'fsdp_size' if n['data'] == 'fsdp2' else 'dp_replicate_size': n['dp']}
     return dict(distributed_config=(Copies if n['pp'] > 1 else DistributedConfig)(tp_size=n['tp'], pp_size=n['pp'], **rows))
-
-
-def _cut_what_is_here()->None:
-    "Let Transformers cut the layers of this stage only: its plan also names those that lie elsewhere, which it then misses"
-    from transformers.distributed import mixin
-    from transformers.distributed.pipeline_parallel import PipelineIdentityLayer
-    if hasattr(mixin, '_llmops'): return
-    whole = mixin.apply_tensor_parallelism
-
-    def cut(model:Any, mesh:Any, plan:dict)->Any:
-        here = {k for k, _ in model.named_parameters()} | {k for k, m in model.named_modules() if not isinstance(m, PipelineIdentityLayer)}
-        return whole(model, mesh, {k: v for k, v in plan.items() if k in here})
-
-    mixin.apply_tensor_parallelism, mixin._llmops = cut, True
 
 
 def arguments(
