@@ -9,10 +9,10 @@ def several(job, tell, asked):
     from llmops.core import Failed
     from llmops.engines.trl_kinds import begin
     from llmops.engines.trl_work import work
-    for name in job['each']:
+    for name, more in job['each'].items():
         for k in [k for k in os.environ if k.startswith(('ACCELERATE_', 'FSDP_'))]: del os.environ[k]
-        one = job | dict(parallel=name.partition('!')[0], out=f"{job['out']}/{name}", sizes=dict(dp=2))
-        if '!' not in name: begin(one)
+        one = job | dict(out=f"{job['out']}/{name}", sizes=dict(dp=2)) | more
+        if name != 'dropped': begin(one)
         try: work(one, lambda row, name=name: tell(row | dict(name=name)), asked)
         except Failed as e: tell(dict(name=name, failed=str(e)))
 

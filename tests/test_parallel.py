@@ -1,9 +1,11 @@
 """Training in several processes: each kind is real, equals one process, and a process that dies is told of."""
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -19,7 +21,9 @@ from llmops.tuning import complete
 
 HERE = Path(__file__).resolve().parent
 BASE = HERE.parent/'assets'/'tiny-qwen'
-KINDS = ['ddp', 'fsdp2', *(['zero2', 'zero3', 'zero3-offload'] if __import__('importlib.util').util.find_spec('deepspeed') else [])]
+SPEED = find_spec('deepspeed') is not None
+EACH = dict(ddp={}, fsdp2={}, lora=dict(parallel='fsdp2', method='lora')) | (dict(zero2={}, zero3={}, zero3_lora=dict(parallel='zero3', method='lora')) if SPEED else {})
+EACH = {k: dict(parallel=k, method='full') | v for k, v in EACH.items()} | ({'zero3-offload': dict(parallel='zero3-offload')} if SPEED else {})
 NEAR = 2e-4 # Weights after four steps of 1e-3: the same sums in another order
 
 
@@ -73,49 +77,55 @@ def alive(pids: list[int]) -> list[int]:
 
 
 @pytest.fixture(scope='module')
-def alone(rows, tmp_path_factory) -> tuple[list[dict], Path]:
-    "The same training in one process: its rows and its weights"
-    out = tmp_path_factory.mktemp('alone')
-    return [r for r in Trl().train(recipe(), BASE, rows, out) if 'loss' in r], out
+def alone(rows, tmp_path_factory) -> dict[str, tuple[list[dict], Path]]:
+    "The same training in one process, by method: its rows and its weights"
+    out = {m: tmp_path_factory.mktemp(m) for m in ('full', 'lora')}
+    return {m: ([r for r in Trl().train(recipe(method=m), BASE, rows, at) if 'loss' in r], at) for m, at in out.items()}
 
 
 @pytest.fixture(scope='module')
 def shared(rows, tmp_path_factory) -> tuple[dict[str, list[dict]], Path]:
     "The training by each kind, in the same two processes, and once with a setting that is dropped without a word"
     out = tmp_path_factory.mktemp('shared')
-    said = list(launch(job(rows, out, nproc=2, each=['fsdp2!', *KINDS]), entry='ranks:several'))
-    return {k: [r for r in said if r['name'] == k] for k in ('fsdp2!', *KINDS)}, out
+    each = dict(dropped=dict(parallel='fsdp2')) | EACH
+    said = list(launch(job(rows, out, nproc=2, each=each), entry='ranks:several'))
+    return {k: [r for r in said if r['name'] == k] for k in each}, out
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_each_kind_is_real(shared, kind):
+@pytest.mark.parametrize('name', EACH)
+def test_each_kind_is_real(shared, name):
     "Each process says what it holds, of the same whole"
-    found = next(r['processes'] for r in shared[0][kind] if 'processes' in r)
-    whole = found['weights']
-    half = [whole//2]*2
+    kind = EACH[name]['parallel']
+    found = next(r['processes'] for r in shared[0][name] if 'processes' in r)
+    whole, learned = found['weights'], json.loads((shared[1]/name/'recipe.json').read_text())['weights']['trained']
     assert (found['parallel'], found['processes']) == (kind, 2)
-    assert found['held'] == (half if kind in ('fsdp2', 'zero3', 'zero3-offload') else [whole]*2)
-    assert found['optimiser'] == ([whole]*2 if kind == 'ddp' else half)
-    assert json.loads((shared[1]/kind/'recipe.json').read_text())['processes'] == found
+    assert found['held'] == ([whole]*2 if kind in ('ddp', 'zero2') else [whole//2]*2)
+    assert found['optimiser'] == ([learned]*2 if kind == 'ddp' else [learned//2]*2)
+    assert json.loads((shared[1]/name/'recipe.json').read_text())['processes'] == found
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_each_kind_equals_one_process(alone, shared, kind):
+@pytest.mark.parametrize('name', EACH)
+def test_each_kind_equals_one_process(alone, shared, name):
     "Losses of each step, divided by the tokens of both processes, and the weights at the end"
-    want, got = alone[0], [r for r in shared[0][kind] if 'loss' in r]
+    want, at = alone[EACH[name].get('method', 'full')]
+    got = [r for r in shared[0][name] if 'loss' in r]
     assert [r['step'] for r in got] == [1, 2, 3, 4]
     assert [r['loss'] for r in got] == pytest.approx([r['loss'] for r in want], abs=NEAR)
     assert [r['grad_norm'] for r in got] == pytest.approx([r['grad_norm'] for r in want], rel=1e-3)
     assert [r['tokens'] for r in got] == [r['tokens'] for r in want]
-    assert apart(alone[1], shared[1]/kind) < NEAR
-    assert apart(alone[1], BASE) > 10*NEAR # It did learn
+    assert apart(at, shared[1]/name) < NEAR
+
+
+def test_it_did_learn(alone):
+    assert apart(alone['full'][1], BASE) > 10*NEAR
+    assert alone['full'][0][-1]['loss'] < alone['full'][0][0]['loss']-1
 
 
 def test_a_kind_that_falls_back_is_an_error(shared):
     "accelerate drops FSDP on CPU without a word; the training ends before its first step"
-    said = shared[0]['fsdp2!'][-1]
-    assert said['failed'] == 'fsdp2 with 2 processes was asked for, but accelerate runs it as MULTI_CPU. Nothing was trained'
-    assert not [r for r in shared[0]['fsdp2!'] if 'loss' in r]
+    said = shared[0]['dropped']
+    assert said[-1]['failed'] == 'fsdp2 with 2 processes was asked for, but accelerate runs it as MULTI_CPU. Nothing was trained'
+    assert not [r for r in said if 'loss' in r]
 
 
 def test_one_process_where_two_were_asked_for_is_an_error(rows, tmp_path):
@@ -141,7 +151,7 @@ def test_a_killed_process_is_started_again_from_the_checkpoint(alone, rows, tmp_
     assert again[0]['message'].startswith('Process 1 of 2 was ended by SIGKILL')
     steps = [r['step'] for r in said if 'loss' in r and 'checkpoint' not in r]
     assert steps[-1] == 4 and sorted(set(steps)) == [1, 2, 3, 4]
-    assert apart(alone[1], tmp_path/'out') < NEAR
+    assert apart(alone['full'][1], tmp_path/'out') < NEAR
 
 
 @pytest.mark.parametrize('how, kind, said', [
@@ -176,4 +186,20 @@ def test_nothing_is_left_when_the_caller_is_killed(tmp_path):
     assert alive(pids[:1]) == pids[:1]
     p.kill()
     p.communicate()
+    assert alive(pids) == []
+
+
+def test_nothing_is_left_when_the_launcher_is_killed(tmp_path):
+    seen: list[dict] = []
+    with pytest.raises(Failed, match='The launcher of the 2 processes was ended by SIGKILL'):
+        for row in launch(job('', tmp_path, nproc=2, how='long'), entry='ranks:fault'):
+            seen.append(row)
+            os.kill(row['pids'][-1], signal.SIGKILL)
+    assert alive(seen[0]['pids']) == []
+
+
+def test_a_caller_that_turns_away_stops_all(tmp_path):
+    rows = launch(job('', tmp_path, nproc=2, how='long'), entry='ranks:fault')
+    pids = next(rows)['pids']
+    rows.close() # type: ignore[attr-defined]
     assert alive(pids) == []
