@@ -15,7 +15,7 @@ from ..devices import pick, size_of
 from ..ports import have, need
 from .estimate import Answer, answer, known, lengths
 from .memory import parts
-from .plan import change, refusal, takes
+from .plan import refusal, takes
 from ..verbs import look
 
 # %% ../../nbs/training/fit.ipynb #a8aa6c4b
@@ -55,7 +55,7 @@ def room(
     "Choose what the recipe leaves open, or refuse"
     s, j, near = a.model.shape, a.job, a.near
     need_ = takes(parts(s, j, **a.others), j)
-    chosen = dict(micro_batch=j.rows) | (dict(checkpointing='off') if recipe['checkpointing'] == 'auto' else {})
+    chosen:dict[str, Any] = dict(micro_batch=j.rows, **(dict(checkpointing='off') if recipe['checkpointing'] == 'auto' else {}))
     open_ = {'rows'} if recipe['micro_batch'] == 0 else set()
     if recipe['checkpointing'] == 'auto': open_.add('keep')
     if not a.fits:
@@ -63,7 +63,8 @@ def room(
         if near and differs <= open_: chosen |= dict(micro_batch=near.rows) | (dict(checkpointing='off' if near.keep else 'on') if 'keep' in open_ else {})
         elif need_ > a.device.free*SURELY: raise Failed(refusal(a.model.name, s, j, a.device, **a.others))
     rows, keep = chosen['micro_batch'], chosen.get('checkpointing') != 'on'
-    used = takes(p, x) if (x := near if near and (near.rows, near.keep) == (rows, keep) else j) and (p := parts(s, x, **a.others)) else need_
+    x = near if near and (near.rows, near.keep) == (rows, keep) else j
+    used = takes(parts(s, x, **a.others), x)
     own = j.rows*j.times
     said = f'{rows} row{"s"[:rows != 1]} at a time'+(f', {own//rows} times in a step' if own > rows else '')+('' if keep else ', activations computed twice')
     return chosen, f'{said}: about {size_of(used)} of {size_of(a.device.free)} that are free on {a.device.name}'

@@ -127,7 +127,7 @@ def shape(
     attention, query, key = _attention(c, kind, h, heads, kv, head)
     e, chosen, ef = _number(c, 'experts'), _number(c, 'chosen'), _number(c, 'expert_ffn') or f
     shared = _number(c, 'shared_ffn') or _number(c, 'shared')*ef
-    only = c.get('mlp_only_layers') if isinstance(c.get('mlp_only_layers'), list) else []
+    only:list = c['mlp_only_layers'] if isinstance(c.get('mlp_only_layers'), list) else []
     step = c['decoder_sparse_step'] if isinstance(c.get('decoder_sparse_step'), int) and c['decoder_sparse_step'] > 0 else 1
     def sparse(i:int)->bool: return e > 1 and i >= _number(c, 'dense') and i not in only and (i+1) % step == 0
     linear, experts, visited, routers, ranks = [], 0, 0, 0, 0
