@@ -6,10 +6,12 @@
 __all__ = ['trainable', 'scheduler', 'RayTune']
 
 # %% ../../nbs/engines/ray_tune.ipynb #79e1d02c
+import logging
 import queue
 import shutil
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -125,8 +127,12 @@ class RayTune:
             finally: shutil.rmtree(folder, ignore_errors=True)
 
     def _fit(self, study:dict, ended:list[dict], lost:list[dict], left:int, attempt:Any, folder:Path)->dict[str, str]: # Tune's id → why it was given up
+        import optuna
         from ray import tune
         from ray.tune.search.optuna import OptunaSearch
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        logging.getLogger('ray.tune').setLevel(logging.CRITICAL) # What became of a trial is told by its row
+        warnings.filterwarnings('ignore', 'The reported value is ignored', UserWarning) # Of a trial that is tried again
         space = study['space']
         finder = OptunaSearch(space=distributions(space), metric='goal', mode='min', sampler=seeded(study['seed'], len(ended), study['startup']),
                               points_to_evaluate=[inward(space, r['values']) for r in lost])
