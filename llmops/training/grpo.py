@@ -21,8 +21,9 @@ def named_model(
     given:Version|None, # Reward model that was given on its own
 )->tuple[list[str], Version|None]: # As the engine takes them; the reward model
     "Find the reward model that rewards name"
-    out, found = [], given
-    for r in rewards:
+    out:list[str] = []
+    found = given
+    for r in (x.strip() for y in rewards for x in ([y] if 'regex:' in y else y.split(','))): # A pattern may hold commas
         weight, star, what = r.rpartition('*')
         if what.strip().startswith('model:') and not what.strip().endswith(')') and '.py:' not in what:
             v = run.read(what.strip())
