@@ -126,7 +126,7 @@ def test_what_the_method_promises_is_in_the_adapter(task, tmp_path):
 def test_qlora_base_is_in_four_bits(task, tmp_path):
     import bitsandbytes as bnb
     net = load(job_of(task, tmp_path/'m', method='qlora'))
-    kinds = {type(m) for n, m in net.named_modules() if n.endswith(('_proj'))}
+    kinds = {type(m) for n, m in net.named_modules() if n.endswith('_proj')}
     assert kinds == {bnb.nn.Linear4bit} and net.model.layers[0].mlp.up_proj.weight.quant_state.quant_type == 'nf4'
 
 

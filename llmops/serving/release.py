@@ -53,7 +53,7 @@ def release(
     if shown and options is None: options = shown.body['settings'].get('options')
     return run.write('release', out or model.name, dict(
         title=f'{model} on the word of {report}' if report else f'{model}, not proven', model=named(base), adapter=named(model) if chain else None,
-        chat_template=model.body.get('chat_template') or '', tokenizer=model.body.get('tokenizer') or '',
+        **{k: model.body.get(k) or base.body.get(k) or '' for k in ('chat_template', 'tokenizer')},
         prompts=[named(p) for p in prompts or []], knowledge=[], guardrails=[], serving=dict(engine=pick(engine, base), options=options or {}),
         report=named(report) if report else None))
 

@@ -202,8 +202,8 @@ def prune(
     carry(src, folder)
     again = load_whole(folder, dtype=torch.float32).eval() # What counts is what others load
     after = loss(again, ids) if ids else None
-    facts = dict(sparsity=[round(was, 6), round(sparsity(again), 6)], parameters=[model.body.get('parameters'), again.num_parameters()], **told,
-                 **(dict(loss=[round(before, 6), round(after, 6)], data=named(data), rows=len(ids)) if ids else {}))
+    facts:dict[str, Any] = dict(sparsity=[round(was, 6), round(sparsity(again), 6)], parameters=[model.body.get('parameters'), again.num_parameters()], **told)
+    if data and before is not None and after is not None: facts |= dict(loss=[round(before, 6), round(after, 6)], data=named(data), rows=len(ids))
     v = run.write('model', out or f'{model.name}-pruned', body(run, folder, model, method=f'prune-{what}', recipe=dict(engine='torch', what=what, amount=amount, over=over), pruned=facts))
     yield dict(step=2, total=2, message=f'{v}: {v.body["parameters"]:,} weights, {facts["sparsity"][1]:.0%} of the blocks\' are zero')
     return v
