@@ -80,7 +80,7 @@ def write_rows(
     "Write rows for a trainer"
     n = 0
     with open(path, 'w', encoding='utf-8') as f:
-        for n, r in enumerate(rows, 1): f.write(json.dumps(r, ensure_ascii=False)+'\n')
+        for r in rows: n += f.write(json.dumps(r, ensure_ascii=False)+'\n') > 0
     if n < 2: raise Invalid(f'The data has {n} row{"s"[:n != 1]}. Training needs at least 2, and some hundred to learn anything')
     return n
 

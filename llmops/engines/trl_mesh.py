@@ -39,7 +39,7 @@ def sizes(
     if not data and not n[parts[-1]]: # What is not said takes the processes that are left
         for w in parts[:-1]: n[w] = n[w] or 2
         n[parts[-1]] = nproc//max(1, reduce(lambda a, b: a*b, (n[w] for w in parts[:-1]), 1))
-    n = {w: v or 2 for w, v in n.items()}
+    n = {w: max(2, v) for w, v in n.items()}
     inner = n.get('tp', 1)*n.get('pp', 1)
     if nproc % inner or (data and nproc < 2*inner) or (not data and nproc != inner):
         least = inner*(2 if data else 1)
