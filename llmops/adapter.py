@@ -8,7 +8,9 @@ __all__ = ['PROMPTS', 'stack', 'settings', 'classes', 'kind_of', 'load_whole', '
 
 # %% ../nbs/02g_adapter.ipynb #76861c84
 import json
+import logging
 import shutil
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -68,8 +70,9 @@ def load_whole(
 )->Any: # transformers model
     "Bring a model into memory with the head that it, or an adapter on it, has"
     import transformers
-    from transformers.utils import logging
-    logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning) # PEFT asks Transformers by the old name
+    logging.getLogger('bitsandbytes').setLevel(logging.ERROR) # It misses kernels for the CPU that it does without
     kind = kind_of(folder)
     heads = [n for a in adapters if (n := classes(a))]
     if heads or 'num_labels' in how: kind, how = 'classes', dict(how, num_labels=how.get('num_labels') or heads[-1])
