@@ -72,7 +72,7 @@ def settings(
     if c['stage'] == 'dpo': said |= dict(pref_loss=c['loss'] or 'sigmoid')
     if c['device'] == 'cpu': said |= dict(use_cpu=True)
     if c['precision'] != 'auto': said |= dict(bf16=c['precision'] == 'bf16', fp16=c['precision'] == 'fp16')
-    return said | METHODS[c['method']]
+    return {**said, **METHODS[c['method']]} # type: ignore[dict-item]
 
 # %% ../../nbs/engines/llamafactory.ipynb #c533a59e
 def metrics(

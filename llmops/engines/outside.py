@@ -30,7 +30,8 @@ def found(
     here = Path.cwd()
     for d in (here, *here.parents):
         if (p := d/f'.venv-{name}'/'bin'/command).is_file(): return p
-    return Path(p) if (p := shutil.which(command)) else None
+    there = shutil.which(command)
+    return Path(there) if there else None
 
 
 def missing(

@@ -31,9 +31,9 @@ class Trl:
         wants = also.pop('asked', None) or (lambda: '')
         job = complete(recipe) | dict.fromkeys(PATHS, '') | {k: str(v) for k, v in dict(model=model, rows=rows, out=out, **also).items()}
         if job['parallel'] or job['nproc'] > 1:
-            if job['launcher'] == 'ray': from llmops.engines.ray_train import launch
-            else: from llmops.engines.trl_parallel import launch
-            yield from launch(job, wants)
+            if job['launcher'] == 'ray': from llmops.engines import ray_train as starter
+            else: from llmops.engines import trl_parallel as starter # type: ignore[no-redef]
+            yield from starter.launch(job, wants)
             return
         from llmops.engines.trl_work import work
         queue:Queue = Queue()

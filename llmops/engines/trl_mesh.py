@@ -27,9 +27,9 @@ def sizes(
     "How many processes share rows, layers and stages"
     said = dict(p.partition(':')[::2] for p in parallel.split('+'))
     word = '+'.join(w for w in WORDS if w in said)
-    for p, n in said.items():
+    for p, many in said.items():
         if p not in WORDS: raise Invalid(f'parallel {parallel!r}: {p!r} is no kind of parallelism that combines.{nearest(p, WORDS)} Combine: {", ".join(KINDS)}')
-        if n and not (n.isdecimal() and int(n) > 1): raise Invalid(f'parallel {parallel!r}: {p} is followed by a number of processes from 2, as in tp:4, not {n!r}')
+        if many and not (many.isdecimal() and int(many) > 1): raise Invalid(f'parallel {parallel!r}: {p} is followed by a number of processes from 2, as in tp:4, not {many!r}')
     if word not in KINDS:
         what = f'{word} cannot be combined' if len(said) > 1 else f'{word} is not a way to divide a model'
         raise Invalid(f'parallel {parallel!r}: {what}.{nearest(word, KINDS)} Use one of: {", ".join(KINDS)}')
@@ -62,9 +62,9 @@ def check(
         if job['method'] not in ('full', 'freeze'):
             raise Invalid(f'parallel={job["parallel"]} trains all weights or the upper layers, not an adapter ({job["method"]}). Use parallel=ddp, fsdp2 or pp')
         heads = c.get('num_attention_heads', 1)
-        both = gcd(heads, c.get('num_key_value_heads') or heads)
-        if both % n['tp']:
-            fits = [d for d in range(2, both+1) if both % d == 0]
+        each = gcd(heads, c.get('num_key_value_heads') or heads)
+        if each % n['tp']:
+            fits = [d for d in range(2, each+1) if each % d == 0]
             near = f'tp:{min(fits, key=lambda d: abs(d-n["tp"]))}' if fits else 'ddp, fsdp2 or pp'
             raise Invalid(f'This model has {heads} heads and {c.get("num_key_value_heads") or heads} for keys and values, which {n["tp"]} processes cannot share. '
                           f'Use parallel={near}')

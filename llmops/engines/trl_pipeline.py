@@ -82,7 +82,7 @@ def trainer_class(
             tied = getattr(inner.config, 'tie_word_embeddings', False) and self._at['pp'] in (0, n['pp']-1)
             self._twice = inner.get_input_embeddings().weight if tied else None
 
-        def _schedule(self, rows:int, length:int, learn:bool)->Any:
+        def _plan(self, rows:int, length:int, learn:bool)->Any:
             "The schedule for batches of one shape; shapes are few, and a stage is cheap"
             m = micro(rows, n['pp'], job['micro_batch'])
             if (m, rows, length, learn) not in self._made:
@@ -96,7 +96,7 @@ def trainer_class(
             "Send a batch through; the loss of this copy, on every stage"
             labels, ids = inputs['labels'], inputs['input_ids']
             kw = {k: inputs[k] for k in ('attention_mask', 'position_ids') if inputs.get(k) is not None}
-            s, losses = self._schedule(*ids.shape, learn), []
+            s, losses = self._plan(*ids.shape, learn), []
             run = s.step if learn else s.eval
             args = (ids,) if self._at['pp'] == 0 else ()
             more = dict(target=labels, losses=losses) if self._at['pp'] == n['pp']-1 else {}

@@ -97,7 +97,10 @@ def work(
     asked:Callable[[], str],     # What the caller wants: nothing, `stop` or `pause`
 )->None:
     "Train, and write weights and recipe at the end"
+    import logging as logs
+
     from transformers.utils import logging
+    logs.getLogger('bitsandbytes').setLevel(logs.ERROR) # PEFT imports it wherever it is installed
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     model = Path(job['model'])

@@ -96,7 +96,12 @@ def written(
     return sorted(found)
 
 # %% ../../nbs/training/checkpoints.ipynb #72face1e
-def work_folder(store:Any, id:str)->Path: return store.folder/'runs'/id/'checkpoints'
+def work_folder(
+    store:Any, # Where runs are
+    id:str,    # Run
+)->Path:
+    "Where a run writes its checkpoints before they are in the store"
+    return store.folder/'runs'/id/'checkpoints'
 
 class Keeper:
     "Keeps the checkpoints of one run"

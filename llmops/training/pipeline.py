@@ -6,7 +6,7 @@
 __all__ = ['planned', 'stage', 'pipeline']
 
 # %% ../../nbs/training/pipeline.ipynb #68e84a36
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def pipeline(
     stages:list|None=None, # Stages in order: [{"verb": "sft", "data": "dataset:chat", "max_steps": 100}, {"verb": "dpo", "data": "dataset:better"}]
     out:str='',           # Name of the result; default: the model's name and `-tuned`
     recipe:Path|None=None, # Or a JSON, YAML or TOML file that has the stages
-)->Iterator[dict]:        # Progress; the model of the last stage at the end
+)->Generator[dict, None, Version]: # Progress; the model of the last stage at the end
     "Train in several stages, each starting from what the one before it made"
     if recipe is not None and str(recipe) != '.':
         if stages: raise Invalid('Give stages or recipe, not both')

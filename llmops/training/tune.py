@@ -111,7 +111,7 @@ def tune(
         if not (folder/'recipe.json').exists(): raise keeper.stopped()
         made = json.loads((folder/'recipe.json').read_text())
         (folder/'recipe.json').unlink()
-        more = dict(evaluation=named(evaluation)) if evaluation else {}
+        more:dict[str, Any] = dict(evaluation=named(evaluation)) if evaluation else {}
         if inputs: more |= {k: named(v) for k, v in inputs.items() if v}
         if 'adapter' in also: more |= dict(continued=named(model))
         if below: more |= dict(chain=[named(v) for v in below])
