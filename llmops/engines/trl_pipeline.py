@@ -96,7 +96,7 @@ def trainer_class(
             "Send a batch through; the loss of this copy, on every stage"
             labels, ids = inputs['labels'], inputs['input_ids']
             kw = {k: inputs[k] for k in ('attention_mask', 'position_ids') if inputs.get(k) is not None}
-            s, losses = self._plan(*ids.shape, learn), []
+            s, losses = self._plan(ids.shape[0], ids.shape[1], learn), []
             run = s.step if learn else s.eval
             args = (ids,) if self._at['pp'] == 0 else ()
             more = dict(target=labels, losses=losses) if self._at['pp'] == n['pp']-1 else {}
