@@ -9,7 +9,8 @@ __all__ = ['Trl', 'explain']
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from queue import Queue
+from queue import SimpleQueue
+from typing import Any
 
 from ..core import Failed, LlmopsError
 from .trl_methods import PATHS
@@ -36,10 +37,12 @@ class Trl:
             yield from starter.launch(job, wants)
             return
         from llmops.engines.trl_work import work
-        queue:Queue = Queue()
+        queue:SimpleQueue = SimpleQueue()
         stop = threading.Event()
+        def tell(row:Any)->None: queue.put(row)
+        tell.later = True # type: ignore[attr-defined]
         def run()->None:
-            try: work(job, queue.put, lambda: 'stop' if stop.is_set() else wants())
+            try: work(job, tell, lambda: 'stop' if stop.is_set() else wants())
             except BaseException as e: queue.put(e)  # noqa: BLE001  (raised again below, in the caller's thread)
             else: queue.put(None)
         th = threading.Thread(target=run, name='trl', daemon=True)
@@ -47,7 +50,7 @@ class Trl:
         try:
             while (row := queue.get()) is not None:
                 if isinstance(row, BaseException): raise explain(row, job)
-                yield row
+                yield row() if callable(row) else row
         finally:
             stop.set()
             th.join()

@@ -13,6 +13,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -212,11 +213,16 @@ def reporter(
             norm = float(logs.get('grad_norm') or 0)
             if not math.isfinite(loss) or not (math.isfinite(norm) or args.fp16): # Half precision skips such steps
                 self.end(f'The {"gradient" if math.isfinite(loss) else "loss"} is no longer a number at step {state.global_step} of {state.max_steps}', args)
-            more = shown(logs)
-            if self.meter: more |= self.meter.row(n-self.tokens, now-self.at)
-            tell(dict(step=state.global_step, total=state.max_steps, loss=round(loss, 5), lr=float(logs.get('learning_rate', 0)),
-                      grad_norm=round(norm, 5) if math.isfinite(norm) else None, tokens=int(n), **more))
+            row = partial(self.row, state.global_step, state.max_steps, loss, norm, int(n), n-self.tokens, now-self.at, dict(logs))
+            tell(row if getattr(tell, 'later', False) else row()) # Made by who reads it, where that is another thread
             self.at, self.tokens = now, n
+
+        def row(self, step, total, loss, norm, tokens, new, seconds, logs):
+            "A row of metrics"
+            more = shown(logs)
+            if self.meter: more |= self.meter.row(new, seconds)
+            return dict(step=step, total=total, loss=round(loss, 5), lr=float(logs.get('learning_rate', 0)),
+                        grad_norm=round(norm, 5) if math.isfinite(norm) else None, tokens=tokens, **more)
 
         def on_evaluate(self, args, state, control, **kw):
             "Keep what is best, and stop when it gets no better"
