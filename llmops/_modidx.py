@@ -15,6 +15,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'llmops.adapter.misfits': ('adapter.html#misfits', 'llmops/adapter.py'),
                                 'llmops.adapter.put_all': ('adapter.html#put_all', 'llmops/adapter.py'),
                                 'llmops.adapter.put_on': ('adapter.html#put_on', 'llmops/adapter.py'),
+                                'llmops.adapter.quiet': ('adapter.html#quiet', 'llmops/adapter.py'),
                                 'llmops.adapter.servable': ('adapter.html#servable', 'llmops/adapter.py'),
                                 'llmops.adapter.settings': ('adapter.html#settings', 'llmops/adapter.py'),
                                 'llmops.adapter.stack': ('adapter.html#stack', 'llmops/adapter.py')},

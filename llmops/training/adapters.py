@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from ..adapter import load_whole, put_on, settings, stack
+from ..adapter import load_whole, put_on, quiet, settings, stack
 from ..core import Failed, Invalid, Model, Version
 from ..ports import need
 from .tune import body, named
@@ -44,7 +44,9 @@ def combine(
     seed:int=0,         # Of dare
 )->Iterator[dict]:      # Progress; the adapter at the end
     "Make one adapter of several"
-    torch, _ = need('torch', extra='train'), need('peft', extra='train')
+    torch = need('torch', extra='train')
+    quiet()
+    need('peft', extra='train')
     if len(models) < 2: raise Invalid('Name two adapters or more to combine')
     share = [1.]*len(models) if weights is None else [float(w) for w in weights]
     if len(share) != len(models): raise Invalid(f'{len(models)} adapters and {len(share)} weights. Give one weight for each')

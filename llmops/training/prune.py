@@ -148,7 +148,7 @@ def tokens(
 )->list[list[int]]: # Token ids
     "Rows as the model reads them"
     from transformers import AutoTokenizer
-    tok = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tok = AutoTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=10**9) # Rows are cut below
     out = []
     for r in stored_rows(run.store, data, 0, n, origin=False):
         if isinstance(r.get('messages'), list): out.append(tok.apply_chat_template(r['messages'], tools=r.get('tools'), return_dict=True)['input_ids'])
