@@ -241,7 +241,7 @@ def arguments(
     for p in spec.params.values():
         if p.required and p.name not in given: raise Invalid(f'{spec.name} needs {p.name}: {p.doc or p.type}')
     got = {n: coerce(p, given[n]) if n in given else list(p.default) if isinstance(p.default, list) else p.default for n, p in spec.params.items()}
-    if spec.writes and isinstance(out := got.get('out'), str) and ':' in out: got['out'] = _name_of(spec, out)
+    if spec.writes and isinstance(out := got.get('out'), str) and out: got['out'] = check_name(_name_of(spec, out) if ':' in out else out)
     return got
 
 def _name_of(spec:Spec, out:str)->str:

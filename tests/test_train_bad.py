@@ -106,6 +106,13 @@ def test_rows_that_are_all_longer_than_the_context(place, refused):
     refused(*train('good', '--max-length', '4'), says='24 of 24 rows have no answer within 4 tokens')
 
 
+@pytest.mark.parametrize('out', ['bad name', 'model:../x', 'model:'+'x'*200, 'model:a/b', 'elsewhere:x'])
+def test_a_name_that_cannot_be_is_refused_before_the_training(out, place, refused):
+    before = len(place[0].runs())
+    refused(*train('good')[:-1], out, says='cannot be a name')
+    assert len(place[0].runs()) == before
+
+
 # --- models ---------------------------------------------------------------------------------------------------------
 
 def altered(d, name, change):

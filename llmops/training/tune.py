@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..core import Invalid, Version
+from ..core import Invalid, Version, check_name
 from ..modelfolder import describe
 from ..ports import engine
 from ..rows import rows_file
@@ -85,7 +85,7 @@ def tune(
 )->Iterator[dict]: # Metrics as they come; the new model at the end
     "Train, and make a version of what comes out"
     fields = complete(dict(stage=stage, **shared, **own))
-    name = out or f"{data.name.removesuffix('-train')}-{stage}"
+    name = check_name(out or f"{data.name.removesuffix('-train')}-{stage}")
     if recipe and str(recipe).startswith('template:'): run.read(str(recipe))
     start, also, base, below = ground(run, model, fields)
     also |= pictures(run, start, data, evaluation) | {k: run.files(v) for k, v in (inputs or {}).items() if v}
