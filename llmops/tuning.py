@@ -123,6 +123,7 @@ def complete(
         for k in names:
             if k in c and (isinstance(c[k], bool) or not isinstance(c[k], int) or c[k] < least):
                 raise Invalid(f'{k} must be a whole number from {least}, not {c[k]!r}')
+    if c['seed'] >= 2**32: raise Invalid(f"seed must lie below 2**32, which NumPy can take, not {c['seed']!r}")
     for k in ('lr', 'warmup', 'dropout', 'weight_decay', 'max_grad_norm', 'max_spike', 'beta', *_above_zero):
         if k in c and (isinstance(c[k], bool) or not isinstance(c[k], (int, float)) or not math.isfinite(c[k]) or c[k] < 0 or (k in _above_zero and c[k] == 0)):
             raise Invalid(f'{k} must be a number {"above" if k in _above_zero else "from"} 0, not {c[k]!r}')
@@ -151,10 +152,13 @@ def saved(
         got, name = dict(v.body['fields'], verb=v.body.get('verb')), str(v)
     else: got, name = read_plain(Path(str(at)), 'recipe', 'template:NAME'), Path(str(at)).name
     if not isinstance(got, dict): raise Invalid(f'The recipe {name} holds no fields. Write {{"method": "lora", "max_steps": 100}}')
-    got = got | (got.pop('fields', None) or {})
+    inner = got.pop('fields', None) or {}
+    if not isinstance(inner, dict): raise Invalid(f'The recipe {name} has fields that are no table. Write {{"fields": {{"method": "lora", "max_steps": 100}}}}')
+    got = got | inner
     got.pop('type', None)
     got.pop('about', None)
     if (verb := got.pop('verb', None)) and verb != spec.name: raise Invalid(f'{name} is a recipe of {verb}, not of {spec.name}. Run: llmops train {verb} --recipe {at}')
     for k in got:
-        if k not in spec.params or k in ('recipe', 'out'): raise Invalid(f'The recipe {name} has {ascii(str(k)[:60])}.{nearest(str(k)[:60], spec.params)} {spec.name} takes: {", ".join(spec.params)}')
+        if k in ('recipe', 'out'): raise Invalid(f'The recipe {name} has {k!r}, which a recipe does not say. Give it with the call: --{k} …')
+        if k not in spec.params: raise Invalid(f'The recipe {name} has {ascii(str(k)[:60])}.{nearest(str(k)[:60], spec.params)} {spec.name} takes: {", ".join(spec.params)}')
     return got | given

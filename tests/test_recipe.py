@@ -57,7 +57,7 @@ def test_choices_are_said_once():
 @pytest.mark.parametrize('field, value, says', [
     ('max_steps', -1, 'whole number from 0'), ('max_steps', 2.5, 'whole number'), ('batch', -2, 'whole number from 1'), ('lr', 1, 'between 0 and 1'), ('lr', float('inf'), 'number from 0'),
     ('epochs', 0, 'above 0'), ('warmup', 1, 'between 0 and 1'), ('method', 'lorra', "Did you mean 'lora'"), ('parallel', 'fsdp3', "Did you mean 'fsdp2'"),
-    ('micro_batch', 99, 'at most 32'), ('save_steps', -2, 'whole number from -1'), ('stage', 'dpoo', "Did you mean 'dpo'"), ('rank', True, 'whole number')])
+    ('micro_batch', 99, 'at most 32'), ('save_steps', -2, 'whole number from -1'), ('stage', 'dpoo', "Did you mean 'dpo'"), ('rank', True, 'whole number'), ('seed', 2**32, 'seed must lie below')])
 def test_values_that_cannot_work(field, value, says):
     with pytest.raises(Invalid, match=says): complete({field: value})
 
@@ -86,7 +86,7 @@ def test_a_training_keeps_its_recipe_and_another_takes_it_up(filled_ws):
 
 
 @pytest.mark.parametrize('name, text, says', [('r.json', '{"rnak": 4}', "Did you mean 'rank'"), ('r.json', '[1]', 'holds no fields'), ('r.json', '{"rank": "many"}', 'not a whole number'), ('r.json', '{', 'is not JSON'),
-                                              ('r.yaml', '!!python/object/apply:os.system ["id"]', 'is not YAML'), ('r.json', '{"out": "x"}', 'has .out.'), ('no.json', None, 'cannot be read')])
+                                              ('r.yaml', '!!python/object/apply:os.system ["id"]', 'is not YAML'), ('r.json', '{"out": "x"}', 'has .out., which a recipe does not say. Give it with the call'), ('r.json', '{"fields": [1]}', 'has fields that are no table'), ('no.json', None, 'cannot be read')])
 def test_recipes_that_are_none(filled_ws, tmp_path, name, text, says):
     ws, before = filled_ws, len(filled_ws.runs())
     if text is not None: (tmp_path/name).write_text(text)
