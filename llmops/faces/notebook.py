@@ -126,8 +126,9 @@ def reap(
             with suppress(ProcessLookupError, PermissionError): os.killpg(k['pid'], 9)
         cell = _last_cell(store, about)
         at = f" in cell {cell['index']+1} ({cell['id'] or 'no id'}, `{cell['line']}`)" if cell else ''
+        then = f' Go on with: llmops resume {r["id"]}' if any(k.startswith('checkpoint:') for k in store.state(about)) else ''
         store.append_many([('run.fail', about, {**r, 'status': 'failed', 'ended': now(), 'cell': cell,
-                                                'error': f'Its process was killed or the machine went down{at}.{_log(store, r["id"])}'})])
+                                                'error': f'Its process was killed or the machine went down{at}.{_log(store, r["id"])}{then}'})])
         dead.append(r['id'])
     return dead
 

@@ -59,7 +59,7 @@ def command(
 )->str:
     "The command that starts it anew"
     args = {k: v for k in ('model', 'data', 'method', 'max_steps', 'out') if (v := r['args'].get(k)) not in (None, '', 0)}
-    return ' '.join(['llmops train', r['verb'], *(f'--{k.replace("_", "-")} {v}' for k, v in args.items())])
+    return ' '.join(['llmops', *(['train'] if r['verb'] != 'search' else []), r['verb'], *(f'--{k.replace("_", "-")} {v}' for k, v in args.items())])
 
 def ready(
     store:Any,    # Where runs are
@@ -67,9 +67,9 @@ def ready(
     force:bool,   # Is the machine that it ran on known to be gone?
 )->list[dict]:    # Its checkpoints
     "Refuse to go on with what cannot go on"
-    id, state = r['id'], signs(store, r)
+    id, state, first = r['id'], signs(store, r), chain(store, r['id'])[0]
     if r['status'] == 'done': raise Invalid(f"Run {id} ended well and wrote {', '.join(r['writes']) or 'nothing'}: there is nothing to go on with. "
-                                            f"Train what it wrote with: llmops train sft --model {(r['writes'] or ['REF'])[0]}")
+                                            f"Train on with: {command(dict(first, args=dict(first['args'], model=(r['writes'] or ['REF'])[0], out='')))}")
     if after := store.state(f'run:{id}', 'resumed'):
         then = store.state(f'run:{after}', 'run')
         how = 'goes on' if signs(store, then) == 'alive' else 'went on'
@@ -77,10 +77,10 @@ def ready(
     if state == 'alive': raise Invalid(f"Run {id} still trains (process {r['pid']} on {r['host']}). Pause it with: llmops pause {id}")
     if state == 'silent' and not force:
         raise Invalid(f"Run {id} ran on {r['host']} and was heard of less than {AWAY/60:.0f} minutes ago. If that machine is gone: llmops resume {id} --force")
-    if chain(store, id)[0]['verb'] == 'search': return [dict(step=0, total=None)] # It remembers its trials itself
+    if first['verb'] == 'search': return [dict(step=0, total=None)] # It remembers its trials itself
     for x in chain(store, id): adopt(store, x['id'])
     rows = kept(store, id)
-    if not rows: raise Invalid(f'Run {id} left no checkpoint to go on from. Start anew with: {command(chain(store, id)[0])}')
+    if not rows: raise Invalid(f'Run {id} left no checkpoint to go on from. Start anew with: {command(first)}')
     return rows
 
 # %% ../../nbs/training/resume.ipynb #e6890ca9
