@@ -54,7 +54,7 @@ def _progress(as_json:bool)->Callable|None:
     from llmops.verbs import show_progress
     return show_progress()
 
-_columns = dict(templates=('name', 'title', 'doc'), history=('seq', 'at', 'kind', 'about', 'by', 'data'), lineage=('direction', 'depth', 'ref', 'verb', 'from_ref', 'notebook', 'cell'),
+_columns = dict(templates=('name', 'title', 'doc'), metrics=('step', 'total', 'at', 'loss', 'eval_loss', 'reward', 'accuracy', 'lr', 'grad_norm', 'tokens_per_s', 'message'), history=('seq', 'at', 'kind', 'about', 'by', 'data'), lineage=('direction', 'depth', 'ref', 'verb', 'from_ref', 'notebook', 'cell'),
                 state=('about', 'key', 'value'), deployments=('ref', 'release', 'wanted', 'actual', 'url', 'engine', 'proof', 'next'),
                 label_disagreements=('item', 'text', 'said', 'decided'), origin=('ref', 'row', 'verb', 'steps', 'what', 'file', 'line'),
                 label_queue=(_asked := ('queue', 'task', 'title', 'items', 'labelled', 'skipped', 'open', 'annotators', 'overlap', 'finished')), label_finish=_asked,
@@ -178,7 +178,7 @@ def _steps()->Callable:
     live = sys.stderr.isatty()
     last:dict[str, Any] = dict(at=0., text='')
     def f(d:dict)->None:
-        text = ' '.join(str(x) for x in (f'{d.get("step")}/{d.get("total")}' if d.get('total') else '', d.get('message', ''), f'loss {d["loss"]:.3f}' if isinstance(d.get('loss'), float) else '') if x)
+        text = ' '.join(str(x) for x in (f'{d.get("step")}/{d.get("total")}' if d.get('total') else '', d.get('message', ''), *(f'{k} {d[k]:.3f}' for k in ('loss', 'reward') if isinstance(d.get(k), float))) if x)
         if text == last['text'] or (time.monotonic()-last['at'] < .3): return
         last.update(at=time.monotonic(), text=text)
         print(('\r'+text[:100].ljust(100)) if live else text, end='' if live else '\n', file=sys.stderr, flush=True)

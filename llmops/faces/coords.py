@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core import canonical
 from .draw import percent, svg, text
+from .findings import why_zh
 
 # %% ../../nbs/faces/coords.ipynb #b3d1e961
 def place(
@@ -143,7 +144,7 @@ def search_page(
     what, what_zh = (f'{metric} {best["value"]:.4g}', f'{dict(loss="损失", score="得分")[metric]} {best["value"]:.4g}')
     ok, test = body.get('passed'), body.get('test') or {}
     bad = next((g for g in body.get('gates') or [] if g.get('passed') is False), None)
-    head = (f'Best of {len(rows)} trials: {values}', f'{len(rows)} 次试验中最佳：{values}') if not bad else (f'Not proven on unseen rows: {bad["why"]}', f'未能在未见过的行上得到证明：{bad["why"]}')
+    head = (f'Best of {len(rows)} trials: {values}', f'{len(rows)} 次试验中最佳：{values}') if not bad else (f'Not proven on unseen rows: {bad["why"]}', f'未能在未见过的行上得到证明：{why_zh(bad) or bad["why"]}')
     tiles = [dict(value=f'{best["value"]:.4g}', cls='m', en=f'{metric} on validation rows, trial {best["number"]}', zh=f'验证集{dict(loss="损失", score="得分")[metric]}，试验 {best["number"]}')]
     if test: tiles += [dict(value=f'{test["best"]:.4g}', cls='m', en=f'loss on {test["rows"]} rows that no trial saw', zh=f'{test["rows"]} 行未参与搜索的数据上的损失'),
                        dict(value=f'{test["base"]:.4g}', en='the same before training', zh='训练前的损失')]
@@ -166,7 +167,7 @@ def search_page(
     blocks.append(dict(en='Trials by name', zh='试验列表', parts=[table]))
     if failed := [t for t in rows if t['status'] == 'failed']:
         blocks.append(dict(en='Trials that failed', zh='失败的试验', parts=[dict(heads=[('Trial', '试验', True), ('Why', '原因', False)], rows=[[t['number'], t.get('error', '')] for t in failed])]))
-    gates = [{**g, 'en': _gates.get(g['name'], (g['name'],)*2)[0], 'zh': _gates.get(g['name'], (g['name'],)*2)[1], 'why_zh': g.get('why', '')} for g in body.get('gates') or []]
+    gates = [{**g, 'en': _gates.get(g['name'], (g['name'],)*2)[0], 'zh': _gates.get(g['name'], (g['name'],)*2)[1], 'why_zh': why_zh(g) or g.get('why', '')} for g in body.get('gates') or []]
     return dict(tone='pass' if ok else 'fail', badge=('Proven', '已证明', '✓') if ok else ('Not proven', '未证明', '✗'), headline=head, tiles=tiles, gates=gates, blocks=blocks, what_best=(what, what_zh),
                 inputs=[dict(en=k.replace('_', ' '), zh=_input.get(k, k), **i) for k, i in body['inputs'].items()], settings=[(k, v) for k, v in sorted(body['settings'].items())],
                 versions=[('engine', body['engine']['name']), *sorted(body['engine']['versions'].items())], notices=[])

@@ -48,6 +48,10 @@ def why_zh(
             known = '该模型没有训练数据记录，无法比较'
             if v['checked']: known = f"{v['of']} 个问题中有 {v['overlap']} 个出现在训练数据 {'、'.join(v['checked'])} 中"
             return known + (f"；{'、'.join(v['unknown'])} 之前见过的数据没有记录" if v.get('unknown') else '')
+        if gate['name'] == 'unseen data':
+            names = {'data': '训练数据', 'evaluation': '验证数据', 'test': '测试数据'}
+            return '；'.join(f"{names[c['b']]}的 {c['of']} 行均未出现在{names[c['a']]}中" for c in v['compared'])
+        if gate['name'] == 'lower loss': return f"测试数据 {v['rows']} 行上的损失为 {v['best']:.4g}，训练前为 {v['base']:.4g}"
     except (KeyError, TypeError, ValueError): pass
     return ''
 

@@ -242,12 +242,13 @@ def forgetting_parts(
     "What the page of a forgetting report says"
     tasks, n, names = body.get('tasks') or [], body.get('counts') or {}, body.get('columns') or []
     lost, several = n.get('forgotten', 0), len(names) > 2
-    what, zh = (f'{len(tasks)} tasks, {len(names)-1} models' if several else f'{len(tasks)} tasks'), (f'{len(tasks)} 项任务，{len(names)-1} 个模型' if several else f'{len(tasks)} 项任务')
+    many = f"{len(tasks)} task{'s' if len(tasks) != 1 else ''}"
+    what, zh = (f'{many}, {len(names)-1} models' if several else many), (f'{len(tasks)} 项任务，{len(names)-1} 个模型' if several else f'{len(tasks)} 项任务')
     if lost: head = f'{lost} of {sum(n.values())} cells forgotten: {what}', f'{sum(n.values())} 个单元中有 {lost} 个被遗忘：{zh}'
     elif n.get('undecided'): head = f"Nothing shown to be forgotten, {n['undecided']} of {sum(n.values())} cells undecided: {what}", f"未见遗忘，{sum(n.values())} 个单元中有 {n['undecided']} 个未定：{zh}"
     else: head = f'Nothing forgotten: {what}', f'没有遗忘：{zh}'
     tiles = [dict(value=str(n.get(k, 0)), cls='', en=f'{VERDICTS[k][2]} {en}', zh=f'{VERDICTS[k][2]} {zh}') for k, en, zh in (('gained', 'gained', '提升'), ('kept', 'kept', '保持'), ('forgotten', 'forgotten', '遗忘'), ('undecided', 'undecided', '未定'))]
-    words = ROLES | RULES | {'seen': ('seen in training', '训练中见过')}
+    words = ROLES | RULES | {'seen': ('seen in training', '训练中见过'), 'other': ('other', '其他任务'), 'tuned': ('tuned', '所学任务')}
     margin = 100*(body.get('settings') or {}).get('margin', .05)
     matrix = [dict(svg=_markup(heat(tasks, names, words))),
               dict(say=(f'Share right, with 95 % intervals. p is corrected by Holm over all cells. Kept: a loss of more than {margin:g} points is excluded for all cells at once. Undecided: ask more rows.',
