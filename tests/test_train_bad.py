@@ -104,6 +104,7 @@ def test_rows_that_are_all_longer_than_the_context(place, refused):
     said = refused(*train('long'), says='4 of 4 rows have no answer within 1024 tokens')
     assert 'max_length' in said or 'longer context' in said
     refused(*train('good', '--max-length', '4'), says='24 of 24 rows have no answer within 4 tokens')
+    refused(*train('good', '--max-length', '64', '--method', 'prompt', '--virtual-tokens', '64'), says='virtual_tokens is 64, and a row has at most 64 tokens in all')
 
 
 @pytest.mark.parametrize('out', ['bad name', 'model:../x', 'model:'+'x'*200, 'model:a/b', 'elsewhere:x'])

@@ -106,7 +106,8 @@ def work(
     model = Path(job['model'])
     reader = trl_vision.open_processor(model) if trl_vision.sees(job) else open_tokenizer(model)
     tok = getattr(reader, 'tokenizer', reader)
-    limit = longest(model, tok, job['max_length'])-taken(job)
+    limit = (room := longest(model, tok, job['max_length']))-taken(job)
+    if limit < 1: raise Invalid(f"virtual_tokens is {taken(job)}, and a row has at most {room} tokens in all. Give fewer than {room}, or a larger max_length")
     cols, counts = columns(job, reader, job['rows'], limit)
     held = columns(job, reader, job['eval'], limit)[0] if job['eval'] else None
     total = job['max_steps'] or math.ceil(job['epochs']*counts.get('packed', counts['used'])*job.get('generations', 1)/job['batch']) # A step of reinforcement counts answers
