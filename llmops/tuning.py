@@ -17,7 +17,7 @@ from .strict import read_plain
 
 # %% ../nbs/02f_tuning.ipynb #1de2dcf3
 METHODS = ('full', 'freeze', 'lora', 'rslora', 'dora', 'qlora', 'ia3', 'prompt', 'prefix')
-PARALLEL = ('ddp', 'fsdp2', 'zero2', 'zero3', 'zero2-offload', 'zero3-offload', 'tp', 'pp', 'fsdp2+tp', 'ddp+tp', 'ddp+pp')
+PARALLEL = ('ddp', 'fsdp2', 'zero2', 'zero3', 'zero2-offload', 'zero3-offload', 'tp', 'pp', 'fsdp2+tp', 'ddp+tp', 'ddp+pp', 'tp+pp')
 
 def basics(
     method:Literal['full', 'freeze', 'lora', 'rslora', 'dora', 'qlora', 'ia3', 'prompt', 'prefix']='full', # What learns: all weights, the upper blocks, or an adapter
@@ -68,7 +68,7 @@ def keeping(
 ): "What is kept to go on from"
 
 def processes(
-    parallel:Literal['', 'ddp', 'fsdp2', 'zero2', 'zero3', 'zero2-offload', 'zero3-offload', 'tp', 'pp', 'fsdp2+tp', 'ddp+tp', 'ddp+pp']='', # How processes share the work; empty: one process, or ddp for several
+    parallel:Literal['', 'ddp', 'fsdp2', 'zero2', 'zero3', 'zero2-offload', 'zero3-offload', 'tp', 'pp', 'fsdp2+tp', 'ddp+tp', 'ddp+pp', 'tp+pp']='', # How processes share the work; empty: one process, or ddp for several
     nproc:int=0,          # Processes; 0: one, or as many as there are GPUs where parallel is given, and 2 without GPUs
     launcher:Literal['torchrun', 'ray']='torchrun', # Who starts them: torchrun on this machine, Ray Train on a cluster
     restarts:int=0,       # Times to go on from the last checkpoint after a process died

@@ -228,7 +228,7 @@ def test_a_template_starts_with_checked_parameters_only(server):
     (folder/'tiny.ipynb').write_text(json.dumps(dict(nbformat=4, nbformat_minor=5, cells=[cell, {**cell, 'id': 'b', 'source': 'print(steps)', 'metadata': {}}],
                                                      metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python')))))
     listed = {t['name']: t for t in server.ask('llmops/api/templates').json['items']}['tiny']
-    assert listed['params'] == [dict(name='steps', type='int', doc='How many', default=3, required=False, choices=[], kind='', many=False)]
+    assert listed['params'] == [dict(name='steps', type='int', doc='How many', default=3, required=False, choices=[], kind='', many=False, group='')]
     for args in ({'step': 1}, {'steps': 'x'}, {'x=1\nimport os': 1}, {'__class__': 1}):
         a = server.ask('llmops/api/templates/tiny/run', 'POST', {'args': args})
         assert a.status == 400 and said(a)

@@ -91,10 +91,11 @@ def test_full_fine_tune_learns_what_the_base_cannot(tickets, tmp_path):
     test = tickets['test'][:150]
     base, tuned = score(BASE, test), score(tmp_path/'m', test)
     assert base <= .1 and tuned >= .9, (base, tuned)
+    rows = [r for r in rows if 'message' not in r]
     steps = [r['step'] for r in rows]
-    assert steps == sorted(steps) and steps[0] == 0 and steps[-1] == 120 and all(r['total'] == 120 for r in rows)
+    assert steps == sorted(steps) and steps[0] == 1 and steps[-1] == 120 and all(r['total'] == 120 for r in rows)
     last = rows[-1]
-    assert last['loss'] < rows[1]['loss']/5 and {'loss', 'lr', 'grad_norm', 'tokens', 'tokens_per_s'} <= set(last)
+    assert last['loss'] < rows[0]['loss']/5 and {'loss', 'lr', 'grad_norm', 'tokens', 'tokens_per_s'} <= set(last)
 
 
 @pytest.mark.slow
@@ -118,7 +119,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_does_not(tickets, tmp
 
 def test_who_stops_reading_ends_the_training(tickets, tmp_path):
     it = Trl().train(dict(max_steps=100_000, batch=4, log_every=1), BASE, tickets['few'], tmp_path/'m')
-    assert [next(it)['step'] for _ in range(3)] == [0, 1, 2]
+    assert [r['step'] for r in (next(it) for _ in range(4)) if 'loss' in r] == [1, 2]
     it.close()
     assert not (tmp_path/'m').exists()
 
@@ -130,7 +131,7 @@ def test_a_loss_that_is_no_number_ends_in_a_sentence(tickets, tmp_path):
     with torch.no_grad(): net.model.norm.weight.fill_(1e38)
     net.save_pretrained(tmp_path/'base')
     AutoTokenizer.from_pretrained(BASE).save_pretrained(tmp_path/'base')
-    with pytest.raises(Failed, match='no longer a number at step 1 of 5. Take a smaller learning rate'):
+    with pytest.raises(Failed, match='no longer a number at step 1 of 5: the training diverged. Take a smaller learning rate'):
         list(Trl().train(dict(max_steps=5, batch=4), tmp_path/'base', tickets['few'], tmp_path/'m'))
     assert not (tmp_path/'m').exists()
 
@@ -215,7 +216,8 @@ def test_other_families_and_unmarked_templates_train(family, method, tickets, tm
     getattr(transformers, f'{family}ForCausalLM')(config).save_pretrained(tmp_path/'base')
     tok.save_pretrained(tmp_path/'base')
     rows = list(Trl().train(dict(method=method, max_steps=8, batch=8, rank=4, alpha=8, log_every=1, lr=1e-2), tmp_path/'base', tickets['few'], tmp_path/'m'))
-    assert [r['step'] for r in rows] == list(range(9)) and rows[-1]['loss'] < rows[1]['loss']
+    rows = [r for r in rows if 'loss' in r]
+    assert [r['step'] for r in rows] == list(range(1, 9)) and rows[-1]['loss'] < rows[0]['loss']
     assert describe(tmp_path/'m')['adapter'] == (method == 'lora')
 
 

@@ -128,7 +128,9 @@ class Keeper:
         row:dict, # From the engine
     )->None:
         "Put a checkpoint away, in the background; what went wrong with one before is raised here"
-        if 'checkpoint' in row: self.queue.put(dict(row))
+        if 'checkpoint' in row:
+            self.run.flush() # What led to it is written before it is: a curve has no gap behind a checkpoint
+            self.queue.put(dict(row))
         if isinstance(self.error, Full): raise self.error
 
     def last(self)->dict|None:
