@@ -85,6 +85,6 @@ def test_documentation_shows_commands_that_exist():
     from llmops.faces import cli
     wrong = []
     for line in shown_commands():
-        try: cli.parser().parse_args(shlex.split(line.partition(': ')[2])[1:])
+        try: cli.parser().parse_args(cli.spell(shlex.split(line.partition(': ')[2])[1:]))
         except SystemExit: wrong.append(line)
     assert wrong == []
