@@ -92,7 +92,7 @@ from llmops.training.checkpoints import KEPT, Keeper
 store = Store({str(tmp_path/'s')!r})
 id = sys.argv[1]
 store.append('run.start', f'run:{{id}}', id=id, verb='sft', status='running', reads={{}})
-k = Keeper(SimpleNamespace(store=store, id=id, by='me', about=f'run:{{id}}', record={{}}), dict(keep_last=2, keep_best=False))
+k = Keeper(SimpleNamespace(flush=lambda: None, store=store, id=id, by='me', about=f'run:{{id}}', record={{}}), dict(keep_last=2, keep_best=False))
 print('begun', flush=True)
 for step in range(1, 10_000):
     at = k.folder/f'checkpoint-{{step}}'
@@ -271,7 +271,7 @@ def test_the_only_copy_is_never_deleted(tmp_path):
     from llmops.training.checkpoints import KEPT
     store = Store(tmp_path/'s')
     store.append('run.start', 'run:aaaa', id='aaaa', verb='sft', status='running', reads={})
-    keeper = Keeper(SimpleNamespace(store=store, id='aaaa', by='me', about='run:aaaa', record={}), dict(keep_last=1, keep_best=True))
+    keeper = Keeper(SimpleNamespace(flush=lambda: None, store=store, id='aaaa', by='me', about='run:aaaa', record={}), dict(keep_last=1, keep_best=True))
     def write(step, loss, sound=True):
         at = keeper.folder/f'checkpoint-{step}'
         at.mkdir()
