@@ -47,7 +47,11 @@ def dying(job, tell, asked):
 def left(me):
     "Processes of Ray that this process started"
     import psutil
-    return [p for p in psutil.Process(me).children(recursive=True) if any(w in ' '.join(p.cmdline() or [p.name()]) for w in ('raylet', 'gcs_server', 'ray::'))]
+    def words(p):
+        "Its command line; none of one that has ended by now"
+        try: return ' '.join(p.cmdline() or [p.name()])
+        except (psutil.NoSuchProcess, psutil.ZombieProcess): return ''
+    return [p for p in psutil.Process(me).children(recursive=True) if any(w in words(p) for w in ('raylet', 'gcs_server', 'ray::'))]
 
 
 @pytest.fixture(scope='module')
