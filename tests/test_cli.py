@@ -105,6 +105,31 @@ def test_a_misspelt_command_exits_with_2(work, argv):
     llmops(*argv, cwd=work, rc=2)
 
 
+@pytest.mark.parametrize('argv,said', [
+    ('train sft --max_step 3', "train sft has no option '--max_step'. Did you mean '--max-steps'? See them: llmops train sft --help"),
+    ('train dpo --bta=1 --model model:x', "train dpo has no option '--bta'. Did you mean '--beta'? See them: llmops train dpo --help"),
+    ('train sft --zzzz', "train sft has no option '--zzzz'. See them: llmops train sft --help"),
+    ('train sft --model', 'train sft has --model without a value. Write --model VALUE. See: llmops train sft --help'),
+    ('train dpo --model a', 'train dpo needs --data. See: llmops train dpo --help'), ('train kto', 'train kto needs --model and --data. See: llmops train kto --help'),
+    ('train sft --ma 3', 'train sft has several options that begin with --ma: --max-steps, --max-length, --max-grad-norm, --max-spike. See: llmops train sft --help'),
+    ('train --foo', 'say first what train shall do, as in: llmops train sft --model model:NAME --data dataset:NAME … See the words: llmops train --help'),
+    ('estimate --modle x', "estimate has no option '--modle'. Did you mean '--model'? See them: llmops estimate --help"), ('resume', 'resume needs ID. See: llmops resume --help')])
+def test_a_wrong_option_names_the_one_that_was_meant(argv, said, capsys):
+    from llmops.faces.cli import main
+    try: code = main(argv.split())
+    except SystemExit as e: code = e.code
+    assert (code, *capsys.readouterr()) == (2, '', f'llmops: {said}\n')
+
+
+@pytest.mark.parametrize('argv', ['history prompt:p', 'state', 'templates', 'runs', 'show dataset:tickets', 'ls', 'gc --dry'])
+def test_json_rows_have_every_field_and_no_null_among_them(work, argv, capsys, monkeypatch):
+    from llmops.faces.cli import main
+    monkeypatch.chdir(work)
+    assert main([*argv.split(), '--json']) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert got and [(k, r) for r in got for k in FIELDS if r[k] is None] == []
+
+
 def every_command(p, before=()):
     "Words and parser of every command"
     for a in p._actions:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import llmops
-from ..core import Failed, Invalid, LlmopsError, NotFound, Version, nearest
+from ..core import Failed, Invalid, LlmopsError, NotFound, Version, digest, nearest, now, stamp
 from .table import cell, table
-from .words import GROUPS, IN_NOTEBOOKS, add_command, add_verb, given, place, rank, spell
-from ..verbs import VERBS, VIEWS, Workspace, call, load_all, look, open_workspace
+from .words import GROUPS, IN_NOTEBOOKS, Parser, add_command, add_verb, given, leaf, place, rank, spell, strange
+from ..verbs import VERBS, VIEWS, Workspace, call, load_all, look, open_workspace, user
 
 # %% ../../nbs/faces/cli.ipynb #7ee5cd4c
 FIELDS = ('ref', 'kind', 'name', 'number', 'digest', 'created', 'made_by') # What every JSON row has
@@ -35,14 +35,33 @@ def emit(
     out:Any, # What to show
     as_json:bool, # For programs
     columns:tuple=(), # Of the table
+    what:str='', # Command that gave them
+    about:str='', # Ref of what was asked about
 )->None:
     "Print rows as a table or as JSON"
     rows = _rows(ws, out) if ws else out
-    if as_json: print(json.dumps([{**dict.fromkeys(FIELDS), **r} for r in rows], ensure_ascii=False, indent=1, default=str))
+    if as_json: print(json.dumps([_whole(r, i, what, about) for i, r in enumerate(rows, 1)], ensure_ascii=False, indent=1, default=str))
     elif rows and set(rows[0]) == {'value'}: print('\n'.join(str(r['value']) for r in rows))
     else:
         if not columns and rows and 'digest' in rows[0] and rows[0].get('ref'): columns = _brief if 'body' not in rows[0] else ()
         print(_one(rows[0]) if len(rows) == 1 and 'body' in rows[0] else table(rows, columns))
+
+def _whole(r:dict, i:int, what:str, about:str)->dict:
+    "A row with all of `FIELDS`: where it is no version, they say which row of what it is"
+    if all(r.get(k) is not None for k in FIELDS): return r
+    try: own = digest(json.loads(json.dumps(r, default=str)))
+    except Invalid: own = '' # A number that JSON has no word for
+    run = r.get('run') or r.get('id')
+    mine = dict(ref=about or (f'run:{run}' if isinstance(run, str) and run.isalnum() else ''), kind=what, name=what, number=i, digest=own, created=r.get('at') or stamp(now()), made_by=r.get('by') or user())
+    return {**mine, **{k: v for k, v in r.items() if v is not None or k not in FIELDS}}
+
+def _about(a:argparse.Namespace)->str:
+    "What was asked about, where that is one thing"
+    got = given(a, a._spec)
+    p = next((p for p in a._spec.params.values() if p.name in got and (p.type == 'ref' or p.name in ('run', 'id')) and not p.many), None)
+    if not p: return ''
+    v = str(got[p.name])
+    return v if ':' in v else f'run:{v}' if p.name in ('run', 'id') else f'{p.kind.split(",")[0]}:{v}'
 
 def _one(r:dict)->str:
     body = json.dumps(r['body'], ensure_ascii=False, indent=1, default=str)
@@ -67,7 +86,7 @@ def _call_view(a:argparse.Namespace)->int:
     ws = open_workspace()
     out = look(ws.store, a._spec.name, given(a, a._spec))
     if not out and not a.json and (nothing := _nothing.get(a._spec.name)): print(nothing)
-    else: emit(ws, out, a.json, () if a.json else _columns.get(a._spec.name, ()))
+    else: emit(ws, out, a.json, () if a.json else _columns.get(a._spec.name, ()), a._spec.name, _about(a) if a.json else '')
     return 0
 
 def _call_verb(a:argparse.Namespace)->int:
@@ -80,10 +99,10 @@ def _call_verb(a:argparse.Namespace)->int:
     if a._spec.name == 'rerun' and isinstance(out, dict): return _rerun(ws, out, a.json)
     if a._spec.name == 'leakcheck' and not out and not a.json: return _no_leak(ws, a)
     if say := getattr(out, 'say', None): # It has words of its own, and facts for programs
-        if a.json: emit(ws, [{**r, **out.facts()} for r in _rows(ws, out)], True)
+        if a.json: emit(ws, [{**r, **out.facts()} for r in _rows(ws, out)], True, what=a._spec.name)
         else: print(say())
         return 0
-    emit(ws, out, a.json, () if a.json else _columns.get(a._spec.name, ()))
+    emit(ws, out, a.json, () if a.json else _columns.get(a._spec.name, ()), a._spec.name, _about(a) if a.json else '')
     return 0
 
 def _no_leak(ws:Workspace, a:argparse.Namespace)->int:
@@ -94,7 +113,7 @@ def _no_leak(ws:Workspace, a:argparse.Namespace)->int:
     return 0
 
 def _rerun(ws:Workspace, out:dict, as_json:bool)->int:
-    if as_json: emit(ws, [out], True)
+    if as_json: emit(ws, [out], True, what='rerun')
     else:
         print(out.get('sentence') or out['outcome'])
         if out.get('rows'): print(table(out['rows']))
@@ -111,7 +130,7 @@ def _init(a:argparse.Namespace)->int:
         try: write_settings(d)
         except OSError as e: raise Failed(f'{a.dir} cannot be made: {e.strerror}. Choose another folder') from None
     ws = open_workspace(d)
-    if a.json: emit(None, [dict(ref=None, folder=str(d), store=str(ws.store.folder), new=not old)], True)
+    if a.json: emit(None, [dict(ref='', folder=str(d), store=str(ws.store.folder), new=not old)], True, what='init')
     else: print(f'{"There is a workspace already" if old else "Made a workspace"} in {"this folder" if d == Path.cwd() else a.dir}. Next:\n{"" if d == Path.cwd() else f"  cd {a.dir}{chr(10)}"}  llmops add dataset:chat FILE.jsonl\n  llmops quickstart      the whole journey on a built-in task')
     return 0
 
@@ -120,7 +139,7 @@ def _verify(a:argparse.Namespace)->int:
     ws = open_workspace()
     found = ws.store.verify(blobs=not a.quick)
     seq, h = ws.store.head()
-    if a.json: emit(None, [dict(ref=f['what'], **f) for f in found], True)
+    if a.json: emit(None, [dict(ref=f['what'], **f) for f in found], True, what='verify')
     elif found: print(table(found))
     else: print(f'All is well: {seq} events chained up to {h[:16]}…, {len(ws.store.find(all=True, bodies=False))} versions, {sum(1 for _ in ws.store.blobs.all())} blobs')
     return 1 if found else 0
@@ -128,14 +147,14 @@ def _verify(a:argparse.Namespace)->int:
 def _gc(a:argparse.Namespace)->int:
     "Delete blobs that nothing refers to"
     got = open_workspace().store.gc(a.grace, a.dry)
-    if a.json: emit(None, [got], True)
+    if a.json: emit(None, [got], True, what='gc')
     else: print(f'{"Would delete" if a.dry else "Deleted"} {got["blobs"]} blobs ({got["bytes"]:,} bytes) and {got["temporary"]} temporary files')
     return 0
 
 def _rebuild(a:argparse.Namespace)->int:
     "Make current state again from the log of events"
     n = open_workspace().store.rebuild()
-    if a.json: emit(None, [dict(rows=n)], True)
+    if a.json: emit(None, [dict(rows=n)], True, what='rebuild')
     else: print(f'Made {n} rows of current state from the log')
     return 0
 
@@ -147,7 +166,7 @@ def _report(a:argparse.Namespace)->int:
     out = Path(a.output or a.ref.replace(':', '-').replace('@', '-')+'.html')
     try: out.write_text(html, encoding='utf-8')
     except OSError as e: raise Failed(f'{out} cannot be written: {e.strerror}') from None
-    if a.json: emit(None, [dict(ref=a.ref, file=str(out), bytes=len(html.encode()))], True)
+    if a.json: emit(None, [dict(ref=a.ref, file=str(out), bytes=len(html.encode()))], True, what='report')
     else: print(f'Wrote {out} ({len(html.encode())//1024} KB, one file, no network needed)')
     return 0
 
@@ -163,7 +182,7 @@ def _run(a:argparse.Namespace)->int:
     say = None if a.json else _steps()
     out = run_template(ws, a.template, params, kernel=a.kernel, text=True, wait=not a.detach, progress=say)
     if say and sys.stderr.isatty(): print('\r'+' '*100+'\r', end='', file=sys.stderr)
-    if a.json: emit(ws, [_run_row(out)], True)
+    if a.json: emit(ws, [_run_row(out)], True, what='run')
     else:
         print(f'run:{out["id"]}  {out["status"]}'+(f'  {", ".join(out.get("made") or [])}' if out.get('made') else ''))
         if out.get('error'): print(out['error'], file=sys.stderr)
@@ -254,7 +273,7 @@ def parser(
 )->argparse.ArgumentParser:
     "The whole command line, or one command of it"
     load_all()
-    p = argparse.ArgumentParser(prog='llmops', description='The LLMOps workbench: a run reads versions, writes versions and leaves events.')
+    p = Parser(prog='llmops', description='The LLMOps workbench: a run reads versions, writes versions and leaves events.')
     p.add_argument('--version', action='version', version=f'llmops {llmops.__version__}')
     sub = p.add_subparsers(dest='command', metavar='COMMAND')
     _own(sub)
@@ -308,10 +327,16 @@ def main(
             return 0 if len(argv) > 1 else 2
         said = ' '.join(argv[:2] if argv[0] in GROUPS else argv[:1])
         if not argv[0].startswith('-') and said not in known:
+            if argv[0] in GROUPS and argv[1].startswith('-'):
+                print(f'llmops: say first what {argv[0]} shall do, as in: llmops {argv[0]} {dict(train="sft --model model:NAME --data dataset:NAME").get(argv[0], "WORD")} … See the words: llmops {argv[0]} --help', file=sys.stderr)
+                return 2
             near = nearest(said[:60], [*known, *GROUPS]) or nearest(said[:60].rpartition(' ')[2], [n.rpartition(' ')[2] for n in known])
             print(f'llmops: there is no command {ascii(said[:60])}.{near} See them: llmops {argv[0]+" " if argv[0] in GROUPS else ""}--help', file=sys.stderr)
             return 2
         p = parser(argv[0])
+        if said := strange(*leaf(p, argv)):
+            print(said, file=sys.stderr)
+            return 2
         a = p.parse_args(argv)
         return a._do(a)
     except LlmopsError as e:
