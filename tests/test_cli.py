@@ -121,7 +121,7 @@ def test_a_wrong_option_names_the_one_that_was_meant(argv, said, capsys):
     assert (code, *capsys.readouterr()) == (2, '', f'llmops: {said}\n')
 
 
-@pytest.mark.parametrize('argv', ['history prompt:p', 'state', 'templates', 'runs', 'show dataset:tickets', 'ls', 'gc --dry'])
+@pytest.mark.parametrize('argv', ['history prompt:p', 'templates', 'runs', 'show dataset:tickets', 'ls', 'gc --dry'])
 def test_json_rows_have_every_field_and_no_null_among_them(work, argv, capsys, monkeypatch):
     from llmops.faces.cli import main
     monkeypatch.chdir(work)
