@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Invalid
-from .trl_kinds import trainer_class
+from .trl_setup import Setup, messages
 
 # %% ../../nbs/engines/trl_distil.ipynb #e81bb956
 def teach(
@@ -71,24 +71,16 @@ def collator(
 
 # %% ../../nbs/engines/trl_distil.ipynb #527e84fc
 def trainer(
-    job:dict, # A complete recipe and its paths
-    plain:dict, # Arguments that all trainers share
-    net:Any, # The model
-    tok:Any, # Its tokenizer
-    cols:dict, # From `prepare`
-    peft:Any, # PEFT's configuration or None
-    held:dict|None=None, # Columns of rows that are not learned
+    s:Setup, # What all trainers share
 )->Any: # A trainer, ready to go
     "TRL's trainer of distillation"
     os.environ.setdefault('TRL_EXPERIMENTAL_SILENCE', '1') # GKD is where TRL keeps what may still change
     import trl
-    from datasets import Dataset, Features, Json, List
-    teacher = teach(job['teacher'], tok, net, dtype=net.dtype)
-    if job['lmbda'] == 1:
-        args = trl.DistillationConfig(**plain, beta=job['beta'], temperature=job['temperature'], max_completion_length=job['max_new'])
-        def table(c:dict)->Any: return Dataset.from_dict(c, features=Features({'prompt': List(Json())}))
-        return trainer_class(job, trl.DistillationTrainer)(model=net, teacher_model=teacher, args=args, train_dataset=table(cols), eval_dataset=table(held) if held else None, processing_class=tok, peft_config=peft)
+    teacher = teach(s.job['teacher'], s.tok, s.net, dtype=s.net.dtype)
+    said = s.plain | {k: s.job[k] for k in ('beta', 'temperature')}
+    if s.job['lmbda'] == 1:
+        args = trl.DistillationConfig(**said, max_completion_length=s.job['max_new'])
+        return s.trainer(trl.DistillationTrainer, args, messages, teacher_model=teacher)
     from trl.experimental.gkd import GKDConfig, GKDTrainer
-    args = GKDConfig(**plain, lmbda=job['lmbda'], beta=job['beta'], temperature=job['temperature'], max_new_tokens=job['max_new'], max_length=None)
-    return trainer_class(job, GKDTrainer)(model=net, teacher_model=teacher, args=args, data_collator=collator(tok), train_dataset=Dataset.from_dict(cols), eval_dataset=Dataset.from_dict(held) if held else None,
-                      processing_class=tok, peft_config=peft)
+    args = GKDConfig(**said, lmbda=s.job['lmbda'], max_new_tokens=s.job['max_new'], max_length=None)
+    return s.trainer(GKDTrainer, args, teacher_model=teacher, data_collator=collator(s.tok))

@@ -6,10 +6,11 @@
 __all__ = ['pairs', 'classes_of', 'texts', 'quality', 'reward_trainer', 'class_trainer']
 
 # %% ../../nbs/engines/trl_heads.ipynb #92c14162
+from dataclasses import replace
 from typing import Any
 
 from ..core import Invalid
-from .trl_kinds import trainer_class
+from .trl_setup import Setup
 
 # %% ../../nbs/engines/trl_heads.ipynb #fbb4cee8
 def pairs(
@@ -83,37 +84,21 @@ def quality(
     return dict(accuracy=float((said == want).mean()), macro_f1=float(np.mean(f1)))
 
 def reward_trainer(
-    job:dict, # A complete recipe and its paths
-    plain:dict, # Arguments that all trainers share
-    net:Any, # The model
-    tok:Any, # Its tokenizer
-    cols:dict, # From `prepare`
-    peft:Any, # PEFT's configuration or None
-    held:dict|None=None, # Columns of rows that are not learned
+    s:Setup, # What all trainers share
 )->Any: # A trainer, ready to go
     "TRL's trainer of reward models"
     import trl
-    from datasets import Dataset
-    net.config.id2label, net.config.label2id = {0: 'reward'}, {'reward': 0}
-    args = trl.RewardConfig(**plain, max_length=None, disable_dropout=True)
-    return trainer_class(job, trl.RewardTrainer)(model=net, args=args, train_dataset=Dataset.from_dict(cols), eval_dataset=Dataset.from_dict(held) if held else None, processing_class=tok, peft_config=peft)
+    s.net.config.id2label, s.net.config.label2id = {0: 'reward'}, {'reward': 0}
+    return s.trainer(trl.RewardTrainer, trl.RewardConfig(**s.plain, max_length=None, disable_dropout=True))
 
 def class_trainer(
-    job:dict, # A complete recipe and its paths
-    plain:dict, # Arguments that all trainers share
-    net:Any, # The model
-    tok:Any, # Its tokenizer
-    cols:dict, # From `prepare`
-    peft:Any, # PEFT's configuration or None
-    held:dict|None=None, # Columns of rows that are not learned
+    s:Setup, # What all trainers share
 )->Any: # A trainer, ready to go
     "Transformers' trainer of classifiers"
-    from datasets import Dataset
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
-    if peft is not None:
+    if s.peft is not None: # Transformers' own trainer does not put adapters on a model
         from peft import get_peft_model
-        net = get_peft_model(net, peft)
-    net.config.get_text_config().pad_token_id = tok.pad_token_id # The head looks at the last token before the padding
-    args = TrainingArguments(**plain, include_num_input_tokens_seen='non_padding')
-    return trainer_class(job, Trainer)(model=net, args=args, train_dataset=Dataset.from_dict(cols), eval_dataset=Dataset.from_dict(held) if held else None, processing_class=tok,
-                   data_collator=DataCollatorWithPadding(tok), compute_metrics=quality)
+        s = replace(s, net=get_peft_model(s.net, s.peft), peft=None)
+    s.net.config.get_text_config().pad_token_id = s.tok.pad_token_id # The head looks at the last token before the padding
+    args = TrainingArguments(**s.plain, include_num_input_tokens_seen='non_padding')
+    return s.trainer(Trainer, args, data_collator=DataCollatorWithPadding(s.tok), compute_metrics=quality)

@@ -9,8 +9,8 @@ __all__ = ['GOLD', 'asked', 'ready', 'prompts', 'judges', 'no_difference', 'trai
 from typing import Any
 
 from ..core import Failed, Invalid
-from .trl_kinds import trainer_class
 from .trl_rewards import Reward, check, function
+from .trl_setup import Setup, messages
 
 # %% ../../nbs/engines/trl_reinforce.ipynb #4ef036ab
 GOLD = ('gold', 'answer', 'target', 'solution', 'reference', 'expected', 'output', 'label', '答案') # Columns that hold right answers, in this order
@@ -114,27 +114,20 @@ def no_difference(
     return NoDifference()
 
 def trainer(
-    job:dict, # A complete recipe and its paths
-    plain:dict, # Arguments that all trainers share
-    net:Any, # The model
-    tok:Any, # Its tokenizer
-    cols:dict, # From `prepare`
-    peft:Any, # PEFT's configuration or None
-    held:dict|None=None, # Columns of rows that are not learned
+    s:Setup, # What all trainers share
 )->Any: # A trainer, ready to go
     "TRL's trainer of GRPO or RLOO"
     import trl
-    from datasets import Dataset, Features, Json, List, Value
-    g, all = job['generations'], job['batch']
+    from datasets import Json, Value
+    job, g, all = s.job, s.job['generations'], s.job['batch']
     if g < 2: raise Invalid('generations is 1. An answer is compared with others to the same prompt: give 2 or more')
     if all % g: raise Invalid(f'A step of {all} answers does not hold whole groups of {g} answers to one prompt. Give a batch that {g} divides, such as {-(-all//g)*g}')
-    rewards = check(job['rewards'], [dict(zip(cols, v, strict=True)) for v in zip(*cols.values(), strict=True)])
+    rewards = check(job['rewards'], [dict(zip(s.cols, v, strict=True)) for v in zip(*s.cols.values(), strict=True)])
     fns, toks = judges(job, rewards)
     kind, config = (trl.GRPOTrainer, trl.GRPOConfig) if job['algorithm'] == 'grpo' else (trl.RLOOTrainer, trl.RLOOConfig)
     more = dict(loss_type=job['loss']) if job['algorithm'] == 'grpo' and job['loss'] else {}
     if job['loss'] == 'luspo': more['importance_sampling_level'] = 'sequence'
-    args = config(**(plain | dict(per_device_eval_batch_size=g)), num_generations=g, max_completion_length=job['max_new'], temperature=job['temperature'], beta=job['beta'],
-                  reward_weights=[r.weight for r in rewards], **more)
-    def table(c:dict)->Any: return Dataset.from_dict(c, features=Features({k: List(Json()) if k == 'prompt' else Value('string') if k == 'gold' else Json() for k in c}))
-    return trainer_class(job, kind)(model=net, args=args, train_dataset=table(cols), eval_dataset=table(held) if held else None, processing_class=tok, reward_funcs=fns,
-                reward_processing_classes=toks, peft_config=peft, callbacks=[no_difference()])
+    args = config(**(s.plain | dict(per_device_eval_batch_size=g)), num_generations=g, max_completion_length=job['max_new'],
+                  temperature=job['temperature'], beta=job['beta'], reward_weights=[r.weight for r in rewards], **more)
+    def table(c:dict)->Any: return messages(c, **{k: Value('string') if k == 'gold' else Json() for k in c if k != 'prompt'})
+    return s.trainer(kind, args, table, reward_funcs=fns, reward_processing_classes=toks, callbacks=[no_difference()])

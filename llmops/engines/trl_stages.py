@@ -16,8 +16,8 @@ from typing import Any
 from ..core import Invalid
 from . import trl_distil, trl_heads, trl_reinforce
 from .trl_data import read_rows, tokenise
-from .trl_kinds import trainer_class
 from .trl_pack import collator, flash, pack
+from .trl_setup import Setup, messages
 
 # %% ../../nbs/engines/trl_stages.ipynb #26c9e50d
 @dataclass(frozen=True)
@@ -181,59 +181,42 @@ def last_answer(
 SMOOTH = dict(robust=.1, exo_pair=1e-3) # Losses of DPO that are what their name says only with label smoothing; values of their papers
 
 def set_up(
-    job:dict, # A complete recipe and its paths
-    plain:dict, # Arguments that all trainers share
-    net:Any, # The model
-    tok:Any, # Its tokenizer
-    cols:dict, # From `prepare`
-    peft:Any, # PEFT's configuration or None
-    held:dict|None=None, # Columns of rows that are not learned
+    s:Setup, # What all trainers share
 )->Any: # A trainer, ready to go
     "Set up the trainer of a stage"
     from datasets import disable_progress_bars
     disable_progress_bars()
-    makes:dict[str, Callable] = dict(sft=written, pretrain=written, dpo=preferred, kto=preferred, reward=trl_heads.reward_trainer, classify=trl_heads.class_trainer,
-                                     grpo=trl_reinforce.trainer, distil=trl_distil.trainer)
-    try: return makes[job['stage']](job, plain, net, tok, cols, peft, held)
+    makes:dict[str, Callable[[Setup], Any]] = dict(
+        sft=written, pretrain=written, dpo=preferred, kto=preferred, reward=trl_heads.reward_trainer,
+        classify=trl_heads.class_trainer, grpo=trl_reinforce.trainer, distil=trl_distil.trainer)
+    try: return makes[s.job['stage']](s)
     except ValueError as e: raise Invalid(f'TRL refuses the recipe: {(str(e) or "no reason given").splitlines()[0][:300]}') from e
 
 def written(
-    job:dict, # A complete recipe and its paths
-    plain:dict, # Arguments that all trainers share
-    net:Any, # The model
-    tok:Any, # Its tokenizer
-    cols:dict, # From `prepare`
-    peft:Any, # PEFT's configuration or None
-    held:dict|None=None, # Columns of rows that are not learned
+    s:Setup, # What all trainers share
 )->Any: # A trainer, ready to go
     "TRL's trainer of conversations and running text, on token ids"
     import trl
-    from datasets import Dataset
-    together = 'seq_lengths' in cols
-    if together and job.get('method') in ('prompt', 'prefix'):
-        raise Invalid(f"Packed rows do not go with method={job['method']}: what is put before the first row would be missing before the others. " + ('Take another method' if job['stage'] == 'pretrain' else 'Leave packing out'))
-    args = trl.SFTConfig(**plain, **({} if together else dict(train_sampling_strategy='group_by_length')), max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True))
-    return trainer_class(job, trl.SFTTrainer)(model=net, args=args, train_dataset=Dataset.from_dict(cols), eval_dataset=Dataset.from_dict(held) if held else None, processing_class=tok, peft_config=peft,
-                          **(dict(data_collator=collator(tok, flash(net))) if together else {}))
+    together, method = 'seq_lengths' in s.cols, s.job.get('method')
+    if together and method in ('prompt', 'prefix'):
+        raise Invalid(f'Packed rows do not go with method={method}: what is put before the first row would be missing before the others. '
+                      + ('Take another method' if s.job['stage'] == 'pretrain' else 'Leave packing out'))
+    how = {} if together else dict(train_sampling_strategy='group_by_length')
+    args = trl.SFTConfig(**s.plain, **how, max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True))
+    return s.trainer(trl.SFTTrainer, args, **(dict(data_collator=collator(s.tok, flash(s.net))) if together else {}))
 
 def preferred(
-    job:dict, # A complete recipe and its paths
-    plain:dict, # Arguments that all trainers share
-    net:Any, # The model
-    tok:Any, # Its tokenizer
-    cols:dict, # From `prepare`
-    peft:Any, # PEFT's configuration or None
-    held:dict|None=None, # Columns of rows that are not learned
+    s:Setup, # What all trainers share
 )->Any: # A trainer, ready to go
     "TRL's trainers of preferences and ratings"
     import trl
-    from datasets import Dataset, Features, Json, List, Value
-    longest = min(x for x in (job['max_length'] or 1 << 20, getattr(net.config.get_text_config(), 'max_position_embeddings', None) or 1 << 20, tok.model_max_length) if x)
-    kinds = {'label': Value('bool'), 'tools': Value('string')}
+    from datasets import Value
+    own = getattr(s.net.config.get_text_config(), 'max_position_embeddings', None)
+    longest = min(x for x in (s.job['max_length'], own, s.tok.model_max_length, 1 << 20) if x)
     def table(c:dict)->Any:
         if 'tools' in c: c = c | {'tools': [json.dumps(t) if t else None for t in c['tools']]} # TRL reads them back
-        return Dataset.from_dict(c, features=Features({k: kinds.get(k, List(Json())) for k in c}))
-    common = dict(plain, max_length=int(longest), beta=job['beta'])
-    if job['stage'] == 'dpo': kind, args = trl.DPOTrainer, trl.DPOConfig(**common, loss_type=[job['loss'] or 'sigmoid'], label_smoothing=SMOOTH.get(job['loss'], 0.))
-    else: kind, args = trl.KTOTrainer, trl.KTOConfig(**common, loss_type=job['loss'] or 'kto')
-    return trainer_class(job, kind)(model=net, args=args, train_dataset=table(cols), eval_dataset=table(held) if held else None, processing_class=tok, peft_config=peft)
+        return messages(c, label=Value('bool'), tools=Value('string'))
+    common, loss = dict(s.plain, max_length=int(longest), beta=s.job['beta']), s.job['loss']
+    if s.job['stage'] == 'kto': return s.trainer(trl.KTOTrainer, trl.KTOConfig(**common, loss_type=loss or 'kto'), table)
+    args = trl.DPOConfig(**common, loss_type=[loss or 'sigmoid'], label_smoothing=SMOOTH.get(loss, 0.))
+    return s.trainer(trl.DPOTrainer, args, table)

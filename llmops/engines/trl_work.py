@@ -18,6 +18,7 @@ from . import trl_kinds, trl_mesh, trl_vision
 from .trl_data import longest, open_tokenizer
 from .trl_methods import good_lr, learns, load, on_gpu, save, taken
 from .trl_same import checked
+from .trl_setup import Setup
 from .trl_stages import prepare, rows_of, set_up
 from .trl_watch import watch
 
@@ -87,7 +88,7 @@ def make(
     job['lr'] = job['lr'] or good_lr(job['method'], n, job['stage'])
     said = plain(job, folder, n > 3e8, held is not None)
     if hasattr(tok, 'image_processor'): t = trl_vision.set_up(said, net, tok, cols, learns(job, net), held)
-    else: t = set_up(job, said, net, tok, cols, learns(job, net), held)
+    else: t = set_up(Setup(job, said, net, tok, cols, learns(job, net), held))
     t.remove_callback(PrinterCallback)
     return t
 
