@@ -1,11 +1,14 @@
 """Training in several processes: each kind is real, equals one process, and a process that dies is told of."""
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import psutil
@@ -15,9 +18,10 @@ pytest.importorskip('trl', reason="training needs the packages of the 'train' ex
 
 from llmops.core import Failed, Invalid
 from llmops.engines.trl import Trl
+from llmops.engines.trl_kinds import settled
 from llmops.engines.trl_methods import PATHS
 from llmops.engines.trl_parallel import launch
-from llmops.tuning import complete
+from llmops.tuning import METHODS, PARALLEL, STAGES, complete
 
 HERE = Path(__file__).resolve().parent
 BASE = HERE.parent/'assets'/'tiny-qwen'
@@ -136,10 +140,52 @@ def test_one_process_where_two_were_asked_for_is_an_error(rows, tmp_path):
     assert not [r for r in said if 'loss' in r]
 
 
+ONES = [dict(parallel='ddp', nproc=1), dict(launcher='ray'), dict(launcher='ray', nproc=1), dict(restarts=1)]
+
+
+@pytest.mark.parametrize('more', ONES)
+def test_one_process_where_a_recipe_speaks_of_several_is_refused(rows, tmp_path, more):
+    with pytest.raises(Invalid, match='Give nproc=2 or more, or leave'): list(Trl().train(recipe(**more), BASE, rows, tmp_path))
+
+
+TABLE = [dict(parallel=k, method=m, stage=s, nproc=n, batch=b) for k, m, s, n, b in product(PARALLEL, METHODS, STAGES, (0, 3, 4), (0, 10))]
+
+
+def test_every_combination_is_run_or_refused_at_once_with_what_works():
+    "Of a refusal the first setting that it names is taken, until the recipe is run: as it was asked for, or as was said"
+    @cache
+    def settle(fields):
+        r = dict(fields)
+        try: return settled(complete(r | (dict(rewards=['like']) if r['stage'] == 'grpo' else {}) | dict(device='cpu')) | dict(model=str(BASE)))
+        except Invalid as e: return str(e)
+    runs = 0
+    for row in TABLE:
+        r, said = row, []
+        while len(said) < 5:
+            if isinstance(got := settle(tuple(r.items())), dict): break
+            found = re.search(r'(?:Give|Use) (parallel|nproc|batch|method)=([\w+-]+)', got)
+            assert found and got.count('. ') == 1, f'{r}: {got}'
+            said.append(got)
+            r = r | {found[1]: int(found[2]) if found[2].isdecimal() else found[2]}
+        else: raise AssertionError(f'{row}: {said}')
+        assert (got['parallel'], got['method'], got['stage']) == (r['parallel'], r['method'], r['stage'])
+        assert got['nproc'] == (r['nproc'] or 2) == got['sizes']['dp']*got['sizes'].get('tp', 1)*got['sizes'].get('pp', 1)
+        assert got['batch'] % got['sizes']['dp'] == 0
+        runs += not said
+    assert 0 < runs < len(TABLE)
+
+
 @pytest.mark.parametrize('more, said', [
-    (dict(parallel='ddp', nproc=1), 'nproc is 1'), (dict(parallel='fsdp', nproc=2), "Did you mean 'fsdp2'"), (dict(parallel='zero3', nproc=2, method='qlora'), 'Use ddp or zero2')])
-def test_what_cannot_work_is_refused_before_it_starts(rows, tmp_path, more, said):
-    with pytest.raises(Invalid, match=said): list(Trl().train(recipe(**more), BASE, rows, tmp_path))
+    (dict(nproc=3), 'A step of 8 rows cannot be shared evenly by 3 processes. Give batch=9, or nproc=2'),
+    (dict(parallel='fsdp2', nproc=5), 'A step of 8 rows cannot be shared evenly by 5 processes. Give batch=10, or nproc=4'),
+    (dict(parallel='fsdp', nproc=2), "Did you mean 'fsdp2'"), (dict(parallel='zero3', nproc=2, method='qlora'), 'Use parallel=ddp or zero2, or method=lora'),
+    (dict(parallel='tp', nproc=3), 'This model has 4 heads and 2 for keys and values, which 3 processes cannot share. Use nproc=2'),
+    (dict(stage='grpo', rewards=['like'], nproc=2, batch=12), 'A step of 12 answers does not hold whole groups of 8 answers to one prompt. Give batch=16')])
+def test_what_cannot_work_is_refused_before_it_starts(rows, tmp_path, more, said, monkeypatch):
+    def start(*a, **k): raise AssertionError('a process was started')
+    monkeypatch.setattr(subprocess, 'Popen', start)
+    with pytest.raises(Invalid) as e: list(Trl().train(recipe(**more), BASE, rows, tmp_path))
+    assert said in str(e.value)
 
 
 def test_a_killed_process_is_started_again_from_the_checkpoint(alone, rows, tmp_path):

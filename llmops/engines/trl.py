@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from ..core import Failed, LlmopsError
+from ..core import Failed, Invalid, LlmopsError
 from .trl_methods import PATHS
 from ..tuning import complete
 
@@ -31,7 +31,10 @@ class Trl:
         also = dict(also or {})
         wants = also.pop('asked', None) or (lambda: '')
         job = complete(recipe) | dict.fromkeys(PATHS, '') | {k: str(v) for k, v in dict(model=model, rows=rows, out=out, **also).items()}
-        if job['parallel'] or job['nproc'] > 1:
+        if not (several := job['parallel'] or job['nproc'] > 1):
+            for k, off in (('launcher', 'torchrun'), ('restarts', 0)):
+                if job[k] != off: raise Invalid(f'{k}={job[k]} is about several processes, and one was asked for. Give nproc=2 or more, or leave {k} out')
+        if several:
             if job['launcher'] == 'ray': from llmops.engines import ray_train as starter
             else: from llmops.engines import trl_parallel as starter # type: ignore[no-redef]
             yield from starter.launch(job, wants)

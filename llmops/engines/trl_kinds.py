@@ -9,6 +9,7 @@ __all__ = ['KINDS', 'gpus', 'settled', 'arguments', 'loading', 'trainer_class', 
 # %% ../../nbs/engines/trl_kinds.ipynb #dc795143
 import os
 from collections.abc import Callable
+from math import lcm
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,26 +35,48 @@ def gpus(
     return 0 if job['device'] == 'cpu' else len(cards())
 
 def settled(
-    job:dict, # A complete recipe
-)->dict:      # The same with `parallel` and `nproc` filled in
-    "Say how many processes and which kind, or refuse what cannot work"
+    job:dict, # A complete recipe, and the folder of the model
+)->dict:      # The same with `parallel`, `nproc` and `sizes` filled in
+    "Say how many processes and which kind, or refuse what cannot work, before anything is started"
     kind, there = job['parallel'] or 'ddp', gpus(job)
     job = job | dict(parallel=kind, nproc=job['nproc'] or max(2, there))
     n = job['nproc']
     if n < 2: raise Invalid(f'{kind} shares work between processes, and nproc is {n}. Give nproc=2 or more, or leave parallel out')
-    if there and n > there:
-        raise Invalid(f'{n} processes need {n} GPUs, and {there} {"is" if there == 1 else "are"} here. Give nproc={there}' if there > 1 else
+    if job['device'] == 'cuda' and not there and job['launcher'] != 'ray': raise Invalid('device is cuda, and no GPU is to be seen here. Give device=auto, or train where there is one')
+    if there and n > there and job['launcher'] != 'ray':
+        raise Invalid(f'{n} processes need {n} GPUs, and {there} are here. Give nproc={there}' if there > 1 else
                       f'{n} processes need {n} GPUs, and one is here. Leave parallel and nproc out, or give device=cpu')
-    if other := _other(job): return job | dict(sizes=other.check(job)) # Processes along each way
+    if other := _other(job): job = job | dict(sizes=other.check(job)) # Processes along each way
+    else: job = job | dict(sizes=_checked(job))
+    return _whole_steps(job)
+
+def _checked(
+    job:dict, # A complete recipe with `parallel` and `nproc`
+)->dict:      # Processes along each way
+    "Refuse what this kind cannot do"
+    kind = job['parallel']
     if kind not in KINDS: raise Invalid(f'parallel {kind!r} is not known.{nearest(kind, KINDS)} Kinds: {", ".join(KINDS)}')
     if job['method'] == 'qlora' and kind not in ('ddp', 'zero2'):
-        raise Invalid(f'The 4-bit weights of qlora cannot be divided by {kind}. Use ddp or zero2, or the method lora')
+        raise Invalid(f'The 4-bit weights of qlora cannot be divided by {kind}. Use parallel=ddp or zero2, or method=lora')
     if job['method'] in ('prompt', 'prefix') and kind not in ('ddp', 'zero2'):
-        raise Invalid(f"The learned {job['method']} cannot be divided by {kind}. Use ddp or zero2, or the method lora")
+        raise Invalid(f"The learned {job['method']} cannot be divided by {kind}. Use parallel=ddp or zero2, or method=lora")
     if kind.startswith('zero'):
         from importlib.util import find_spec
-        if find_spec('deepspeed') is None: raise Invalid(f"{kind} needs DeepSpeed, which is not here. Install it with: pip install 'llmops-workbench[deepspeed]', or use fsdp2")
-    return job | dict(sizes=dict(dp=n))
+        if find_spec('deepspeed') is None: raise Invalid(f"{kind} needs DeepSpeed, which is not here. Use parallel=fsdp2, or install it with: pip install 'llmops-workbench[deepspeed]'")
+    return dict(dp=job['nproc'])
+
+def _whole_steps(
+    job:dict, # A recipe with `sizes`
+)->dict:      # The same
+    "Refuse a step whose rows cannot be shared out evenly, or whose groups of answers would be torn apart"
+    ranks, batch = job['sizes']['dp'], job['batch']
+    group = job.get('generations', 1) if job['stage'] == 'grpo' else 1
+    unit = lcm(ranks, group)
+    if batch % unit == 0: return job
+    near = max(unit, round(batch/unit)*unit)
+    if batch % ranks == 0: raise Invalid(f'A step of {batch} answers does not hold whole groups of {group} answers to one prompt. Give batch={near}, or fewer generations')
+    less = '' if 'tp' in job['parallel'] or 'pp' in job['parallel'] else next((f', or nproc={d}' for d in range(ranks-1, 1, -1) if batch % lcm(d, group) == 0), '')
+    raise Invalid(f'A step of {batch} rows cannot be shared evenly by {ranks} processes. Give batch={near}{less}')
 
 # %% ../../nbs/engines/trl_kinds.ipynb #d9ea3cc6
 def arguments(
