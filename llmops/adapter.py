@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PROMPTS', 'stack', 'settings', 'classes', 'kind_of', 'quiet', 'load_whole', 'misfits', 'put_on', 'as_nf4', 'fold',
-           'put_all', 'carry', 'flatten', 'beside', 'servable']
+           'put_all', 'carry', 'flatten', 'beside', 'on_server']
 
 # %% ../nbs/02g_adapter.ipynb #76861c84
 import json
@@ -212,12 +212,14 @@ def beside(
     if below and not (flat := run.folder()/f'below-{model.digest[:16]}').exists(): flatten(folder, below, flat)
     return flat if below else folder, dict(adapter=run.files(model)) | (dict(nf4=True) if model.body.get('method') == 'qlora' else {})
 
-def servable(
-    store,         # Where versions are
+def on_server(
+    run:Any,       # Who asks
     model:Version, # Any model
-)->None:
-    "Refuse an adapter that no server can put on its base"
-    _, chain = stack(store, model)
-    if len(chain) > 1: raise Invalid(f'{model} rests on {", ".join(map(str, chain[:-1]))} too. Make whole weights of it first with: llmops merge {model}')
-    if chain and str(model.body.get('method')) in ('prompt', 'prefix', 'prompt_tuning', 'prefix_tuning', 'p_tuning'):
-        raise Invalid(f'{model} is a learned prompt, which no server here can put before what it is asked. Evaluate it beside its base, or train an adapter of another method to serve')
+)->dict: # model (folder of the whole model), adapter (folder of the topmost) and nf4, where there are
+    "What a server engine is asked whether it takes"
+    base, chain = stack(run.store, model)
+    over = dict(adapter=run.files(chain[-1]), nf4=chain[-1].body.get('method') == 'qlora') if chain else {}
+    folder = run.files(base)
+    if kind_of(folder) == 'classes' or any(classes(run.files(v)) for v in chain):
+        raise Invalid(f'{model} judges texts and writes no answers, so there is nothing to serve. Let it judge rows: llmops score {model} --data dataset:NAME')
+    return dict(model=folder, **over)

@@ -13,6 +13,7 @@ from llmops.engines import trl_work
 from llmops.engines.trl_data import open_tokenizer
 from llmops.engines.trl_methods import METHODS, PATHS, load, save
 from llmops.modelfolder import describe
+from llmops.ports import engine
 from llmops.tuning import complete
 from llmops.verbs import files
 
@@ -254,22 +255,100 @@ def test_an_adapter_is_asked_and_served_alone_as_if_it_were_merged(at):
 
 def net_text(ws, model, message, n) -> str:
     "What whole weights answer in this process"
-    from llmops.ports import engine
     return next(iter(engine('llm', 'transformers').answer(files(ws.store, model), [[dict(role='user', content=message)]], max_tokens=n)))['text']
 
 
+def greedy(net, ids: list[int], n: int, end: int) -> list[int]:
+    "Tokens that a network says, the whole text anew for each"
+    import torch
+    out: list[int] = []
+    with torch.no_grad():
+        while len(out) < n and end not in out: out.append(int(net(input_ids=torch.tensor([ids+out])).logits[0, -1].argmax()))
+    return out
+
+
+@pytest.mark.parametrize('below, above', [('', m) for m in ADAPTERS]+[('lora', 'dora'), ('qlora', 'prompt'), ('ia3', 'prefix')])
+def test_every_kind_of_adapter_is_served_alone_and_stacked_with_the_tokens_of_its_peft_model(below, above, task, tmp_path):
+    from queue import SimpleQueue
+
+    from llmops.engines.transformers_llm import answers, load as into_memory
+    from llmops.engines.transformers_loop import Job, Loop
+    fields, base = dict(max_steps=4, batch=4, rank=4, alpha=32, virtual_tokens=6, lr=.1), BASE
+    if below:
+        train(task, tmp_path/'under', method=below, **fields)
+        base = flatten(BASE, [(tmp_path/'under', 'x', below == 'qlora')], tmp_path/'flat')
+    train(task, tmp_path/'m', method=above, model=str(base), **fields)
+    import torch
+    plain, four = load_whole(base, dtype=torch.float32).eval(), above == 'qlora'
+    peft = put_on((as_nf4 if four else lambda n: n)(load_whole(base, dtype=torch.float32)), tmp_path/'m').eval()
+    assert not same(logits(peft), logits(plain)), 'the adapter changes what is said'
+    asked = [task['tok'].apply_chat_template([dict(role='user', content=t)], add_generation_prompt=True, return_dict=True)['input_ids'] for t in ('Hello', 'My order 1234 has not come yet')]
+    end = task['tok'].eos_token_id
+    want = [greedy(peft, ids, 8, end) for ids in asked]
+    served = into_memory(base, tmp_path/'m', nf4=four, merge=True)
+    loop, got = Loop(served, width=2), SimpleQueue()
+    loop.start()
+    for i, ids in enumerate(asked): loop.submit(Job(ids, 8, lambda piece, i=i: got.put((i, piece)), temperature=0.))
+    said, open_ = [[], []], 2
+    while open_:
+        i, piece = got.get(timeout=60)
+        assert 'error' not in piece, piece
+        said[i] += piece['token_ids']
+        open_ -= bool(piece['finish_reason'])
+    loop.close()
+    assert said == want
+    assert [a['token_ids'] for a in answers(into_memory(base, tmp_path/'m', nf4=four), asked, 8)] == [[t for t in w if t != end] for w in want], 'and evaluated alike, two at a time'
+    assert served.context == plain.config.max_position_embeddings-(6 if above in PROMPTS else 0)
+
+
+def test_a_learned_prompt_on_top_of_an_adapter_is_deployed(at):
+    ws, base, data, first = at
+    top = ws.sft(first, data, out='top', method='prompt', onto='stack', virtual_tokens=4, lr=.3, max_steps=3, batch=4)
+    ship = ws.release(top, engine='transformers', options=dict(threads=1))
+    assert (ship.body['model']['digest'], ship.body['adapter']['digest']) == (base.digest, top.digest)
+    ws.waive(ship, 'a test')
+    up = ws.deploy(ship, out='up')
+    try: said = ws.chat(up, message='Hello', max_tokens=8)['answer']
+    finally: ws.stop(up)
+    import torch
+    net = put_on(fold(load_whole(files(ws.store, base), dtype=torch.float32), files(ws.store, first)), files(ws.store, top)).eval()
+    tok = open_tokenizer(files(ws.store, base))
+    ids = tok.apply_chat_template([dict(role='user', content='Hello')], add_generation_prompt=True, return_dict=True)['input_ids']
+    assert said == tok.decode(greedy(net, ids, 8, tok.eos_token_id), skip_special_tokens=True)
+
+
 def test_what_no_server_takes_is_said_before_it_starts(at, task, tmp_path):
-    from llmops.engines.vllm import command
+    from llmops.engines.vllm import command, refuses
     ws, base, data, first = at
     def line(folder): return command(Path('python'), BASE, 'chat', 1, dict(adapter=str(folder)), True)
     got = line(files(ws.store, first))
     assert got[got.index('--lora-modules')+1] == f'chat={files(ws.store, first)}' and got[got.index('--max-lora-rank')+1] == '8' and got[got.index('--served-model-name')+1] == 'chat-base'
     train(task, tmp_path/'dora', method='dora', max_steps=1)
     with pytest.raises(Invalid, match='this one is DoRA. Merge it first'): line(tmp_path/'dora')
+    assert 'on a base in four bits' in refuses(BASE, files(ws.store, first), True) and refuses(BASE, files(ws.store, first)) == ''
     learned = ws.sft(base, data, out='learned', method='prompt', max_steps=1, batch=4)
-    with pytest.raises(Invalid, match='is a learned prompt'): ws.release(learned)
+    with pytest.raises(Invalid, match='is a learned prompt.*Take engine=transformers'): line(files(ws.store, learned))
+    if engine('server', 'vllm').installed():
+        with pytest.raises(Invalid, match='is a learned prompt.*Take engine=transformers'): ws.release(learned, engine='vllm')
+    assert ws.release(learned).body['serving']['engine'] == 'transformers', 'auto takes an engine that knows it'
     with pytest.raises(Invalid, match='is a learned prompt.*nothing to merge'): ws.merge(learned)
-    assert ws.evaluate(learned, [data], rows=2).body['results'], 'but it is evaluated'
-    top = ws.sft(first, data, out='top', method='lora', onto='stack', rank=2, max_steps=1, batch=4)
-    with pytest.raises(Invalid, match='rests on model:first@1 too. Make whole weights of it first'): ws.release(top)
-    assert ws.evaluate(top, [data], rows=2).body['results']
+    assert ws.evaluate(learned, [data], rows=2).body['results']
+    judge = ws.classify(base, ws.load(rows_with_classes(tmp_path), out='classes'), max_steps=1, batch=2, method='lora')
+    with pytest.raises(Invalid, match='judges texts and writes no answers.*llmops score'): ws.release(judge)
+
+
+def rows_with_classes(folder: Path) -> Path:
+    "A file of labelled texts"
+    (folder/'classes.jsonl').write_text('\n'.join(json.dumps(dict(text=f'This is text {i}', label='even' if i % 2 else 'odd')) for i in range(8)))
+    return folder/'classes.jsonl'
+
+
+def test_merging_what_needs_no_merging_is_said(at):
+    ws, base, data, first = at
+    with pytest.raises(Invalid, match='model:tiny-qwen@1 has whole weights and no adapter, so there is nothing to merge'): ws.merge(base, out='copy')
+    whole = ws.merge(first, out='whole')
+    with pytest.raises(Invalid, match='model:whole@1 has whole weights'): ws.merge(whole, out='again')
+    full = ws.sft(base, data, out='full', method='full', max_steps=1, batch=4)
+    with pytest.raises(Invalid, match='model:full@1 was tuned whole.*--out model:NAME'): ws.merge(full)
+    assert ws.merge(full, out='named').body['merged']['ref'] == str(full.ref)
+    assert {v.name for v in ws.store.find('model')} == {'tiny-qwen', 'first', 'whole', 'full', 'named'}

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .transformers_llm import Loaded
+from .transformers_llm import Loaded, begin
 
 # %% ../../nbs/engines/transformers_loop.ipynb #1245d5a3
 @dataclass
@@ -67,6 +67,7 @@ class Job:
     stop:tuple[str, ...] = ()
     gone:bool = False # The asker hung up
     born:float = field(default_factory=time.monotonic)
+    net:Any = None
     cache:Any = None
     speech:Any = None
     random:Any = None
@@ -152,17 +153,16 @@ class Loop(threading.Thread):
 
     def _step(self, job)->bool:
         import torch
-        from transformers import DynamicCache
         start = time.monotonic()
         first = job.cache is None
         if first:
-            job.cache = DynamicCache(config=self.llm.model.config)
+            job.net, given, job.cache = begin(self.llm, job.prompt)
             job.speech = Speech(lambda ids: self.llm.tok.decode(ids, skip_special_tokens=True), job.stop)
             if job.temperature:
                 job.random = torch.Generator(self.llm.device)
                 job.random.manual_seed(job.seed) if job.seed is not None else job.random.seed()
-        ids = job.prompt if first else job.speech.ids[-1:]
-        out = self.llm.model(input_ids=torch.tensor([ids], device=self.llm.device), past_key_values=job.cache, use_cache=True, logits_to_keep=1)
+        else: given = dict(input_ids=torch.tensor([job.speech.ids[-1:]], device=self.llm.device))
+        out = job.net(**given, past_key_values=job.cache, use_cache=True, logits_to_keep=1)
         logits = out.logits[0, -1].float()
         token = choose(logits, job)
         job.counts[token] += 1

@@ -213,7 +213,7 @@ def main(
     p.add_argument('--max-len', type=int, default=0, help='most tokens of prompt and answer; 0 = what the model was made for')
     p.add_argument('--width', type=int, default=8, help='most answers that are made at a time')
     p.add_argument('--threads', type=int, default=0, help='threads of one computation; 0 leaves it to torch')
-    p.add_argument('--adapter', type=Path, help='folder of an adapter of the model, which is merged in memory')
+    p.add_argument('--adapter', type=Path, help='folder of an adapter of the model; it is merged in memory, a learned prompt stays beside')
     p.add_argument('--nf4', action='store_true', help='the adapter was trained with qlora')
     p.add_argument('--ready', type=Path, help='file that is written when the server can answer')
     a = p.parse_args(argv)

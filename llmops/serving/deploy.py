@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..adapter import beside, on_server
 from ..core import Denied, Deployment, Failed, Invalid, LlmopsError, NotFound, Ref, Release, Version, check_name, event_kind
 from ..ports import engine as find_engine
 from .release import may_ship, parity_of
@@ -99,16 +100,18 @@ def bring_up(
     parts = {k: run.read(release.body[k]['ref']) for k in ('model', 'adapter') if release.body.get(k)}
     for k, v in parts.items():
         if v.digest != release.body[k]['digest']: raise Failed(f'{v} is not the content that {release} was bound to. Check the store with: llmops verify')
-    model, more = parts['model'], {}
-    if adapter := parts.get('adapter'): more = dict(adapter=str(run.files(adapter))) | (dict(nf4=True) if adapter.body.get('method') == 'qlora' else {})
+    model, adapter = parts['model'], parts.get('adapter')
     bound = release.body['serving']
     if engine not in ('auto', bound['engine']) and proof == 'proven':
         raise Denied(f"{release} was proven with {bound['engine']}, not {engine}. Prove it anew with: llmops parity TUNED --merged {adapter or model} --data DATASET --engine {engine}")
-    engine = pick(bound['engine'] if engine == 'auto' else engine, model)
+    ships = adapter or model
+    engine = pick(bound['engine'] if engine == 'auto' else engine, model, on_server(run, ships))
     with _alone(run.store, name) as folder:
         old = serving(run.store, name)
         yield dict(step=1, total=3, message=f'starting {engine} with {" and ".join(map(str, parts.values()))}')
-        where = find_engine('server', engine).start(run.files(model), name, port, folder/f'{name}@{run.id}.log', bound['options'] | options | more)
+        whole, over = beside(run, ships)
+        more = {k: str(v) if k == 'adapter' else v for k, v in over.items()}
+        where = find_engine('server', engine).start(whole, name, port, folder/f'{name}@{run.id}.log', bound['options'] | options | more)
         try:
             yield dict(step=2, total=3, message='asking it what the report asked')
             seen = smoke(run.store, release, where)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-from ..adapter import beside, servable, stack
+from ..adapter import beside, on_server, stack
 from ..core import Dataset, Failed, Invalid, Model, Version
 from ..modelfolder import describe
 from ..ports import engine as find_engine
@@ -126,10 +126,10 @@ def parity(
     options:dict|None=None, # Of the server engine
 )->Generator[dict, None, Version]: # Progress; the report at the end
     "Show that the tuned, the merged and the served model are the same"
-    servable(run.store, merged)
+    what = on_server(run, merged)
     if not 1 <= n <= 10_000: raise Invalid('n: probes are counted from 1 to 10,000')
     if not 0 < need <= 1: raise Invalid('need: a share above 0 and up to 1, such as 0.98')
-    engine = pick(engine, merged)
+    engine = pick(engine, merged, what)
     if 'token_ids' not in find_engine('server', engine).can: raise Invalid(f'{engine} does not tell token ids, so its answers cannot be compared. Engines that do: transformers, vllm')
     asked = probes(run, data, n)
     forms, total = {}, 3*len(asked)

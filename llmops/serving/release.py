@@ -9,7 +9,7 @@ __all__ = ['STEADY', 'named', 'parity_of', 'release', 'proof_rows', 'proof', 'wa
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..adapter import servable, stack
+from ..adapter import on_server, stack
 from ..core import Denied, Invalid, Model, NotFound, Prompt, Release, Report, Version, event_kind
 from ..registry import policy
 from .servers import pick
@@ -45,16 +45,16 @@ def release(
     prompts:list[Prompt]|None=None, # Prompts that ship with it
 )->Version: # The release
     "Bind a model and all that ships with it to the report that proves it"
-    servable(run.store, model)
+    what = on_server(run, model)
     base, chain = stack(run.store, model)
-    if chain: run.read(base)
+    for v in (base, *chain[:-1]) if chain else (): run.read(v)
     shown = parity_of(run.store, report)
     if shown and engine == 'auto': engine = shown.body['engine']['name']
     if shown and options is None: options = shown.body['settings'].get('options')
     return run.write('release', out or model.name, dict(
         title=f'{model} on the word of {report}' if report else f'{model}, not proven', model=named(base), adapter=named(model) if chain else None,
         **{k: model.body.get(k) or base.body.get(k) or '' for k in ('chat_template', 'tokenizer')},
-        prompts=[named(p) for p in prompts or []], knowledge=[], guardrails=[], serving=dict(engine=pick(engine, base), options=options or {}),
+        prompts=[named(p) for p in prompts or []], knowledge=[], guardrails=[], serving=dict(engine=pick(engine, base, what), options=options or {}),
         report=named(report) if report else None))
 
 # %% ../../nbs/serving/release.ipynb #c5228105

@@ -26,17 +26,21 @@ def fits(
 def pick(
     name:str, # Engine, or auto
     model:Version, # What it will serve
+    what:dict|None=None, # Its folders, see `llmops.adapter.on_server`; None: they are known to fit
 )->str: # Engine
     "Choose the engine that serves a model"
     s = settings()
     if s['vllm_python']: os.environ.setdefault('LLMOPS_VLLM_PYTHON', s['vllm_python'])
     known = engines('server')
     if name == 'auto': name = s['server']
-    if name == 'auto': return 'vllm' if 'vllm' in known and engine('server', 'vllm').installed() and fits(model.body.get('size') or 0) else 'transformers'
+    if name == 'auto': return 'vllm' if 'vllm' in known and engine('server', 'vllm').installed() and fits(model.body.get('size') or 0) and not _refuses('vllm', what) else 'transformers'
     if name not in known: raise Invalid(f'{name!r} is not a server engine.{nearest(name, known)} Engines: auto, {", ".join(sorted(known))}')
     if hasattr(engine('server', name), 'installed') and not engine('server', name).installed():
         raise Failed(f'{name} is not installed here. Make its environment with: make {name} — or take engine=transformers')
+    if why := _refuses(name, what): raise Invalid(why)
     return name
+
+def _refuses(name:str, what:dict|None)->str: return engine('server', name).refuses(**what) if what and hasattr(engine('server', name), 'refuses') else ''
 
 # %% ../../nbs/serving/servers.ipynb #6933bbc6
 def versions(
