@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from ..adapter import flatten, stack
-from ..core import Model
+from ..core import Invalid, Model
 from ..ports import need
 from .tune import body, named
 from ..verbs import verb
@@ -29,6 +29,10 @@ def merge(
     name, folder = out or (short if short != model.name else f'{short}-merged'), run.folder()/'merged'
     more:dict[str, Any] = {k: model.body[k] for k in ('method', 'data', 'stage', 'labels') if k in model.body}
     base, chain = stack(run.store, model)
+    if not chain and (model.body.get('merged') or not isinstance(model.body.get('base'), dict)):
+        raise Invalid(f'{model} has whole weights and no adapter, so there is nothing to merge. Name an adapter: llmops ls model')
+    if not chain and not out:
+        raise Invalid(f'{model} was tuned whole: there is no adapter to merge, and it can be evaluated and shipped as it is. To have it under another name too, give one: --out model:NAME')
     if chain:
         need('torch', extra='train')
         for v in (base, *chain[:-1]): run.read(str(v.ref))
@@ -38,7 +42,7 @@ def merge(
         how = dict(id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)}) if names else {}
         flatten(run.files(base), [(run.files(v), str(v), v.body.get('method') == 'qlora') for v in chain], folder, dtype, **how)
     else:
-        if isinstance(model.body.get('base'), dict): base = run.read(model.body['base']['ref'])
+        base = run.read(model.body['base']['ref'])
         note = f'The weights of {model}, unchanged: it was tuned whole'
         yield dict(step=0, total=1, message=f'{model} has whole weights: nothing to add')
         shutil.copytree(run.files(model), folder, copy_function=shutil.copyfile)
