@@ -9,8 +9,6 @@ __all__ = ['Trl', 'explain']
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
 
 from ..core import Failed, Invalid, LlmopsError
 from .trl_methods import PATHS
@@ -39,21 +37,16 @@ class Trl:
             else: from llmops.engines import trl_parallel as starter # type: ignore[no-redef]
             yield from starter.launch(job, wants)
             return
+        from llmops.engines.trl_watch import Post
         from llmops.engines.trl_work import work
-        queue:SimpleQueue = SimpleQueue()
-        stop = threading.Event()
-        def tell(row:Any)->None: queue.put(row)
-        tell.later = True # type: ignore[attr-defined]
+        tell, stop = Post(), threading.Event()
         def run()->None:
             try: work(job, tell, lambda: 'stop' if stop.is_set() else wants())
-            except BaseException as e: queue.put(e)  # noqa: BLE001  (raised again below, in the caller's thread)
-            else: queue.put(None)
+            except BaseException as e: tell(explain(e, job))  # noqa: BLE001  (raised again in the caller's thread)
+            else: tell(None)
         th = threading.Thread(target=run, name='trl', daemon=True)
         th.start()
-        try:
-            while (row := queue.get()) is not None:
-                if isinstance(row, BaseException): raise explain(row, job)
-                yield row() if callable(row) else row
+        try: yield from tell.read()
         finally:
             stop.set()
             th.join()
