@@ -112,6 +112,7 @@ export interface Graph {
 export interface Series {
   name: string;
   points: number[][];
+  band: number[][];
 }
 
 /** Everything on the page of a version */

@@ -51,11 +51,13 @@ def lines(
     marks:Sequence[tuple[float, str, str, str]]=(), # Step, English, Chinese, class: resume, kept, best or wrong
     wide:int=720, # px of the drawing
     high:int=210, # px of the drawing
+    band:Sequence[tuple[float, float, float]]=(), # Step, low, high: where most values lie
 )->str: # SVG
     "Lines over steps, on one axis"
     drawn = [(en, zh, p, cls) for en, zh, pts, cls in series if len(p := _sane(pts)) > 1]
     if not drawn: return ''
-    xs, ys = [x for *_, p, _ in drawn for x, _ in p], [y for *_, p, _ in drawn for _, y in p]
+    band = [b for b in band if all(map(math.isfinite, b))][::max(1, len(band)//400)]
+    xs, ys = [x for *_, p, _ in drawn for x, _ in p], [y for *_, p, _ in drawn for _, y in p] + [y for _, *b in band for y in b]
     ticks = nice(min(ys), max(ys), 5 if high > 130 else 3)
     (x0, x1), (y0, y1), left, top = (min(xs), max(xs)), (ticks[0], ticks[-1]), 58, 30
     def px(x:float)->float: return left + wide*(x-x0)/((x1-x0) or 1)
@@ -68,6 +70,9 @@ def lines(
             right = px(at) > left+wide-150
             parts += [f'<line x1="{px(at):.1f}" x2="{px(at):.1f}" y1="{top-4}" y2="{top+high}" class="mark {cls}"/>',
                       text(round(px(at)+(-6 if right else 6), 1), top+8, en, zh, cls='dim', text_anchor='end' if right else 'start')]
+    if len(band) > 1:
+        edge = [f'{px(x):.1f} {py(y):.1f}' for x, y in [*((x, hi) for x, _, hi in band), *((x, lo) for x, lo, _ in reversed(band))]]
+        parts.append(f'<path d="M{"L".join(edge)}Z" class="band"/>')
     for _en, _zh, p, cls in drawn:
         d = 'M' + 'L'.join(f'{px(x):.1f} {py(y):.1f}' for x, y in p)
         parts.append(f'<path d="{d}" class="curve {cls}"/>')

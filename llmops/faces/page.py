@@ -125,6 +125,7 @@ del{background:var(--badbg);color:var(--bad)}
 .dot.loss{fill:var(--bad)}
 .line.open,.dot.open{stroke:var(--open)}
 .dot.open{fill:var(--card);stroke-width:2.4}
+.band{fill:var(--model);opacity:.14}
 .curve{fill:none;stroke:var(--model);stroke-width:2;stroke-linejoin:round}
 .curve.second,.spot.second{stroke:var(--open)}
 .curve.third,.spot.third{stroke:var(--good)}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import NotFound, Ref, Version, stamp
 from ..verbs import VERBS, VIEWS, load_all, look, proc_started
-from .series import curves, joined, resumes
+from .series import curves, joined, resumes, stage_of
 from .wire import CellRow, CheckpointRow, Edge, EventRow, Graph, Node, RunList, RunPage, RunRow, SampleRow, Series, Training, VersionList, VersionPage, VersionRow
 
 if TYPE_CHECKING: from llmops.store import Store
@@ -131,7 +131,7 @@ def training(
     resumed = str(store.state(f'run:{id}', 'resumed') or '')
     left = bool(kept) or any((store.folder/'runs'/id/'checkpoints').glob('checkpoint-*'))
     return Training(run=id, checkpoints=kept, samples=said[-60:], can_pause=status == 'running', can_resume=left and not resumed and status in ('paused', 'stopped', 'failed', 'lost'),
-                    resumes=resumes(store, record), resumed=resumed, notes=[d['message'] for d in steps if str(d.get('message', '')).startswith(('Stopped early', 'No samples'))])
+                    resumes=resumes(store, record), resumed=resumed, notes=[d['message'] for d in steps if str(d.get('message', '')).startswith(('Warning: ', 'Stopped early', 'No samples'))])
 
 def run_page(
     store:'Store', # Where runs are
@@ -151,7 +151,7 @@ def run_page(
     return RunPage(run=row, args={k: v for k, v in (record.get('args') or {}).items() if v not in (None, '')},
                    reads=[r['ref'] for r in (record.get('reads') or {}).values()], writes=writes,
                    children=[run_row(r, store.state(f"run:{r['id']}", 'progress') if r['status'] == 'running' else None) for r in below],
-                   cells=cell_rows(steps, not going), series=curves(steps) or curves(steps_below), error=str(record.get('error') or ''), result=_result(record),
+                   cells=cell_rows(steps, not going), series=curves(steps, stage_of(store, learns)) if learns is record else curves(steps) or curves(steps_below), error=str(record.get('error') or ''), result=_result(record),
                    page=page, can_stop=going and (store.folder/'runs'/id/'where.json').exists(),
                    training=training(store, learns, steps if learns is record else joined(store, learns['id'])[0]) if learns else None)
 
@@ -294,7 +294,7 @@ def _event(e:dict)->EventRow: return EventRow(seq=e['seq'], at=e['at'], kind=e['
 
 def _series(store:'Store', v:Version)->list[Series]:
     if not v.made_by or not store.state(f'run:{v.made_by}', 'run'): return []
-    return curves(joined(store, v.made_by)[0])
+    return curves(joined(store, v.made_by)[0], stage_of(store, store.state(f'run:{v.made_by}', 'run')))
 
 def _card(store:'Store', v:Version, lang:str)->str:
     if 'card' in VIEWS and v.kind in VIEWS['card'].params['ref'].kind.split(','): return look(store, 'card', dict(ref=v, lang=lang))

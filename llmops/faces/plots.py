@@ -9,6 +9,7 @@ __all__ = ['LINES', 'GREY', 'figure', 'hover', 'call_source', 'call_figures', 'l
 from typing import Any
 
 from .board import say, took
+from .series import named, ordered
 
 # %% ../../nbs/faces/plots.ipynb #e5621bce
 LINES = ('#4c7ee8', '#e0883a', '#2fa36b', '#b863d6', '#d2506a', '#1aa3b8')
@@ -81,7 +82,6 @@ def legend(
     f.legend.orientation, f.legend.location = 'horizontal', 'top_left'
     f.add_layout(f.legend[0], 'above')
 
-_first = ('loss', 'eval_loss', 'mean_token_accuracy', 'token_accuracy', 'accuracy', 'eval_accuracy', 'reward', 'grad_norm', 'lr', 'learning_rate', 'entropy', 'tokens_per_s', 'mfu', 'memory')
 def chosen(
     lines:dict[str, list[dict]], # Label of a run → rows of the view `curves`
     most:int=6, # At most so many drawings
@@ -89,7 +89,7 @@ def chosen(
     "Which metrics to draw"
     seen = {k for rows in lines.values() for r in rows for k in r if k != 'step'}
     worth = [k for k in seen if len({r[k] for rows in lines.values() for r in rows if r.get(k) is not None}) > 1 and k not in ('epoch', 'tokens', 'num_tokens', 'seconds', 'memory_total', 't', 'total')]
-    return sorted(worth, key=lambda k: (_first.index(k) if k in _first else len(_first), k))[:most]
+    return ordered(sorted(worth))[:most]
 
 def curve_figures(
     lines:dict[str, list[dict]], # Label of a run → rows of the view `curves`
@@ -98,14 +98,15 @@ def curve_figures(
     "One drawing a metric, one line a run"
     out = []
     for k in chosen(lines):
-        f = figure(k.replace('_', ' '))
+        name_, scale = named(k)[lang == 'zh'], named(k)[2]
+        f = figure(name_)
         f.x_range.range_padding = .02
         for (name, rows), colour in zip(lines.items(), LINES, strict=False):
-            pts = [(r['step'], r[k]) for r in rows if r.get(k) is not None]
+            pts = [(r['step'], r[k]*scale) for r in rows if r.get(k) is not None]
             if not pts: continue
             f.line([p[0] for p in pts], [p[1] for p in pts], color=colour, line_width=2, line_join='round', **(dict(legend_label=name) if len(lines) > 1 else {}))
             dots = f.scatter([p[0] for p in pts], [p[1] for p in pts], color=colour, size=5, alpha=0 if len(pts) > 40 else .9)
-            hover(f, [dots], [(say('step', lang), '@x'), (k, '@y{0.0000}'), ('', name)])
+            hover(f, [dots], [(say('step', lang), '@x'), (name_, '@y{0.0000}'), ('', name)])
         if len(lines) > 1: legend(f)
         out.append(f)
     return out

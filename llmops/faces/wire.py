@@ -112,6 +112,7 @@ class Series(TypedDict):
     "A metric over steps"
     name:str
     points:list[list[float]] # [step, value]
+    band:list[list[float]] # [step, low, high]: where most values lie, if that is known
 
 class VersionPage(TypedDict):
     "Everything on the page of a version"
