@@ -17,9 +17,9 @@ interface Scale {
   high: number;
 }
 
-export function scale(points: number[][]): Scale {
+export function scale(points: number[][], band: number[][] = []): Scale {
   const xs = points.map(p => p[0]);
-  const ys = points.map(p => p[1]);
+  const ys = [...points.map(p => p[1]), ...band.flatMap(b => b.slice(1))];
   const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
   let [low, high] = [Math.min(...ys), Math.max(...ys)];
   if (low === high) {
@@ -38,7 +38,9 @@ function Curve(props: { series: Series; name: string }): JSX.Element {
   const { name } = props;
   const { points } = props.series;
   const [at, setAt] = useState<number | null>(null);
-  const s = scale(points);
+  const band = props.series.band ?? [];
+  const s = scale(points, band);
+  const edge = [...band.map(b => [b[0], b[2]]), ...band.map(b => [b[0], b[1]]).reverse()];
   const line = points.map((p, i) => `${i ? 'L' : 'M'}${s.x(p[0]).toFixed(1)} ${s.y(p[1]).toFixed(1)}`).join('');
   const shown = points[at ?? points.length - 1];
   const follow = (event: React.MouseEvent<SVGSVGElement>): void => {
@@ -74,6 +76,7 @@ function Curve(props: { series: Series; name: string }): JSX.Element {
         <text className="llm-tick" x={W - RIGHT} y={H - 4} textAnchor="end">
           {number(points[points.length - 1][0])}
         </text>
+        {band.length > 1 ? <path className="llm-band" d={`M${edge.map(p => `${s.x(p[0]).toFixed(1)} ${s.y(p[1]).toFixed(1)}`).join('L')}Z`} /> : null}
         <path className="llm-line" d={line} />
         <circle className="llm-dot" cx={s.x(shown[0])} cy={s.y(shown[1])} r={3} />
       </svg>

@@ -69,9 +69,13 @@ def _one(r:dict)->str:
     return '\n'.join([*(f'{k.replace("_", " "):<9} {cell(v, 100)}' for k, v in r.items() if k not in ('body', 'summary', 'columns') and v not in (None, '', [], {})), 'body', body])
 
 def _progress(as_json:bool)->Callable|None:
-    if as_json or not sys.stderr.isatty(): return None
     from llmops.verbs import show_progress
-    return show_progress()
+    live = None if as_json or not sys.stderr.isatty() else show_progress()
+    def f(d:dict)->None:
+        said = str(d.get('message', ''))
+        if said.startswith('Warning: '): print(('\r'+' '*100+'\r' if live else '')+said, file=sys.stderr, flush=True) # Stays, and is seen without a terminal too
+        elif live: live(d)
+    return f
 
 _columns = dict(templates=('name', 'title', 'doc'), metrics=('step', 'total', 'at', 'loss', 'eval_loss', 'reward', 'accuracy', 'lr', 'grad_norm', 'tokens_per_s', 'message'), history=('seq', 'at', 'kind', 'about', 'by', 'data'), lineage=('direction', 'depth', 'ref', 'verb', 'from_ref', 'notebook', 'cell'),
                 state=('about', 'key', 'value'), deployments=('ref', 'release', 'wanted', 'actual', 'url', 'engine', 'proof', 'next'),
