@@ -82,6 +82,23 @@ def test_killed_twice_and_resumed_gives_the_very_weights_of_a_run_that_was_not(r
     with pytest.raises(Invalid, match='ended well and wrote model:again@1'): ws.resume(done.made_by)
 
 
+def test_killed_before_the_first_checkpoint_it_begins_again(ready):
+    ws, few = ready, RECIPE | dict(max_steps=3, save_steps=-1)
+    whole = ws.sft('model:tiny', 'dataset:tickets', out='whole', **few)
+    flags = [x for k, v in (few | dict(out='again')).items() for x in (f'--{k.replace("_", "-")}', str(v))]
+    p = subprocess.Popen([str(Path(sys.executable).with_name('llmops')), 'train', 'sft', '--model', 'model:tiny', '--data', 'dataset:tickets', *flags],
+                         env={**os.environ, 'LLMOPS_STORE': str(ws.store.folder), 'OMP_NUM_THREADS': '1'}, stdout=subprocess.DEVNULL)
+    try:
+        while p.poll() is None and newest(ws)['pid'] != p.pid: time.sleep(.02)
+    finally: p.kill()
+    assert p.wait() == -signal.SIGKILL
+    one = newest(ws)
+    done = ws.resume(one['id'])
+    assert weights(ws, done) == weights(ws, whole) and done.name == 'again' and done.body['recipe'] == whole.body['recipe']
+    assert [x['step'] for x in ws.curve(one['id'])] == [1, 2, 3] and {x['run'] for x in ws.curve(one['id'])} == {done.made_by}
+    assert ws.store.state(f'run:{done.made_by}', 'run')['resumes'] == one['id']
+
+
 def test_a_process_killed_while_checkpoints_are_put_away_leaves_only_whole_ones(tmp_path):
     code = f'''
 import json, os, sys

@@ -138,10 +138,10 @@ class Keeper:
         rows = kept(self.store, self.run.id)
         return rows[-1] if rows else None
 
-    def lay_out(self)->Path:
+    def lay_out(self)->Path|str:
         "Write the last good checkpoint, and the best, where the trainer looks for them"
         rows = kept(self.store, self.before)
-        if not rows: raise Invalid(f'Run {self.before} left no checkpoint')
+        if not rows: return '' # It begins again
         first, best = rows[-1], best_of(rows)
         for r in (first, best or first):
             at = self.folder/f'checkpoint-{r["step"]}'
