@@ -13,7 +13,7 @@ from llmops.data.samples import draw, write_rows
 from llmops.engines import axolotl, llamafactory, megatron, outside
 from llmops.modelfolder import describe
 from llmops.ports import Trainer, engine
-from llmops.tuning import complete
+from llmops.tuning import complete, defaults
 
 BASE = Path(__file__).resolve().parent.parent/'assets'/'tiny-qwen'
 NAMES = ('llamafactory', 'axolotl', 'megatron')
@@ -88,6 +88,36 @@ def test_axolotl_configuration(tmp_path):
 def test_what_a_trainer_has_no_word_for_is_refused(name, recipe, says, tmp_path):
     with pytest.raises(Invalid) as e: list(engine('trainer', name).train(recipe, BASE, rows(tmp_path/'r', TALK | PAIR | dict(text='a'), TALK), tmp_path/'m'))
     assert says in str(e.value) and not (tmp_path/'m').exists()
+
+
+OTHER = dict(method='dora', schedule='cosine', optimizer='sgd', precision='fp16', device='cpu', checkpointing='on', onto='stack', parallel='ddp', nproc=2, launcher='ray',
+             targets='q_proj', loss='ipo', thinking='mask', save_steps=7) # Where a number or a switch is not simply another one
+
+
+@pytest.mark.parametrize('name, stage', [('llamafactory', s) for s in llamafactory.STAGES] + [('axolotl', s) for s in axolotl.STAGES] + [('megatron', 'pretrain')])
+def test_each_field_changes_what_is_started_or_is_refused(name, stage, tmp_path, monkeypatch):
+    "No field of a recipe is left out without a word"
+    (tmp_path/'exe').touch()
+    (tmp_path/'pretrain_gpt.py').touch()
+    for k in ('LLMOPS_LLAMAFACTORY', 'LLMOPS_AXOLOTL'): monkeypatch.setenv(k, str(tmp_path/'exe'))
+    monkeypatch.setenv('MEGATRON_PATH', str(tmp_path))
+    monkeypatch.setattr(megatron, 'cards', lambda: range(8))
+    made, folder = engine('trainer', name), tmp_path/'f'
+    def started(**recipe) -> str:
+        c = outside.settled(dict(stage=stage, **recipe))
+        how = made.launch(c, BASE, folder)
+        return repr((made.texts(c, BASE, folder), how.cmd, how.env))
+    grounds = [dict(max_steps=40, save_steps=10)] if name == 'megatron' else [dict(method='lora', save_steps=10), dict(method='freeze')] if name == 'llamafactory' else [dict(method='lora', save_steps=10)]
+    refused = set()
+    for k, v in defaults(stage).items():
+        if k == 'stage': continue
+        other = OTHER[k] if k in OTHER else not v if isinstance(v, bool) else v+4 if isinstance(v, int) else v+.25
+        changed = False
+        for g in grounds:
+            try: changed |= started(**(g | {k: other})) != started(**g)
+            except Invalid: refused.add(k)
+        assert changed or k in refused, k
+    assert {'max_spike', 'onto', 'sample_steps', 'virtual_tokens', 'launcher'} <= refused and not {'lr', 'batch', 'seed', 'warmup', 'max_length'} & refused
 
 
 def test_one_row_and_answers_of_several_messages_are_refused(tmp_path):

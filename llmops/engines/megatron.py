@@ -10,15 +10,13 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..core import Failed, Invalid
 from ..devices import cards
-from .outside import found, longest, rate, read, refuse, run, take, version, write_rows
+from .outside import Launch, Outside, found, longest, rate, refuse, version
 from .trl_mesh import check
-from ..tuning import complete
 
 # %% ../../nbs/engines/megatron.ipynb #11b4ab65
 FAMILIES = dict( # architecture → what it adds to the arguments
@@ -72,9 +70,10 @@ def script(
     folder:Path, # Where data lies and the result goes
 )->str:          # A shell script
     "The whole launch"
-    refuse(c, 'Megatron-LM', stage=('pretrain',), method=('full',), schedule=('linear', 'cosine', 'constant'), launcher=('torchrun',))
+    refuse(c, 'Megatron-LM', frozenset(), stage=('pretrain',), method=('full',), schedule=('linear', 'cosine', 'constant'),
+           launcher=('torchrun',), device=('auto', 'cuda'))
     if not c['max_steps']: raise Invalid('Megatron-LM counts steps, not times through the data. Give max_steps')
-    ranks, kind = c['nproc'] or 1, c['parallel']
+    ranks, kind = c['nproc'], c['parallel']
     if kind in ('', 'ddp'): n = dict(dp=ranks, tp=1, pp=1)
     else:
         if 'fsdp2' in kind or 'zero' in kind: raise Invalid(f'Megatron-LM has its own way to share the optimiser, and no {kind}. Use parallel=ddp, tp, pp, ddp+tp, ddp+pp or tp+pp')
@@ -114,46 +113,32 @@ def metrics(
     return out
 
 # %% ../../nbs/engines/megatron.ipynb #096a252a
-class Megatron:
+class Megatron(Outside):
     "Train with Megatron-LM, on GPUs and in its own environment"
     title, name, command = 'Megatron-LM', 'megatron', 'bash'
 
-    def files(self,
-        recipe:dict, # Fields that differ from the stage's defaults
-        model:Path,  # Folder of the base model
-        rows:Path,   # JSON lines
-        folder:Path, # Where to write
-    )->list[str]:    # How to run it
-        "Write the rows and the launch script"
-        c, at = complete(recipe), Path(model).resolve()
-        text = script(c, at, folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_rows((dict(text=r['text']) for r in read(rows)), folder/'rows.jsonl')
-        (folder/'launch.sh').write_text(text)
+    def texts(self, c:dict, model:Path, folder:Path)->dict[str, str]:
+        "The launch script"
+        return {'launch.sh': script(c, model, folder)}
+
+    def row(self, stage:str, r:dict)->dict:
+        "A text"
+        return dict(text=r['text'])
+
+    def line(self, c:dict, folder:Path)->list[str]:
+        "Its command line"
         return [self.command, str(folder/'launch.sh')]
 
-    def train(self,
-        recipe:dict, # Fields that differ from the stage's defaults
-        model:Path,  # Folder of the base model
-        rows:Path,   # JSON lines
-        out:Path,    # Folder to write the weights to
-        also:dict|None=None, # Of other paths it takes `asked` alone
-    )->Iterator[dict]: # A row of metrics each time there is one
-        "Train, and hand over what came out"
-        import tempfile
-        c, also = complete(recipe), also or {}
-        for k in ('eval', 'resume', 'adapter'):
-            if also.get(k): raise Invalid(f'{self.title} is run here without {dict(eval="evaluation", resume="going on from a checkpoint", adapter="an adapter to go on from")[k]}. Take trainer=trl')
-        with tempfile.TemporaryDirectory(prefix='llmops-') as d:
-            folder = Path(d)
-            cmd = self.files(recipe, model, rows, folder)
-            home, py = os.environ.get('MEGATRON_PATH'), found(self.name, 'python')
-            only = 'Or only write the launch script with: llmops train configure --trainer megatron'
-            if not home or not (Path(home)/'pretrain_gpt.py').is_file():
-                raise Failed(f'Megatron-LM is not there: {"MEGATRON_PATH names "+home+", which holds no pretrain_gpt.py" if home else "MEGATRON_PATH is not set"}. Clone NVIDIA/Megatron-LM and name its folder. {only}')
-            there = len(cards())
-            if there < (c['nproc'] or 1): raise Failed(f'Megatron-LM trains on GPUs: {c["nproc"] or 1} asked for, {there} to be seen here. {only}')
-            yield dict(step=0, total=c['max_steps'], message=f'{self.title} in {Path(home).name}')
-            env = dict(MEGATRON_PATH=home, **(dict(LLMOPS_MEGATRON=str(py)) if py else {}))
-            yield from run(self.title, cmd, folder, metrics, folder/'log.txt', env, also.get('asked') or (lambda: ''))
-            take(folder/'out', Path(model), Path(out), dict(engine=self.name, **c, rows=dict(used=sum(1 for _ in read(folder/'rows.jsonl'))), versions=dict(megatron=version(py, 'megatron-core') if py else '')))
+    def launch(self, c:dict, model:Path, folder:Path)->Launch:
+        "Start it where GPUs and Megatron are, and read what it prints"
+        home, py = os.environ.get('MEGATRON_PATH'), found(self.name, 'python')
+        only = 'Or only write the launch script with: llmops train configure --trainer megatron'
+        if not home or not (Path(home)/'pretrain_gpt.py').is_file():
+            why = f'MEGATRON_PATH names {home}, which holds no pretrain_gpt.py' if home else 'MEGATRON_PATH is not set'
+            raise Failed(f'Megatron-LM is not there: {why}. Clone NVIDIA/Megatron-LM and name its folder. {only}')
+        asked, there = c['nproc'], len(cards())
+        if there < asked: raise Failed(f'Megatron-LM trains on GPUs: {asked} asked for, {there} to be seen here. {only}')
+        return Launch(
+            self.line(c, folder), f'{self.title} in {Path(home).name}', metrics, folder/'log.txt',
+            dict(MEGATRON_PATH=home, **(dict(LLMOPS_MEGATRON=str(py)) if py else {})),
+            dict(versions=dict(megatron=version(py, 'megatron-core') if py else '')))

@@ -16,9 +16,10 @@ from typing import Any
 from ..core import Invalid
 from . import trl_kinds, trl_mesh, trl_vision
 from .trl_data import longest, open_tokenizer
+from .trl_lean import lean, uncopied
 from .trl_methods import good_lr, learns, load, on_gpu, save, taken
 from .trl_same import checked
-from .trl_setup import Setup
+from .trl_setup import Setup, schedule
 from .trl_stages import prepare, rows_of, set_up
 from .trl_watch import watch
 
@@ -54,7 +55,7 @@ def plain(
     every = dict(
         output_dir=str(folder), max_steps=job['max_steps'] or -1, num_train_epochs=job['epochs'], learning_rate=job['lr'],
         per_device_train_batch_size=at, per_device_eval_batch_size=at, gradient_accumulation_steps=times,
-        lr_scheduler_type=job['schedule'], warmup_steps=round(job['warmup']*job['max_steps']) if job['max_steps'] else job['warmup'],
+        **schedule(job), warmup_steps=round(job['warmup']*job['max_steps']) if job['max_steps'] else job['warmup'],
         weight_decay=job['weight_decay'], max_grad_norm=job['max_grad_norm'], optim=job['optimizer'],
         seed=job['seed'], data_seed=job['seed'], logging_steps=job['log_every'], logging_first_step=True, logging_nan_inf_filter=False,
         save_strategy='no', report_to='none', disable_tqdm=True, use_cpu=not gpu, **half, gradient_checkpointing=None,
@@ -86,10 +87,11 @@ def make(
     net = load(job)
     n = trl_mesh.weights(job, net) if 'pp' in job['parallel'] else net.num_parameters()
     job['lr'] = job['lr'] or good_lr(job['method'], n, job['stage'])
-    said = plain(job, folder, n > 3e8, held is not None)
+    said = lean(plain(job, folder, n > 3e8, held is not None))
     if hasattr(tok, 'image_processor'): t = trl_vision.set_up(said, net, tok, cols, learns(job, net), held)
     else: t = set_up(Setup(job, said, net, tok, cols, learns(job, net), held))
     t.remove_callback(PrinterCallback)
+    uncopied(job, t.model)
     return t
 
 def work(
