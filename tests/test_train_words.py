@@ -64,6 +64,44 @@ def fits(stage, to):
     return to in TAKES[stage][0]
 
 
+@pytest.mark.parametrize('stage', ['sft', 'pretrain', 'dpo', 'kto', 'reward', 'grpo', 'distil', 'classify'])
+def test_no_number_of_a_recipe_is_without_bounds(stage):
+    from llmops.tuning import NUMBERS, complete, defaults
+    fields = [k for k, v in defaults(stage).items() if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    assert len(fields) >= 21
+    for k in fields:
+        for bad in (-2, float('nan'), float('inf'), float('-inf'), 10**18, 1e300, -1e300, True, '7', [7]):
+            with pytest.raises(Invalid) as e: complete({'stage': stage, k: bad})
+            said = str(e.value)
+            assert said.startswith(f'{k} must ') and len(said) < 300 and (NUMBERS[k][2] in said or k == 'seed'), said
+
+
+@pytest.mark.parametrize('verb', ['sft', 'pretrain', 'dpo', 'kto', 'reward', 'grpo', 'distil', 'classify'])
+def test_what_is_usual_and_both_ends_are_taken(verb):
+    from llmops.tuning import NUMBERS, complete, defaults
+    known = defaults(verb)
+    for k, (least, most, usual) in NUMBERS.items():
+        if k not in known or k in ('micro_batch', 'nproc'): continue
+        for v in (x for x in usual.replace(',', '').split(' to ') if x != 'any'):
+            v = int(v) if isinstance(known[k], int) else float(v)
+            assert complete({'stage': verb, k: v})[k] == v
+        with pytest.raises(Invalid): complete({'stage': verb, k: most+1})
+        if k != 'batch': # 0 rows: what suits the stage
+            with pytest.raises(Invalid): complete({'stage': verb, k: least-1})
+    assert {p.name for p in VERBS[verb].params.values() if p.type in ('int', 'float')} <= set(NUMBERS)
+
+
+def test_a_training_without_end_says_how_long_it_is_before_it_starts(ws, monkeypatch):
+    from llmops.verbs import Stopped
+    said = []
+    def look(d):
+        said.append(d.get('message', ''))
+        if len(said) == 1: raise Stopped
+    with pytest.raises(Stopped): call(ws.store, 'sft', dict(model='tiny', data='messages', max_steps=50_000_000, out='never'), progress=look)
+    assert said == ['Warning: 50,000,000 steps of 32 rows: 80,000,000 times through the 20 rows of dataset:messages@1, '
+                    'and no earlier run tells how long that takes. For less: --max-steps N. It can be paused at any time: llmops train pause RUN']
+
+
 def test_an_evaluation_that_was_learned_is_warned_of_before_the_first_step(ws):
     said = []
     call(ws.store, 'sft', dict(model='tiny', data='messages', evaluation='messages', max_steps=1, batch=4, out='seen'), progress=said.append)
