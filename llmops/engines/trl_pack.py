@@ -24,6 +24,7 @@ def pack(
 def collator(
     tok:Any, # Tokenizer, for its pad token
     flat:bool=False, # One row of all, as Flash Attention wants it; else rows beside rows
+    hidden:bool=False, # Does the model not see the attention mask? Then it stays, and says how many tokens there are
 )->Any: # Makes a batch of packed rows
     "The collator of packed rows"
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -31,7 +32,7 @@ def collator(
     beside = DataCollatorForLanguageModeling(pad_token_id=tok.pad_token_id, return_position_ids=True)
     def collate(rows:list[dict])->dict:
         out = beside(rows)
-        del out['attention_mask'] # With it, rows would see those before them
+        if not hidden: del out['attention_mask'] # With it, rows would see those before them
         out['labels'][out['position_ids'] == 0] = -100 # The first token of a row follows nothing
         return out
     return collate

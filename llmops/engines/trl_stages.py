@@ -16,6 +16,7 @@ from typing import Any
 from ..core import Invalid
 from . import trl_distil, trl_heads, trl_reinforce
 from .trl_data import read_rows, tokenise
+from .trl_lean import unmasked
 from .trl_pack import collator, flash, pack
 from .trl_setup import Setup, messages
 
@@ -203,7 +204,8 @@ def written(
                       + ('Take another method' if s.job['stage'] == 'pretrain' else 'Leave packing out'))
     how = {} if together else dict(train_sampling_strategy='group_by_length')
     args = trl.SFTConfig(**s.plain, **how, max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True))
-    return s.trainer(trl.SFTTrainer, args, **(dict(data_collator=collator(s.tok, flash(s.net))) if together else {}))
+    hidden = unmasked(s.job, s.net)
+    return s.trainer(trl.SFTTrainer, args, **(dict(data_collator=collator(s.tok, flash(s.net), hidden)) if together else {}))
 
 def preferred(
     s:Setup, # What all trainers share
