@@ -43,7 +43,8 @@ def fleiss(
     if not len(counts): return None
     people = counts.sum(1)
     m = people[0]
-    if m < 2 or (people != m).any(): raise Invalid("Fleiss' κ needs the same number of people, two or more, for every item")
+    if m < 2 or (people != m).any():
+        raise Invalid("Fleiss' κ needs the same number of people, two or more, for every item")
     w = np.ones(len(counts)) if w is None else w
     share = w@counts/(w.sum()*m)
     alike = w@((counts**2).sum(1)-m)/(w.sum()*m*(m-1))
@@ -88,7 +89,8 @@ def bootstrap(
     import numpy as np
     if items < 2 or not times: return None, None
     r = np.random.default_rng(seed)
-    got = [x for _ in range(times) if (x := f(np.bincount(r.integers(0, items, items), minlength=items).astype(float))) is not None]
+    got = [x for _ in range(times)
+           if (x := f(np.bincount(r.integers(0, items, items), minlength=items).astype(float))) is not None]
     if len(got) < times/2: return None, None
     low, high = np.quantile(got, (.025, .975))
     return float(low), float(high)
@@ -98,7 +100,8 @@ def verdict(
 )->str: # A word
     "What a figure is usually called (J. R. Landis, G. G. Koch, 1977)"
     if x is None: return 'nothing to measure'
-    return next((word for top, word in ((0, 'poor'), (.2, 'slight'), (.4, 'fair'), (.6, 'moderate'), (.8, 'substantial')) if x <= top), 'almost perfect')
+    return next((word for top, word in ((0, 'poor'), (.2, 'slight'), (.4, 'fair'), (.6, 'moderate'),
+                                        (.8, 'substantial')) if x <= top), 'almost perfect')
 
 # %% ../../nbs/data/agreement.ipynb #4299c973
 class Answers:
@@ -109,16 +112,19 @@ class Answers:
     ):
         import numpy as np
         self.said = [s for s in said if len(s) > 1] # One opinion agrees with nobody
-        self.values = list(values) if values is not None else sorted({v for s in self.said for v in s.values()}, key=str)
+        self.values = (list(values) if values is not None
+                       else sorted({v for s in self.said for v in s.values()}, key=str))
         at = {v: i for i, v in enumerate(self.values)}
         self.coded = [{a: at[v] for a, v in s.items()} for s in self.said]
-        self.counts = np.array([np.bincount(list(s.values()), minlength=len(at)) for s in self.coded]).reshape(len(self.coded), len(at))
+        self.counts = np.array([np.bincount(list(s.values()), minlength=len(at)) for s in self.coded]).reshape(
+            len(self.coded), len(at))
         self.people = sorted({a for s in self.said for a in s})
 
     def pairs(self, one:str, other:str='')->tuple:
         "Categories by one person, by others, and the item of each pair"
         import numpy as np
-        got = [(s[one], s[b], i) for i, s in enumerate(self.coded) if one in s for b in s if b != one and (not other or b == other)]
+        got = [(s[one], s[b], i) for i, s in enumerate(self.coded) if one in s
+               for b in s if b != one and (not other or b == other)]
         return tuple(np.array(got, int).reshape(-1, 3).T)
 
     def rows(self,
@@ -132,35 +138,46 @@ class Answers:
         import numpy as np
         n, k, out = len(self.said), len(self.values), []
         if not n: return []
-        times = min(times, max(200, int(3e6/n)), max(100, int(2e9/(n*k*k+1)))) # Of many items a few draws say as much, and take as long
+        # Of many items a few draws say as much, and take as long
+        times = min(times, max(200, int(3e6/n)), max(100, int(2e9/(n*k*k+1))))
         def add(what:str, measure:str, f:Callable, items:int, level:str='', note:str='', who:int=0)->None:
             x = f(np.ones(n))
             low, high = bootstrap(f, n, times) if x is not None else (None, None)
             r = lambda y: None if y is None else round(y, 4)
-            out.append(dict(what=what, measure=measure, level=level, value=r(x), low=r(low), high=r(high), items=items, annotators=who or len(self.people),
-                            answers=int(self.counts.sum()), verdict='' if measure == 'percent' else verdict(x), note=note))
+            out.append(dict(what=what, measure=measure, level=level, value=r(x), low=r(low), high=r(high), items=items,
+                            annotators=who or len(self.people), answers=int(self.counts.sum()),
+                            verdict='' if measure == 'percent' else verdict(x), note=note))
         m = self.counts.sum(1)
         alike, possible = (self.counts*(self.counts-1)).sum(1), m*(m-1)
-        add(what, 'percent', lambda w: float(100*(w@alike)/(w@possible)) if w@possible else None, n, note='pairs of answers that are alike')
+        add(what, 'percent', lambda w: float(100*(w@alike)/(w@possible)) if w@possible else None, n,
+            note='pairs of answers that are alike')
         if len(self.people) == 2:
             a, b, i = self.pairs(*self.people)
             add(what, 'cohen', lambda w: cohen(a, b, k, w[i]), n)
         same = int(np.bincount(m).argmax())
         full = m == same
-        if len(self.people) > 2: add(what, 'fleiss', lambda w: fleiss(self.counts[full], w[full]) if w[full].any() else None, int(full.sum()), note='' if full.all() else f'only items with {same} answers')
+        if len(self.people) > 2:
+            add(what, 'fleiss', lambda w: fleiss(self.counts[full], w[full]) if w[full].any() else None,
+                int(full.sum()), note='' if full.all() else f'only items with {same} answers')
         add(what, 'krippendorff', lambda w: krippendorff(self.counts, level, numbers, w), n, level)
         if people:
             for p in self.people:
                 pa, pb, pi = self.pairs(p)
-                add(f'annotator:{p}', 'percent', lambda w, a=pa, b=pb, i=pi: float(100*(w[i]@(a == b))/w[i].sum()) if w[i].any() else None, len(set(pi.tolist())), note='pairs with others that are alike')
-                if len(self.people) > 2: add(f'annotator:{p}', 'cohen', lambda w, a=pa, b=pb, i=pi: cohen(a, b, k, w[i]), len(set(pi.tolist())), note='against all others')
+                add(f'annotator:{p}', 'percent',
+                    lambda w, a=pa, b=pb, i=pi: float(100*(w[i]@(a == b))/w[i].sum()) if w[i].any() else None,
+                    len(set(pi.tolist())), note='pairs with others that are alike')
+                if len(self.people) > 2:
+                    add(f'annotator:{p}', 'cohen', lambda w, a=pa, b=pb, i=pi: cohen(a, b, k, w[i]),
+                        len(set(pi.tolist())), note='against all others')
         return out
 
 # %% ../../nbs/data/agreement.ipynb #c77b08a4
-def _yes(said:list[dict], word:str, key:str)->Answers: return Answers([{a: word in (v.get(key) or []) for a, v in s.items()} for s in said], (False, True))
+def _yes(said:list[dict], word:str, key:str)->Answers:
+    return Answers([{a: word in (v.get(key) or []) for a, v in s.items()} for s in said], (False, True))
 
 def _by_class(said:list[dict], words:list[str], key:str, what:str, times:int)->list[dict]:
-    return [r for c in words for r in _yes(said, c, key).rows(f'{what}:{c}', times=times, people=False) if r['measure'] in ('percent', 'krippendorff')]
+    return [r for c in words for r in _yes(said, c, key).rows(f'{what}:{c}', times=times, people=False)
+            if r['measure'] in ('percent', 'krippendorff')]
 
 def _spans(said:list[dict], times:int)->list[dict]:
     "Mean of F1 over pairs of people: spans with the same place and label"
@@ -173,8 +190,10 @@ def _spans(said:list[dict], times:int)->list[dict]:
     if not all_.sum(): return []
     def f(w:Any)->float|None: return float(100*(w@hit)/(w@all_)) if w@all_ else None
     low, high = bootstrap(f, len(said), times)
-    return [dict(what='spans', measure='f1', level='', value=round(f(np.ones(len(said))) or 0, 4), low=low and round(low, 4), high=high and round(high, 4), items=len(said),
-                 annotators=len({a for s in said for a in s}), answers=int(all_.sum()), verdict='', note='percent of spans that both marked alike')]
+    return [dict(what='spans', measure='f1', level='', value=round(f(np.ones(len(said))) or 0, 4),
+                 low=low and round(low, 4), high=high and round(high, 4), items=len(said),
+                 annotators=len({a for s in said for a in s}), answers=int(all_.sum()), verdict='',
+                 note='percent of spans that both marked alike')]
 
 @view
 def label_agreement(store:Store,
@@ -190,14 +209,19 @@ def label_agreement(store:Store,
     said = [{a: x['value'] for a, x in answers(store, queue, i).items()} for i in many]
     if plan['task'] == 'classification':
         values = [s and {a: ' + '.join(v['classes']) or 'none' for a, v in s.items()} for s in said]
-        out = Answers(values, plan['classes'] if not plan['multi'] else None).rows('all', level or ('ordinal' if plan['ordered'] else 'nominal'), resamples)
+        out = Answers(values, plan['classes'] if not plan['multi'] else None).rows(
+            'all', level or ('ordinal' if plan['ordered'] else 'nominal'), resamples)
         return out+_by_class(said, plan['classes'], 'classes', 'class', resamples)
     if plan['task'] == 'preference':
-        return Answers([{a: v['choice'] for a, v in s.items()} for s in said], ('first', 'second', 'tie', 'neither')).rows('all', 'nominal', resamples)
-    if plan['task'] == 'correction': return [r for r in Answers([{a: json.dumps(plain(v)) for a, v in s.items()} for s in said]).rows('text', times=resamples) if r['measure'] == 'percent']
+        return Answers([{a: v['choice'] for a, v in s.items()} for s in said],
+                       ('first', 'second', 'tie', 'neither')).rows('all', 'nominal', resamples)
+    if plan['task'] == 'correction':
+        return [r for r in Answers([{a: json.dumps(plain(v)) for a, v in s.items()} for s in said]).rows(
+            'text', times=resamples) if r['measure'] == 'percent']
     rated = [{a: v['rating'] for a, v in s.items() if 'rating' in v} for s in said]
     scale = list(range(1, plan['scale']+1))
     edits = [{a: json.dumps(v.get('messages'), sort_keys=True) for a, v in s.items()} for s in said]
     if all(v == 'null' for s in edits for v in s.values()): edits = []
-    return [*Answers(rated, scale).rows('rating', level or 'ordinal', resamples, numbers=scale), *_by_class(said, plan['tags'], 'tags', 'tag', resamples), *_spans(said, resamples),
+    return [*Answers(rated, scale).rows('rating', level or 'ordinal', resamples, numbers=scale),
+            *_by_class(said, plan['tags'], 'tags', 'tag', resamples), *_spans(said, resamples),
             *(r for r in Answers(edits).rows('edits', times=resamples, people=False) if r['measure'] == 'percent')]

@@ -37,19 +37,25 @@ def as_dataset(
     exact_json()
     path, _ = arrow_file(store, v)
     d = datasets.Dataset.from_file(str(path))
-    d.info.description, d.info.license, d.info.dataset_name = f'{v} {v.digest}', str(v.body.get('licence') or ''), v.name
+    d.info.description, d.info.license, d.info.dataset_name = (f'{v} {v.digest}',
+                                                               str(v.body.get('licence') or ''), v.name)
     return d
 
 # %% ../../nbs/data/checkout.ipynb #e8a762f5
-TRL = {'messages': ('messages', 'tools'), 'preference': ('prompt', 'chosen', 'rejected', 'tools'), 'unpaired': ('prompt', 'completion', 'label', 'tools'), 'prompts': ('prompt', 'tools'), 'text': ('text',)}
+TRL = {'messages': ('messages', 'tools'), 'preference': ('prompt', 'chosen', 'rejected', 'tools'),
+       'unpaired': ('prompt', 'completion', 'label', 'tools'), 'prompts': ('prompt', 'tools'), 'text': ('text',)}
 
 def trl_columns(
     v:Version, # A dataset
 )->list[str]: # Names
     "Columns of a version that TRL trains on"
-    if v.body.get('format') not in TRL: raise Invalid(f'{v} is a {v.body.get("format") or "table"}: TRL trains on {", ".join(TRL)}. Change it first: llmops data convert {v} --to messages')
+    if v.body.get('format') not in TRL:
+        raise Invalid(f'{v} is a {v.body.get("format") or "table"}: TRL trains on {", ".join(TRL)}. '
+                      f'Change it first: llmops data convert {v} --to messages')
     got = [c for c in TRL[v.body['format']] if c in (v.body.get('columns') or {})]
-    if missing := [c for c in TRL[v.body['format']] if c not in got and c != 'tools']: raise Invalid(f'{v} has no column {missing[0]!r}, which training on {v.body["format"]} needs. Columns: {", ".join(v.body.get("columns") or {})}')
+    if missing := [c for c in TRL[v.body['format']] if c not in got and c != 'tools']:
+        raise Invalid(f'{v} has no column {missing[0]!r}, which training on {v.body["format"]} needs. '
+                      f'Columns: {", ".join(v.body.get("columns") or {})}')
     return got
 
 def with_images(
@@ -65,10 +71,12 @@ def with_images(
             if p.get('type') != 'image' or not p.get('blob'): return p
             images.append({'bytes': store.blobs.get(p['blob']), 'path': None})
             return {'type': 'image'}
-        said = {k: [m | {'content': [part(p) for p in m['content']]} if isinstance(m.get('content'), list) else m for m in row[k]]
+        said = {k: [m | {'content': [part(p) for p in m['content']]} if isinstance(m.get('content'), list) else m
+                    for m in row[k]]
                 for k in ('messages', 'prompt', 'chosen', 'rejected', 'completion') if isinstance(row.get(k), list)}
         return said | {'images': images}
-    features = datasets.Features({**{k: f if k in ('tools', 'label') else datasets.List(datasets.Json()) for k, f in d.features.items()}, 'images': datasets.List(datasets.Image())})
+    features = datasets.Features({**{k: f if k in ('tools', 'label') else datasets.List(datasets.Json())
+                                     for k, f in d.features.items()}, 'images': datasets.List(datasets.Image())})
     return d.map(one, features=features, new_fingerprint=digest([key, sorted(features)])[:16], writer_batch_size=50)
 
 def parts(
@@ -76,7 +84,8 @@ def parts(
     v:Version, # A part of a split
 )->dict[str, Version]: # train, validation, test … → version
     "All parts that the same run wrote"
-    made = [r for r in (store.state(f'run:{v.made_by}', 'run') or {}).get('writes', []) if r.startswith('dataset:')] if v.made_by else []
+    made = ([r for r in (store.state(f'run:{v.made_by}', 'run') or {}).get('writes', []) if r.startswith('dataset:')]
+            if v.made_by else [])
     out:dict[str, Version] = {}
     for ref in dict.fromkeys([*made, str(v.ref)]):
         try: x = store.get(ref)
@@ -93,7 +102,9 @@ def _frame(store:'Store', v:Version, how:str)->Any:
     odd = [k for k, x in kinds.items() if has_json(x)]
     if how == 'polars':
         import polars as pl
-        if odd: warnings.warn(f'{v}: in {", ".join(odd)} values differ in shape from row to row, so polars has them as JSON text', stacklevel=4)
+        if odd:
+            warnings.warn(f'{v}: in {", ".join(odd)} values differ in shape from row to row, '
+                          'so polars has them as JSON text', stacklevel=4)
         return pl.from_arrow(t)
     d = t.drop_columns(odd).to_pandas() if odd else t.to_pandas()
     for k in odd: d[k] = [decoder(kinds[k])(x) for x in t[k].to_pylist()]
@@ -105,12 +116,14 @@ def _one(store:'Store', v:Version, as_:str)->Any:
     d = as_dataset(store, v)
     if as_ != 'trl': return d
     d = d.select_columns(trl_columns(v))
-    return with_images(store, d, v.digest) if (((v.body.get('statistics') or {}).get('messages') or {}).get('parts') or {}).get('image') else d
+    return (with_images(store, d, v.digest)
+            if (((v.body.get('statistics') or {}).get('messages') or {}).get('parts') or {}).get('image') else d)
 
 @view
 def checkout(store:'Store',
     ref:Dataset, # A dataset
-    as_:Literal['datasets', 'trl', 'polars', 'pandas', 'path']='datasets', # As what: a Dataset, one with the columns that TRL trains on, a frame, or the path of a JSONL file
+    # As what: a Dataset, one with the columns that TRL trains on, a frame, or the path of a JSONL file
+    as_:Literal['datasets', 'trl', 'polars', 'pandas', 'path']='datasets',
     all_parts:bool=False, # Every part of its split, such as train and test
 )->Any: # The object; with all_parts a DatasetDict, or a dict of frames or paths
     "A version as an object to work with; nothing is copied that need not be"
@@ -128,12 +141,14 @@ def checkout_to(run:Run,
 )->dict: # folder, files, rows
     "Lay a dataset out as a folder that `datasets.load_dataset` reads: JSON lines and the card"
     vs = parts(run.store, ref) if all_parts else {SPLITS.get(ref.body.get('role', ''), 'train'): ref}
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise Invalid(f'{folder} is there already and not empty. Choose another folder')
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Invalid(f'{folder} is there already and not empty. Choose another folder')
     part = folder.with_name(f'{folder.name}.{secrets.token_hex(4)}')
     try:
         part.mkdir(parents=True)
         for name, v in vs.items(): _copy(rows_file(run.store, run.read(v)), part/f'{name}.jsonl')
-        if media := {e['path']: e for v in vs.values() for e in v.body['files'] if e['path'].startswith('media/')}: run.blobs.get_folder(list(media.values()), part/'beside')
+        if media := {e['path']: e for v in vs.values() for e in v.body['files'] if e['path'].startswith('media/')}:
+            run.blobs.get_folder(list(media.values()), part/'beside')
         for p in sorted((part/'beside').glob('*')): os.rename(p, part/p.name)
         if media: (part/'beside').rmdir()
         (part/'README.md').write_text(_readme(run, ref, vs), encoding='utf-8')
@@ -141,7 +156,8 @@ def checkout_to(run:Run,
         os.rename(part, folder)
     except OSError as e: raise Failed(f'{folder} cannot be written: {e.strerror or e}') from None
     finally: shutil.rmtree(part, ignore_errors=True)
-    return dict(folder=str(folder), files=['README.md', *(f'{n}.jsonl' for n in vs)], rows={n: v.body['rows'] for n, v in vs.items()})
+    return dict(folder=str(folder), files=['README.md', *(f'{n}.jsonl' for n in vs)],
+                rows={n: v.body['rows'] for n, v in vs.items()})
 
 def _copy(a:Path, b:Path)->None:
     "Content without what only the workbench wants to know of a row"
@@ -150,7 +166,8 @@ def _copy(a:Path, b:Path)->None:
             for line in lines:
                 if b'"_as"' in line or b'"_line"' in line:
                     r = json.loads(line)
-                    line = json.dumps({k: x for k, x in r.items() if k not in ('_as', '_line')}, ensure_ascii=False).encode()+b'\n'
+                    line = json.dumps({k: x for k, x in r.items() if k not in ('_as', '_line')},
+                                      ensure_ascii=False).encode()+b'\n'
                 g.write(line)
 
 def _readme(run:Run, ref:Version, vs:dict[str, Version])->str:
@@ -158,5 +175,6 @@ def _readme(run:Run, ref:Version, vs:dict[str, Version])->str:
     from huggingface_hub import DatasetCard
     card:Any = DatasetCard(card_text(run.store, ref, file='rows.jsonl'))
     card.data.configs = [{'config_name': 'default', 'data_files': [{'split': n, 'path': f'{n}.jsonl'} for n in vs]}]
-    card.data.dataset_info = {k: x for k, x in card.data.dataset_info.items() if k == 'features'} if len({json.dumps(v.body.get('columns')) for v in vs.values()}) == 1 else None
+    card.data.dataset_info = ({k: x for k, x in card.data.dataset_info.items() if k == 'features'}
+                              if len({json.dumps(v.body.get('columns')) for v in vs.values()}) == 1 else None)
     return str(card)

@@ -47,13 +47,17 @@ def plain_tools(
     "Tools, calls and answers as text, the way that Hermes and Qwen write them"
     out:list[dict] = []
     if tools:
-        text = 'You may call these functions. Answer a call with <tool_call>{"name": …, "arguments": {…}}</tool_call>.\n<tools>\n'+'\n'.join(map(_dump, tools))+'\n</tools>'
+        text = ('You may call these functions. Answer a call with <tool_call>{"name": …, '
+                '"arguments": {…}}</tool_call>.\n<tools>\n'+'\n'.join(map(_dump, tools))+'\n</tools>')
         first = said[0] if said and said[0]['role'] == 'system' else None
-        out, said = [{'role': 'system', 'content': f'{plain_text(first)}\n\n{text}' if first else text}], said[bool(first):]
+        out, said = ([{'role': 'system', 'content': f'{plain_text(first)}\n\n{text}' if first else text}],
+                     said[bool(first):])
     for m in said:
-        c = '\n'.join(x for x in (plain_text({'content': m['content']}), *(f'<tool_call>{_dump(c["function"])}</tool_call>' for c in m.get('tool_calls') or ())) if x)
+        c = '\n'.join(x for x in (plain_text({'content': m['content']}), *(
+            f'<tool_call>{_dump(c["function"])}</tool_call>' for c in m.get('tool_calls') or ())) if x)
         if m['role'] != 'tool': out.append({'role': m['role'], 'content': c})
-        elif out[-1]['role'] == 'user': out[-1] = {'role': 'user', 'content': f'{out[-1]["content"]}\n<tool_response>{c}</tool_response>'}
+        elif out[-1]['role'] == 'user':
+            out[-1] = {'role': 'user', 'content': f'{out[-1]["content"]}\n<tool_response>{c}</tool_response>'}
         else: out.append({'role': 'user', 'content': f'<tool_response>{c}</tool_response>'})
     return out
 
@@ -74,7 +78,8 @@ def whole_talk(
     kind:str, # Its kind
 )->list[dict]: # Messages
     "The whole conversation of a row, with the better answer"
-    return r['messages'] if kind == 'messages' else r['prompt'] + (r['chosen'] if kind == 'preference' else r['completion'] if kind == 'unpaired' else [])
+    return (r['messages'] if kind == 'messages'
+            else r['prompt'] + (r['chosen'] if kind == 'preference' else r['completion'] if kind == 'unpaired' else []))
 
 def to_messages(
     r:dict, # A row
@@ -89,14 +94,16 @@ def to_prompts(
     kind:str, # Its kind
 )->Iterator[dict]: # Rows
     "What stands before the answer"
-    yield {'prompt': r['messages'][:-1] if kind == 'messages' else r['prompt']} | rest_of(r, *TALKS[kind], *(('label',) if kind == 'unpaired' else ()))
+    yield ({'prompt': r['messages'][:-1] if kind == 'messages' else r['prompt']}
+           | rest_of(r, *TALKS[kind], *(('label',) if kind == 'unpaired' else ())))
 
 def to_unpaired(
     r:dict, # A row
     kind:str, # Its kind
 )->Iterator[dict]: # Rows
     "A good and a bad answer of a pair"
-    for k, good in (('chosen', True), ('rejected', False)): yield {'prompt': r['prompt'], 'completion': r[k], 'label': good} | rest_of(r, 'prompt', 'chosen', 'rejected')
+    for k, good in (('chosen', True), ('rejected', False)):
+        yield {'prompt': r['prompt'], 'completion': r[k], 'label': good} | rest_of(r, 'prompt', 'chosen', 'rejected')
 
 def to_table(
     r:dict, # A row
@@ -108,7 +115,8 @@ def to_table(
     yield cols | {k: v for k, v in rest_of(r, *TALKS[kind]).items() if k not in cols}
 
 # %% ../../nbs/data/convert_rows.ipynb #bd7449d9
-ASKS, ANSWERS = ('question', 'instruction', 'prompt', 'query', 'problem', 'text', 'input'), ('answer', 'output', 'completion', 'response', 'solution', 'label')
+ASKS, ANSWERS = (('question', 'instruction', 'prompt', 'query', 'problem', 'text', 'input'),
+                 ('answer', 'output', 'completion', 'response', 'solution', 'label'))
 
 def column_of(
     cols:dict, # Columns that there are
@@ -118,7 +126,9 @@ def column_of(
 )->str:
     "The column that was named, or the usual one"
     k = given or next((k for k in names if k in cols), '')
-    if k not in cols: raise Invalid(f'{f"there is no column {k!r}" if k else f"no column says which is the {what}"}. Name one with --{what}: {", ".join(cols)[:300]}')
+    if k not in cols:
+        raise Invalid(f'{f"there is no column {k!r}" if k else f"no column says which is the {what}"}. '
+                      f'Name one with --{what}: {", ".join(cols)[:300]}')
     return k
 
 def _said(r:dict, k:str)->str:
@@ -137,7 +147,10 @@ def from_table(
     def f(r:dict, kind:str)->Iterator[dict]:
         if to == 'text': yield {'text': _said(r, ask)} | rest_of(r, ask, 'text')
         elif to == 'prompts': yield {'prompt': [{'role': 'user', 'content': _said(r, ask)}]} | rest_of(r, ask, 'prompt')
-        else: yield {'messages': [{'role': 'user', 'content': _said(r, ask)}, {'role': 'assistant', 'content': _said(r, answer)}]} | rest_of(r, ask, answer, 'messages')
+        else:
+            yield ({'messages': [{'role': 'user', 'content': _said(r, ask)},
+                                 {'role': 'assistant', 'content': _said(r, answer)}]}
+                   | rest_of(r, ask, answer, 'messages'))
     return f
 
 def by_format(
@@ -152,6 +165,7 @@ def by_format(
         try: got = read_row(row, name)
         except Invalid as e: raise Out(str(e)) from None
         if to == 'messages' and 'messages' not in got: raise Out('there is no answer')
-        if to == 'prompts' and 'messages' in got: got = {'prompt': got['messages'][:-1]} | rest_of(got, 'messages', 'prompt')
+        if to == 'prompts' and 'messages' in got:
+            got = {'prompt': got['messages'][:-1]} | rest_of(got, 'messages', 'prompt')
         yield rest_of(got) | {k: r[k] for k in r if k in BESIDE and k != MEMORY}
     return f

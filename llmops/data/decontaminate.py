@@ -20,9 +20,12 @@ def decontaminate(ctx:Ctx, batches:Iterator[list[dict]],
     share:float=SHARE, # Share of a test row that must stand in a row, between 0.3 and 1
 )->Iterator[list[dict]]:
     "Take out rows in which rows of tests stand: whole, edited or inside longer ones"
-    if not .3 <= share <= 1: raise Invalid(f'share is {share}: write the share of a test row that makes a leak, between 0.3 and 1, such as {SHARE}')
+    if not .3 <= share <= 1:
+        raise Invalid(f'share is {share}: write the share of a test row that makes a leak, '
+                      f'between 0.3 and 1, such as {SHARE}')
     for t in against:
-        if not t.body.get('files'): raise Invalid(f'{t} holds no rows. Bring them in with: llmops add {t.ref.base} FILE')
+        if not t.body.get('files'):
+            raise Invalid(f'{t} holds no rows. Bring them in with: llmops add {t.ref.base} FILE')
     tests = [(str(t.ref), index_of(ctx.store, t)) for t in against]
     for b in batches:
         found:dict[int, tuple[Hit, str]] = {}

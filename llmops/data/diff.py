@@ -38,7 +38,9 @@ def canonical_line(
     try: return orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
     except (TypeError, orjson.JSONEncodeError): return dump(_sorted(row))
 
-def _sorted(o:Any)->Any: return {k: _sorted(o[k]) for k in sorted(o)} if isinstance(o, dict) else [_sorted(x) for x in o] if isinstance(o, list) else o
+def _sorted(o:Any)->Any:
+    return ({k: _sorted(o[k]) for k in sorted(o)} if isinstance(o, dict)
+            else [_sorted(x) for x in o] if isinstance(o, list) else o)
 
 def _hashes(it:Iterator[bytes])->Any:
     "128 bits a line, as two columns of 64"
@@ -113,7 +115,8 @@ def _sources(store:'Store', v:Version, seen:set|None=None)->dict[str, set[str]]:
     seen = set() if seen is None else seen
     out:dict[str, set[str]] = {}
     b = v.body
-    for s in b.get('sources') or ([{'file': b.get('source'), **b['origin']}] if isinstance(b.get('origin'), dict) else []):
+    for s in (b.get('sources')
+              or ([{'file': b.get('source'), **b['origin']}] if isinstance(b.get('origin'), dict) else [])):
         if isinstance(s, dict) and s.get('file') and s.get('blake3'): out.setdefault(s['file'], set()).add(s['blake3'])
     for p in b.get('parents') or []:
         if p.get('ref') in seen or len(seen) > 200: continue
@@ -136,7 +139,8 @@ def _by_origin(store:'Store', a:Version, b:Version, ra:Any, rb:Any)->Iterator[tu
             k[:, 0] = names[o.cols['parent'][which]]
             k[:, 1] = np.where(k[:, 0] > 0, o.cols['row'][which], 0)
         return k
-    def self_(v:Version, which:Any)->Any: return np.stack([np.full(len(which), number(str(v.ref))), which+1], 1).astype('<u8')
+    def self_(v:Version, which:Any)->Any:
+        return np.stack([np.full(len(which), number(str(v.ref))), which+1], 1).astype('<u8')
     yield self_(a, ra), parent(ob, rb)
     yield parent(oa, ra), self_(b, rb)
     yield parent(oa, ra), parent(ob, rb)
@@ -160,7 +164,9 @@ def _by_key(store:'Store', v:Version, which:Any, key:str)->Any:
         r = content(line)
         if r.get(key) is None: lack = lack or i+1
         else: out[n] = np.frombuffer(blake3(canonical_line({'k': r[key]})).digest(16), '<u8')
-    if lack: raise Invalid(f'Row {lack} of {v} has no {key!r}. Name a column that every row has, or leave key out. Columns: {", ".join(v.body.get("columns") or {})}')
+    if lack:
+        raise Invalid(f'Row {lack} of {v} has no {key!r}. Name a column that every row has, or leave key out. '
+                      f'Columns: {", ".join(v.body.get("columns") or {})}')
     return out
 
 def _by_place(pair:Any, n_a:int)->list[tuple[int, int]]:
@@ -204,7 +210,8 @@ def difference(
         if len(ia) and name: how[name] = how.get(name, 0)+len(ia)
     ra, rb = left()
     if len(ra) and len(rb): # The same content, spelt otherwise
-        m = matched(*(_hashes(canonical_line(content(x)) for _, x in _picked(store, v, r)) for v, r in ((a, ra), (b, rb))))
+        m = matched(*(_hashes(canonical_line(content(x)) for _, x in _picked(store, v, r))
+                      for v, r in ((a, ra), (b, rb))))
         take(ra[m[m >= 0]], rb[m >= 0], '')
     exact = pair >= 0
     ra, rb = left()
@@ -212,7 +219,8 @@ def difference(
     if len(ra) and len(rb):
         if key:
             for v in (a, b):
-                if key not in (v.body.get('columns') or {}): raise Invalid(f'{v} has no column {key!r}. Columns: {", ".join(v.body.get("columns") or {})}')
+                if key not in (v.body.get('columns') or {}):
+                    raise Invalid(f'{v} has no column {key!r}. Columns: {", ".join(v.body.get("columns") or {})}')
             ia, ib = _first(_by_key(store, a, ra, key), _by_key(store, b, rb, key))
             take(ra[ia], rb[ib], 'key')
         else:
@@ -226,7 +234,8 @@ def difference(
                 skipped = max(len(ra), len(rb)) > TEXTS
                 if not skipped:
                     some = np.unique(np.linspace(0, n_a-1, min(n_a, 1000)).astype(np.int64))
-                    went, came, others = ((content(x) for _, x in _picked(store, v, r)) for v, r in ((a, ra), (b, rb), (a, some)))
+                    went, came, others = ((content(x) for _, x in _picked(store, v, r))
+                                          for v, r in ((a, ra), (b, rb), (a, some)))
                     got = pairs(went, came, others)
                     scores = {int(rb[j]): s for _, j, s in got}
                     take(ra[[i for i, *_ in got]], rb[[j for _, j, _ in got]], 'words')
@@ -234,10 +243,15 @@ def difference(
                 take(np.array([i for i, _ in got2], np.int64), np.array([j for _, j in got2], np.int64), 'place')
     ra, rb = left()
     changed = np.flatnonzero((pair >= 0) & ~exact)
-    out = dict(rows=dict(a=n_a, b=n_b), same=int(exact.sum()), changed=len(changed), removed=len(ra), added=len(rb), how=how)
-    if skipped: out['note'] = f'more than {TEXTS:,} rows are left on a side: they were not compared by their words. Name a key column to pair them'
-    some_b = changed[np.unique(np.linspace(0, len(changed)-1, min(len(changed), examples)).astype(int))] if len(changed) else changed
-    out['examples'] = [*_changed(store, a, b, pair, some_b, scores), *_alone(store, a, ra[:examples], 'removed'), *_alone(store, b, rb[:examples], 'added')]
+    out = dict(rows=dict(a=n_a, b=n_b), same=int(exact.sum()), changed=len(changed), removed=len(ra),
+               added=len(rb), how=how)
+    if skipped:
+        out['note'] = (f'more than {TEXTS:,} rows are left on a side: they were not compared by their words. '
+                       'Name a key column to pair them')
+    some_b = (changed[np.unique(np.linspace(0, len(changed)-1, min(len(changed), examples)).astype(int))]
+              if len(changed) else changed)
+    out['examples'] = [*_changed(store, a, b, pair, some_b, scores), *_alone(store, a, ra[:examples], 'removed'),
+                       *_alone(store, b, rb[:examples], 'added')]
     return out
 
 def _changed(store:'Store', a:Version, b:Version, pair:Any, which:Any, scores:dict[int, float])->Iterator[dict]:
@@ -246,36 +260,46 @@ def _changed(store:'Store', a:Version, b:Version, pair:Any, which:Any, scores:di
     of = Origins(store, b)
     for j, line in _picked(store, b, which):
         d = row_diff(was[int(pair[j])], content(line))
-        yield dict(change='changed', a=int(pair[j])+1, b=j+1, text=as_text(d), fields=d, **({'likeness': scores[j]} if j in scores else {}), **(of(j) if of.cols else {}))
+        yield dict(change='changed', a=int(pair[j])+1, b=j+1, text=as_text(d), fields=d,
+                   **({'likeness': scores[j]} if j in scores else {}), **(of(j) if of.cols else {}))
 
 def _alone(store:'Store', v:Version, which:Any, change:str)->Iterator[dict]:
     of = Origins(store, v)
     for i, line in _picked(store, v, which):
         r = content(line)
         text = dump(r).decode()
-        yield dict(change=change, a=i+1 if change == 'removed' else None, b=i+1 if change == 'added' else None, text=text if len(text) < 400 else text[:400]+'…', row=r, **(of(i) if of.cols else {}))
+        yield dict(change=change, a=i+1 if change == 'removed' else None, b=i+1 if change == 'added' else None,
+                   text=text if len(text) < 400 else text[:400]+'…', row=r, **(of(i) if of.cols else {}))
 
 # %% ../../nbs/data/diff.ipynb #d7226815
 def _figures(a:Version, b:Version)->Iterator[dict]:
     "Columns and figures that differ"
     ca, cb = a.body.get('columns') or {}, b.body.get('columns') or {}
     for k in dict.fromkeys([*ca, *cb]):
-        if k[:1] != '_' and ca.get(k) != cb.get(k): yield dict(change='changed' if k in ca and k in cb else 'removed' if k in ca else 'added', what=f'column {k}', a=ca.get(k), b=cb.get(k))
+        if k[:1] != '_' and ca.get(k) != cb.get(k):
+            yield dict(change='changed' if k in ca and k in cb else 'removed' if k in ca else 'added',
+                       what=f'column {k}', a=ca.get(k), b=cb.get(k))
     sa, sb = a.body.get('statistics') or {}, b.body.get('statistics') or {}
-    for what, part in (('characters', lambda s: s.get('characters')), ('messages a row', lambda s: (s.get('messages') or {}).get('per_row'))):
+    for what, part in (('characters', lambda s: s.get('characters')),
+                       ('messages a row', lambda s: (s.get('messages') or {}).get('per_row'))):
         x, y = part(sa) or {}, part(sb) or {}
         for k in ('min', 'median', 'mean', 'p95', 'max'):
             if x and y and x[k] != y[k]: yield dict(change='changed', what=f'{what}, {k}', a=x[k], b=y[k])
     for k in dict.fromkeys([*(sa.get('columns') or {}), *(sb.get('columns') or {})]):
         x, y = ((s.get('columns') or {}).get(k, {}) for s in (sa, sb))
-        if x.get('missing', 0) != y.get('missing', 0): yield dict(change='changed', what=f'{k}, missing', a=x.get('missing'), b=y.get('missing'))
+        if x.get('missing', 0) != y.get('missing', 0):
+            yield dict(change='changed', what=f'{k}, missing', a=x.get('missing'), b=y.get('missing'))
         vx, vy = x.get('values') or {}, y.get('values') or {}
-        if vx or vy: yield from (dict(change='changed', what=f'{k} = {w}', a=vx.get(w, 0), b=vy.get(w, 0)) for w in dict.fromkeys([*vx, *vy]) if vx.get(w, 0) != vy.get(w, 0))
+        if vx or vy:
+            yield from (dict(change='changed', what=f'{k} = {w}', a=vx.get(w, 0), b=vy.get(w, 0))
+                        for w in dict.fromkeys([*vx, *vy]) if vx.get(w, 0) != vy.get(w, 0))
 
 def _counts(d:dict)->list[dict]:
     how = ', '.join(f'{d["how"][k]:,} by {k}' for k in HOW if k in d['how'])
-    return [dict(change='same', what='rows', a=d['same'], b=d['same'], text=''), dict(change='changed', what='rows', a=d['changed'], b=d['changed'], text=how),
-            dict(change='removed', what='rows', a=d['removed'], b=0, text=''), dict(change='added', what='rows', a=0, b=d['added'], text=d.get('note', ''))]
+    return [dict(change='same', what='rows', a=d['same'], b=d['same'], text=''),
+            dict(change='changed', what='rows', a=d['changed'], b=d['changed'], text=how),
+            dict(change='removed', what='rows', a=d['removed'], b=0, text=''),
+            dict(change='added', what='rows', a=0, b=d['added'], text=d.get('note', ''))]
 
 @view
 def diff(store:'Store',
@@ -287,7 +311,8 @@ def diff(store:'Store',
     "Rows that went, came and were changed between two versions of a dataset"
     if not 0 <= examples <= 1000: raise Invalid(f'examples is {examples}: write a number from 0 to 1000')
     d = difference(store, a, b, key, examples)
-    return [*_counts(d), *({**r, 'text': ''} for r in _figures(a, b)), *({'change': e.pop('change'), 'what': 'row', **e} for e in d['examples'])]
+    return [*_counts(d), *({**r, 'text': ''} for r in _figures(a, b)),
+            *({'change': e.pop('change'), 'what': 'row', **e} for e in d['examples'])]
 
 @comparer('dataset', 'statistics', 'columns', 'files', 'cleaning')
 def compare_rows(
@@ -298,7 +323,10 @@ def compare_rows(
     "Counts of rows for `compare`"
     try: d = difference(store, a, b, examples=0)
     except Invalid: return [] # No rows to compare
-    counts = [dict(field=f'rows {r["change"]}', a=r['a'], b=r['b'], change=r['change'], **({'note': r['text']} if r['text'] else {})) for r in _counts(d)]
+    counts = [dict(field=f'rows {r["change"]}', a=r['a'], b=r['b'], change=r['change'],
+                   **({'note': r['text']} if r['text'] else {})) for r in _counts(d)]
     steps = [[s.get('step') for s in v.body.get('cleaning') or [] if isinstance(s, dict)] for v in (a, b)]
-    if steps[0] != steps[1]: counts.append(dict(field='cleaning', a=', '.join(map(str, steps[0])), b=', '.join(map(str, steps[1])), change='changed' if all(steps) else 'added' if steps[1] else 'removed'))
+    if steps[0] != steps[1]:
+        counts.append(dict(field='cleaning', a=', '.join(map(str, steps[0])), b=', '.join(map(str, steps[1])),
+                           change='changed' if all(steps) else 'added' if steps[1] else 'removed'))
     return [*counts, *(dict(field=r['what'], a=r['a'], b=r['b'], change=r['change']) for r in _figures(a, b))]

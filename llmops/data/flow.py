@@ -36,7 +36,8 @@ class Stage:
         waiting:deque = deque()
         flow = self._chain(self._unknown(batches, waiting))
         for got in flow:
-            if len(waiting) != 1: raise Failed(f'The steps {self._names()} do not give one batch for each that they take')
+            if len(waiting) != 1:
+                raise Failed(f'The steps {self._names()} do not give one batch for each that they take')
             batch, keys, known = waiting.popleft()
             yield self._together(batch, keys, known, got)
         if waiting: raise Failed(f'The steps {self._names()} kept a batch to themselves')
@@ -68,16 +69,20 @@ class Stage:
                 if was == self.mark: self.new += 1
                 else: self.reused += 1
                 now, said = marshal.loads(what) if what else (None, ())
-                if not any(s[1] == 'out' for s in said): out.append(r if now is None else now | {o: r[o] for o in ORIGIN if o in r})
+                if not any(s[1] == 'out' for s in said):
+                    out.append(r if now is None else now | {o: r[o] for o in ORIGIN if o in r})
             else:
                 self.new += 1
                 said, now = log.get(i, ()), new.get(i)
-                if (now is None or said) and sum(s[1] == 'out' for s in said) != (now is None): # Went without a word, or twice, or stayed all the same
-                    raise Failed(f'The steps {self._names()} do not add up: row {r["_row"]} was neither kept nor taken out once. Nothing was registered')
+                # Went without a word, or twice, or stayed all the same
+                if (now is None or said) and sum(s[1] == 'out' for s in said) != (now is None):
+                    raise Failed(f'The steps {self._names()} do not add up: row {r["_row"]} was neither kept nor taken '
+                                 'out once. Nothing was registered')
                 if now is not None: out.append(now)
                 if keys:
                     same = now is None or now is r or content(now) == content(r)
-                    learnt[k] = self.mark+(b'' if same and not said else marshal.dumps((None if same or now is None else content(now), said)))
+                    learnt[k] = self.mark+(b'' if same and not said
+                                           else marshal.dumps((None if same or now is None else content(now), said)))
             if said: self._count(r, said)
             else: silent += 1
         self._through(len(self.ctxs), silent)
@@ -179,7 +184,8 @@ def run_steps(
             continue
         log:dict = {}
         for c in ctxs[i:j]: c.log, c.brief = log, not keep or store is None
-        s = Stage(plan[i:j], ctxs[i:j], memo(store, [[bool(c.hide), p.row(), _digests(p)] for p, c in zip(plan[i:j], ctxs[i:j], strict=True)], keep))
+        s = Stage(plan[i:j], ctxs[i:j], memo(store, [[bool(c.hide), p.row(), _digests(p)]
+                                                     for p, c in zip(plan[i:j], ctxs[i:j], strict=True)], keep))
         stages.append(s)
         flow, i = s.run(flow), j
     kept = Spool(at/'kept')
@@ -189,9 +195,12 @@ def run_steps(
     except RecursionError: raise Failed('A row is nested too deeply to be worked on. Nothing was registered') from None
     finally:
         for s in stages: s.memo.close()
-    out = Result(kept, [c.report() for c in ctxs], read[0], min((s.reused for s in stages[:1]), default=0), stages[0].new if stages else read[0], ctxs)
+    out = Result(kept, [c.report() for c in ctxs], read[0], min((s.reused for s in stages[:1]), default=0),
+                 stages[0].new if stages else read[0], ctxs)
     if run:
-        for r in out.report: run.step(dict(step=r['rows'], total=read[0], message=f'{r["step"]}: {r["changed"]:,} changed, {r["removed"]:,} out'))
+        for r in out.report:
+            run.step(dict(step=r['rows'], total=read[0],
+                          message=f'{r["step"]}: {r["changed"]:,} changed, {r["removed"]:,} out'))
     return out
 
 def _digests(p:Planned)->dict:

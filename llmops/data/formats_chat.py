@@ -10,7 +10,8 @@ import re
 from typing import Any
 
 from ..core import Invalid
-from .formats_base import check_order, plain, put_system, put_talk, put_tools, reader, system_of, talk, text_of, tools_of, wrapped
+from .formats_base import (
+    check_order, plain, put_system, put_talk, put_tools, reader, system_of, talk, text_of, tools_of, wrapped)
 from .formats_talk import ROLES
 
 # %% ../../nbs/data/formats_chat.ipynb #9f7f51c6
@@ -24,12 +25,14 @@ def _chat(name:str, columns:tuple[str, ...], doc:str)->Any:
     def fits(r:dict)->bool:
         v = r[next(k for k in columns if k in r)]
         if isinstance(v, str): return v.lstrip()[:1] == '['
-        return isinstance(v, list) and bool(v) and all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in v) and ROLES.get(str(v[-1].get('role') or v[-1].get('from'))) not in ('user', 'tool')
+        return (isinstance(v, list) and bool(v) and all(isinstance(m, dict) and ('role' in m or 'from' in m) for m in v)
+                and ROLES.get(str(v[-1].get('role') or v[-1].get('from'))) not in ('user', 'tool'))
     @reader(name, 'messages', doc, (columns,), write, fits)
     def read(r:dict, mem:dict)->dict:
         k = next(k for k in columns if k in r)
         if k != columns[0]: mem['column'] = k
-        out = {'messages': check_order(system_of(r, mem, talk(r, mem, k), False) if 'system' in r or 'system_prompt' in r else talk(r, mem, k))}
+        out = {'messages': check_order(system_of(r, mem, talk(r, mem, k), False)
+                                       if 'system' in r or 'system_prompt' in r else talk(r, mem, k))}
         if 'tools' not in r: return out
         out |= tools_of(r, mem, text)
         if not text and out.get('tools') and wrapped(out['tools']) != out['tools']: mem['bare'] = True
@@ -51,18 +54,21 @@ def chatml(
 
 def _write_chatml(row:dict, mem:dict, lost:list)->dict:
     said = plain(row.pop('messages'), 'chatml', lost)
-    if bad := next((n for n, m in enumerate(said, 1) if '<|im_' in m['content']), 0): raise Invalid(f'message {bad} holds a control token of ChatML')
+    if bad := next((n for n, m in enumerate(said, 1) if '<|im_' in m['content']), 0):
+        raise Invalid(f'message {bad} holds a control token of ChatML')
     if isinstance(row.get('tools'), list): lost.append('tools')
     row.pop('tools', None)
     return {'text': chatml(said, mem.get('between', '\n'))+mem.get('end', '\n')}
 
-@reader('chatml', 'messages', 'text of <|im_start|> and <|im_end|>', (('text',),), _write_chatml, lambda r: isinstance(r['text'], str) and r['text'].lstrip().startswith('<|im_start|>'))
+@reader('chatml', 'messages', 'text of <|im_start|> and <|im_end|>', (('text',),), _write_chatml,
+        lambda r: isinstance(r['text'], str) and r['text'].lstrip().startswith('<|im_start|>'))
 def _chatml(r:dict, mem:dict)->dict:
     s = text_of(r.pop('text', None), 'text')
     found = list(_turn.finditer(s))
     if not found: raise Invalid('there is no whole turn between <|im_start|> and <|im_end|>')
     said = [{'role': m[1], 'content': m[2]} for m in found]
-    if odd := next((m['role'] for m in said if ROLES.get(m['role']) != m['role']), None): raise Invalid(f'unknown role {odd!r}')
+    if odd := next((m['role'] for m in said if ROLES.get(m['role']) != m['role']), None):
+        raise Invalid(f'unknown role {odd!r}')
     gaps = {s[a.end():b.start()] for a, b in zip(found, found[1:], strict=False)}
     between, end = gaps.pop() if len(gaps) == 1 else '\n', s[found[-1].end():]
     if chatml(said, between)+end != s or end.strip(): raise Invalid('there is text outside of the turns')
@@ -76,12 +82,14 @@ _texts = ('text', 'content', 'raw_content')
 def _write_text(row:dict, mem:dict, lost:list)->dict: return {mem.get('column', 'text'): row.pop('text')}
 def _write_table(row:dict, mem:dict, lost:list)->dict: return {}
 
-@reader('classification', 'table', 'a text and its class', (('text',), ('label',)), _write_table, lambda r: isinstance(r['text'], str) and isinstance(r['label'], (str, int)))
+@reader('classification', 'table', 'a text and its class', (('text',), ('label',)), _write_table,
+        lambda r: isinstance(r['text'], str) and isinstance(r['label'], (str, int)))
 def _classed(r:dict, mem:dict)->dict:
     text_of(r['text'], 'text')
     return {}
 
-@reader('text', 'text', 'running text', (_texts,), _write_text, lambda r: isinstance(r[next(k for k in _texts if k in r)], str))
+@reader('text', 'text', 'running text', (_texts,), _write_text,
+        lambda r: isinstance(r[next(k for k in _texts if k in r)], str))
 def _text(r:dict, mem:dict)->dict:
     k = next(k for k in _texts if k in r)
     if k != 'text': mem['column'] = k

@@ -15,13 +15,15 @@ from typing import Any
 MEMORY = '_as' # Column that remembers how a file spelt what the internal form cannot tell
 KINDS_OF_TEXT = ('messages', 'preference', 'unpaired', 'prompts', 'text', 'table')
 BESIDE = frozenset(('_file', '_line', '_from', '_row', MEMORY)) # Columns that are about a row and not its content
-TALKS = {'messages': ('messages',), 'preference': ('prompt', 'chosen', 'rejected'), 'unpaired': ('prompt', 'completion'), 'prompts': ('prompt',)}
+TALKS = {'messages': ('messages',), 'preference': ('prompt', 'chosen', 'rejected'),
+         'unpaired': ('prompt', 'completion'), 'prompts': ('prompt',)}
 
 def is_talk(
     v:Any, # Value of a column
 )->bool:
     "Is it a list of messages?"
-    return isinstance(v, list) and bool(v) and all(isinstance(m, dict) and isinstance(m.get('content'), (str, list)) and 'role' in m for m in v)
+    return (isinstance(v, list) and bool(v)
+            and all(isinstance(m, dict) and isinstance(m.get('content'), (str, list)) and 'role' in m for m in v))
 
 def kind_of(
     row:dict, # A row in the internal form
@@ -74,7 +76,8 @@ def texts(
     if used and isinstance(row.get('tools'), list): yield from _described(row['tools'])
     if not extra and kind != 'table': return
     for k, v in row.items():
-        if k not in used and k not in BESIDE and not (k == 'tools' and used) and not (k == 'text' and kind == 'text'): yield from _strings(v)
+        if k not in used and k not in BESIDE and not (k == 'tools' and used) and not (k == 'text' and kind == 'text'):
+            yield from _strings(v)
 
 # %% ../../nbs/data/formats_rows.ipynb #2bf46ad3
 def _each(v:Any, f:Callable[[str], str])->Any:
@@ -83,7 +86,8 @@ def _each(v:Any, f:Callable[[str], str])->Any:
     return [_each(x, f) for x in v] if isinstance(v, list) else v
 
 def _redescribe(v:Any, f:Callable[[str], str])->Any:
-    if isinstance(v, dict): return {k: f(x) if k == 'description' and isinstance(x, str) else _redescribe(x, f) for k, x in v.items()}
+    if isinstance(v, dict):
+        return {k: f(x) if k == 'description' and isinstance(x, str) else _redescribe(x, f) for k, x in v.items()}
     return [_redescribe(x, f) for x in v] if isinstance(v, list) else v
 
 def change_message(
@@ -92,7 +96,8 @@ def change_message(
 )->dict: # A copy with changed texts
     "Change the texts of one message"
     c = m['content']
-    c = f(c) if isinstance(c, str) else [p | {'text': f(p['text'])} if isinstance(p, dict) and isinstance(p.get('text'), str) else p for p in c]
+    c = (f(c) if isinstance(c, str)
+         else [p | {'text': f(p['text'])} if isinstance(p, dict) and isinstance(p.get('text'), str) else p for p in c])
     if not (calls := m.get('tool_calls')): return {**m, 'content': c}
     return {**m, 'content': c, 'tool_calls': [x | {'function': _changed(x['function'], f)} for x in calls]}
 
@@ -128,7 +133,8 @@ def _remember(old:dict, new:dict, f:Callable[[str], str])->dict:
     mem = _no_raw(mem)
     if 'own' in mem: mem['own'] = _each(mem['own'], f)
     if 'cut' in mem:
-        was, now = (next((m['content'] for k in TALKS.get(kind_of(r), ()) for m in reversed(r[k]) if m['role'] == 'user'), '') for r in (old, new))
+        was, now = (next((m['content'] for k in TALKS.get(kind_of(r), ())
+                          for m in reversed(r[k]) if m['role'] == 'user'), '') for r in (old, new))
         mem['cut'] = _recut(was, now, mem['cut'], f) if isinstance(was, str) else []
         if not mem['cut']: del mem['cut']
     return mem
@@ -150,8 +156,11 @@ def plain_text(
 )->str: # Its text; other parts by what they are
     "A message as text"
     c = m['content']
-    if not isinstance(c, str): c = ''.join(p['text'] if isinstance(p.get('text'), str) else f'<{p.get("type")} {p.get("blob") or p.get("url") or p.get("path") or ""}>' for p in c)
-    if calls := m.get('tool_calls'): c += ''.join(f'{x["function"]["name"]}({x["function"].get("arguments")})' for x in calls)
+    if not isinstance(c, str):
+        c = ''.join(p['text'] if isinstance(p.get('text'), str) else f'<{p.get("type")} '
+                    f'{p.get("blob") or p.get("url") or p.get("path") or ""}>' for p in c)
+    if calls := m.get('tool_calls'):
+        c += ''.join(f'{x["function"]["name"]}({x["function"].get("arguments")})' for x in calls)
     return c
 
 def prompt_of(
@@ -164,7 +173,8 @@ def prompt_of(
     said = row['prompt'] if kind != 'messages' else row['messages'][:-1]
     return '\n'.join(f'{m["role"]}: {plain_text(m)}' for m in said)
 
-_flags = {'control tokens': re.compile(r'<\|[A-Za-z_]{1,30}\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>'), 'placeholders': re.compile(r'\{\{\s*\w+\s*\}\}')}
+_flags = {'control tokens': re.compile(r'<\|[A-Za-z_]{1,30}\|>|</?s>|\[/?INST\]|<(start|end)_of_turn>'),
+          'placeholders': re.compile(r'\{\{\s*\w+\s*\}\}')}
 _suspect = re.compile(r'[<\[{]')
 
 def flags(
@@ -181,5 +191,7 @@ def columns(
     seen:dict[str, set[str]] = {}
     for r in rows:
         for k, v in r.items():
-            if k != MEMORY: seen.setdefault(k, set()).add('messages' if isinstance(v, list) and is_talk(v) else type(v).__name__.replace('NoneType', 'null'))
+            if k != MEMORY:
+                seen.setdefault(k, set()).add(
+                    'messages' if isinstance(v, list) and is_talk(v) else type(v).__name__.replace('NoneType', 'null'))
     return {k: '|'.join(sorted(v)) for k, v in seen.items()}

@@ -24,8 +24,10 @@ from ..verbs import Run, user, verb, view
 
 # %% ../../nbs/data/label.ipynb #99e9c0b1
 def _said(about:str, d:dict, s:str, **more:Any)->list[tuple[str, str, Any]]:
-    short = {'s': s, 'r': d.get('revision', 0), **({'at': d['at']} if s == 'taken' else {}), **({'t': d['seconds']} if d.get('seconds') and s == 'done' else {})}
-    keep = {k: d[k] for k in ('value', 'seconds', 'note', 'revision', 'at', 'by') if k in d} if s in ('done', 'skipped') else None
+    short = {'s': s, 'r': d.get('revision', 0), **({'at': d['at']} if s == 'taken' else {}),
+             **({'t': d['seconds']} if d.get('seconds') and s == 'done' else {})}
+    keep = ({k: d[k] for k in ('value', 'seconds', 'note', 'revision', 'at', 'by') if k in d}
+            if s in ('done', 'skipped') else None)
     return [(about, f'progress:{d["item"]}:{d["who"]}', short), (f'{about}#{d["item"]}', f'done:{d["who"]}', keep)]
 
 def _decided(about:str, d:dict)->list[tuple[str, str, Any]]:
@@ -35,10 +37,13 @@ def _decided(about:str, d:dict)->list[tuple[str, str, Any]]:
 event_kind('label', 'Somebody answered an item of a labelling queue', lambda about, d: _said(about, d, 'done'))
 event_kind('label.skip', 'Somebody left an item of a labelling queue out', lambda about, d: _said(about, d, 'skipped'))
 event_kind('label.undo', 'Somebody took an answer back', lambda about, d: _said(about, d, 'open'))
-event_kind('label.take', 'Somebody has an item of a labelling queue before him', lambda about, d: _said(about, d, 'taken'))
+event_kind('label.take', 'Somebody has an item of a labelling queue before him',
+           lambda about, d: _said(about, d, 'taken'))
 event_kind('label.adjudicate', 'Somebody decided an item on which others disagree', _decided)
-event_kind('label.hand', 'Open items of one person go to another', lambda about, d: [(about, f'progress-hand:{i}:{a}', d['to']) for i, a in d['items']])
-event_kind('label.finish', 'A labelling queue takes no more answers', lambda about, d: [(about, 'finished', None if d.get('undo') else {'by': d.get('by', ''), 'at': d['at']})])
+event_kind('label.hand', 'Open items of one person go to another',
+           lambda about, d: [(about, f'progress-hand:{i}:{a}', d['to']) for i, a in d['items']])
+event_kind('label.finish', 'A labelling queue takes no more answers',
+           lambda about, d: [(about, 'finished', None if d.get('undo') else {'by': d.get('by', ''), 'at': d['at']})])
 
 # %% ../../nbs/data/label.ipynb #ddbd881a
 @lru_cache(maxsize=64)
@@ -62,7 +67,8 @@ def assigned(
 
 @lru_cache(maxsize=256)
 def _order(items:int, annotators:tuple[str, ...], overlap:int, share:float, seed:int, who:str)->list[int]:
-    if annotators: mine:Iterable[int] = (i for i, a in enumerate(assigned(items, annotators, overlap, share, seed), 1) if who in a)
+    if annotators:
+        mine:Iterable[int] = (i for i, a in enumerate(assigned(items, annotators, overlap, share, seed), 1) if who in a)
     else: mine, who = range(1, items+1), ''
     return sorted(mine, key=lambda i: hash_of('mine', seed, who, i))
 
@@ -77,7 +83,8 @@ class Ledger:
     judged:dict[int, str] = field(default_factory=dict) # Item → adjudicated or dropped
     finished:dict|None = None # Who ended it, and when
     tally:dict[str, Counter] = field(default_factory=dict) # Who → how many done, skipped, …
-    handed:dict[tuple[int, str], str] = field(default_factory=dict) # Item and whom it was for first → whom it is for now
+    # Item and whom it was for first → whom it is for now
+    handed:dict[tuple[int, str], str] = field(default_factory=dict)
     lock:Any = field(default_factory=threading.Lock)
 
     def _put(self, about:str, key:str, v:Any)->None:
@@ -131,8 +138,10 @@ class Ledger:
         at:float, # Now
     )->int: # How many people may still take it
         "Free places of an item in a queue that names nobody"
-        held = sum(e['s'] in ('done', 'skipped') or e['s'] == 'taken' and e['at'] > at-self.plan['hold']*60 for e in self.people.get(item, {}).values())
-        want = self.plan['overlap'] if self.plan['share'] >= 1 else len(assigned(self.plan['items'], tuple(map(str, range(self.plan['overlap']))), *self.draw()[2:])[item-1])
+        held = sum(e['s'] in ('done', 'skipped') or e['s'] == 'taken' and e['at'] > at-self.plan['hold']*60
+                   for e in self.people.get(item, {}).values())
+        want = self.plan['overlap'] if self.plan['share'] >= 1 else len(
+            assigned(self.plan['items'], tuple(map(str, range(self.plan['overlap']))), *self.draw()[2:])[item-1])
         return want-held
 
     def own(self,
@@ -161,8 +170,11 @@ class Ledger:
         if self.plan['annotators'] and not self.handed: return order
         if self.plan['annotators']:
             here = {i for (i, a), to in self.handed.items() if to == who}
-            return sorted([i for i in order if self.handed.get((i, who), who) == who]+[i for i in here if i not in order], key=lambda i: hash_of('mine', self.plan['seed'], who, i))
-        waits = {i for i, told in self.people.items() if any(e['s'] in ('done', 'taken') for a, e in told.items() if a != who)}
+            return sorted([i for i in order if self.handed.get((i, who), who) == who]
+                          +[i for i in here if i not in order],
+                          key=lambda i: hash_of('mine', self.plan['seed'], who, i))
+        waits = {i for i, told in self.people.items()
+                 if any(e['s'] in ('done', 'taken') for a, e in told.items() if a != who)}
         return [*(i for i in order if i in waits), *(i for i in order if i not in waits)] # Second opinions first
 
     def offers(self,
@@ -179,7 +191,8 @@ class Ledger:
     def count(self)->dict: # {items, labelled, skipped, open}
         "Counts that add up"
         c = Counter(self.state(i) for i in self.people.keys()|self.judged.keys())
-        return dict(items=self.plan['items'], labelled=c['labelled'], skipped=c['skipped'], open=self.plan['items']-c['labelled']-c['skipped'])
+        return dict(items=self.plan['items'], labelled=c['labelled'], skipped=c['skipped'],
+                    open=self.plan['items']-c['labelled']-c['skipped'])
 
     def progress(self,
         who:str, # Who
@@ -188,7 +201,8 @@ class Ledger:
         c, at, n = self.tally.get(who, Counter()), now(), self.plan['items']
         if self.plan['annotators']:
             left = len(self.mine(who) if self.handed else _order(*self.draw(), who))-c['done']-c['skipped']
-            left -= sum(who in self.of(i) and self.own(i, who) == 'open' for i in self.judged) # Decided without this person
+            # Decided without this person
+            left -= sum(who in self.of(i) and self.own(i, who) == 'open' for i in self.judged)
         else: left = n-len(self.people)+sum(self.offers(i, who, at) for i in self.people)
         return dict(done=c['done'], skipped=c['skipped'], open=left, total=c['done']+c['skipped']+left)
 
@@ -203,7 +217,8 @@ def plan_of(
 )->dict: # What it asks, and of whom
     "The plan of a queue"
     p = v.body.get('labelling')
-    if not isinstance(p, dict) or 'task' not in p: raise Invalid(f'{v} is not a labelling queue. Make one with: llmops data label {v}')
+    if not isinstance(p, dict) or 'task' not in p:
+        raise Invalid(f'{v} is not a labelling queue. Make one with: llmops data label {v}')
     return p
 
 def ledger(
@@ -238,23 +253,30 @@ class Queue(Version):
     def facts(self)->dict:
         "What the notebook's renderer gets"
         led = ledger(self.store, self)
-        return dict(queue=str(self), task=led.plan['task'], title=led.plan['title'], annotator=user(), **led.count(), finished=bool(led.finished))
+        return dict(queue=str(self), task=led.plan['task'], title=led.plan['title'], annotator=user(), **led.count(),
+                    finished=bool(led.finished))
 
     def say(self)->str:
         "What there is and what comes next, for a terminal"
         f, led = self.facts(), ledger(self.store, self)
-        who = '; '.join(f'{a}: {p["done"]+p["skipped"]} of {p["total"]}' for a in led.names() for p in [led.progress(a)]) or 'anybody may answer'
+        who = '; '.join(f'{a}: {p["done"]+p["skipped"]} of {p["total"]}' for a in led.names()
+                        for p in [led.progress(a)]) or 'anybody may answer'
         ask = 'Answer' if f['open'] and not f['finished'] else 'Look'
         more = f'Make a dataset of the answers:  llmops data collect {self}' if f['labelled'] else ''
-        return '\n'.join(x for x in (f'{self}: {f["task"]}, {f["items"]} items = {f["labelled"]} labelled + {f["skipped"]} skipped + {f["open"]} open', who,
-                                     f'{ask} in Lab:  llmops lab  (tab Label); or show it in a notebook:  ws.labeller("{self}")', more) if x)
+        return '\n'.join(x for x in (f'{self}: {f["task"]}, {f["items"]} items = {f["labelled"]} labelled + '
+                                     f'{f["skipped"]} skipped + {f["open"]} open', who,
+                                     f'{ask} in Lab:  llmops lab  (tab Label); '
+                                     f'or show it in a notebook:  ws.labeller("{self}")', more) if x)
 
     def _repr_mimebundle_(self, include:Any=None, exclude:Any=None)->dict:
         from markupsafe import escape
         f, led = self.facts(), ledger(self.store, self)
-        per = ''.join(f'<tr><td>{escape(a)}</td><td>{p["done"]}</td><td>{p["skipped"]}</td><td>{p["open"]}</td></tr>' for a in led.names() for p in [led.progress(a)])
-        html = (f'<p><b>{escape(f["title"])}</b> ({f["task"]}): {f["items"]} items, {f["labelled"]} labelled, {f["skipped"]} skipped, {f["open"]} open</p>'
-                f'<table><tr><th>annotator</th><th>done</th><th>skipped</th><th>open</th></tr>{per}</table><p>Answer in JupyterLab: tab Label, {escape(str(self))}</p>')
+        per = ''.join(f'<tr><td>{escape(a)}</td><td>{p["done"]}</td><td>{p["skipped"]}</td><td>{p["open"]}</td></tr>'
+                      for a in led.names() for p in [led.progress(a)])
+        html = (f'<p><b>{escape(f["title"])}</b> ({f["task"]}): {f["items"]} items, {f["labelled"]} labelled, '
+                f'{f["skipped"]} skipped, {f["open"]} open</p>'
+                f'<table><tr><th>annotator</th><th>done</th><th>skipped</th><th>open</th></tr>{per}</table><p>Answer '
+                f'in JupyterLab: tab Label, {escape(str(self))}</p>')
         return {MIME: f, 'text/html': html, 'text/plain': self.say()}
 
 # %% ../../nbs/data/label.ipynb #6516238a
@@ -272,18 +294,21 @@ class Choices(dict):
     def say(self)->str:
         "For a terminal"
         there = f'Queues of it: {", ".join(self["queues"])}' if self['queues'] else 'No queue asks about it yet'
-        return f'{self["ref"]}: {self["rows"]} rows of {self["format"]}. People can do: {", ".join(self["can"])}\n{there}\nMake a queue:  {self["next"]}'
+        return (f'{self["ref"]}: {self["rows"]} rows of {self["format"]}. People can do: {", ".join(self["can"])}\n'
+                f'{there}\nMake a queue:  {self["next"]}')
 
 def _choices(store:Store, v:Version)->Choices:
     can = natural(v.body.get('format', 'table'))
     queues = [str(q) for q in store.find('dataset') if (q.body.get('labelling') or {}).get('source') == str(v)]
     return Choices(ref=str(v), format=v.body.get('format'), rows=v.body.get('rows'), can=list(can), queues=queues,
-                next=f'llmops data label {v} --task {can[0]} --annotators anna,ben'+(' --classes yes,no' if can[0] == 'classification' else ''))
+                   next=f'llmops data label {v} --task {can[0]} --annotators anna,ben'
+                   +(' --classes yes,no' if can[0] == 'classification' else ''))
 
 @verb(writes='dataset')
 def label(run:Run,
     ref:Dataset, # Rows to label, or a queue to look at
-    task:Literal['', 'dialogue', 'preference', 'classification', 'correction']='', # What people do; empty: say what can be done
+    # What people do; empty: say what can be done
+    task:Literal['', 'dialogue', 'preference', 'classification', 'correction']='',
     annotators:list[str]|None=None, # Who answers, like anna,ben; nobody named: everybody who comes
     overlap:int=1, # How many people answer an item
     share:float=1.0, # Of the items that get the overlap, from 0 to 1; the others get one person
@@ -305,20 +330,27 @@ def label(run:Run,
     "Have people answer rows: dialogues, preferences, classes or corrections"
     v = ref
     if 'labelling' in v.body and 'task' in (v.body['labelling'] or {}):
-        if task: raise Invalid(f'{v} is a queue already, for {v.body["labelling"]["task"]}. Label its source instead: {v.body["labelling"]["source"]}')
+        if task:
+            raise Invalid(f'{v} is a queue already, for {v.body["labelling"]["task"]}. '
+                          f'Label its source instead: {v.body["labelling"]["source"]}')
         return Queue(run.store, v)
     if not task: return _choices(run.store, v)
     n = v.body.get('rows', 0)
     if not 0 <= rows: raise Invalid(f'rows is {rows}: write how many to label, or 0 for all')
     people = unique(_names(annotators), 'annotators')
     if any(':' in a or '#' in a for a in people): raise Invalid('A name of an annotator may not hold : or #')
-    if overlap < 1 or people and overlap > len(people): raise Invalid(f'overlap is {overlap}, with {len(people) or "no named"} annotators: it is how many people answer an item')
-    if not 0 <= share <= 1: raise Invalid(f'share is {share}: write the part of the items that get the overlap, from 0 to 1')
+    if overlap < 1 or people and overlap > len(people):
+        raise Invalid(f'overlap is {overlap}, with {len(people) or "no named"} annotators: '
+                      'it is how many people answer an item')
+    if not 0 <= share <= 1:
+        raise Invalid(f'share is {share}: write the part of the items that get the overlap, from 0 to 1')
     if hold < 1: raise Invalid(f'hold is {hold}: write minutes, 1 or more')
     take = sorted(sorted(range(n), key=lambda i: hash_of('take', seed, i))[:rows]) if 0 < rows < n else None
-    plan = dict(task=task, annotators=people, overlap=overlap, share=share, classes=_names(classes), multi=multi, ordered=ordered, tags=_names(tags), spans=_names(spans),
-                scale=scale, column=column, pair=_names(pair), show=_names(show), instructions=instructions, seed=seed, hold=hold)
-    plan = planned(plan, v.body.get('format', 'table'), list(v.body.get('columns') or {}), next(all_rows(run.store, v, 0, 1, origin=False)))
+    plan = dict(task=task, annotators=people, overlap=overlap, share=share, classes=_names(classes), multi=multi,
+                ordered=ordered, tags=_names(tags), spans=_names(spans), scale=scale, column=column, pair=_names(pair),
+                show=_names(show), instructions=instructions, seed=seed, hold=hold)
+    plan = planned(plan, v.body.get('format', 'table'), list(v.body.get('columns') or {}),
+                   next(all_rows(run.store, v, 0, 1, origin=False)))
     facts = {k: v.body[k] for k in ('licence', 'role') if v.body.get(k)}
     left:list[dict] = []
     def shown()->Iterator[dict]: # A row that cannot be shown would stop whoever gets it
@@ -328,10 +360,14 @@ def label(run:Run,
             else: yield r
     def after()->dict:
         read = len(take) if take is not None else n
-        return dict(labelling=plan | dict(items=read-len(left), source=str(v), title=f'{task} of {v.name}'), counts=dict(read=read, removed=len(left), rows=read-len(left)))
-    try: made = write_dataset(run, _out(out) or f'{v.name}-queue', shown(), format=v.body.get('format', 'table'), parents=[v], removed=left, after=after, **facts)
+        return dict(labelling=plan | dict(items=read-len(left), source=str(v), title=f'{task} of {v.name}'),
+                    counts=dict(read=read, removed=len(left), rows=read-len(left)))
+    try:
+        made = write_dataset(run, _out(out) or f'{v.name}-queue', shown(), format=v.body.get('format', 'table'),
+                             parents=[v], removed=left, after=after, **facts)
     except Invalid as e:
-        if left: raise Invalid(f'None of {len(left)} rows can be labelled: {left[0]["why"]} (row {left[0]["row"]})') from e
+        if left:
+            raise Invalid(f'None of {len(left)} rows can be labelled: {left[0]["why"]} (row {left[0]["row"]})') from e
         raise
     return Queue(run.store, made)
 
@@ -346,13 +382,14 @@ def _rows_of(run:Run, v:Version, take:list[int]|None)->Iterator[dict]:
 def _line(store:Store, v:Version)->dict:
     led = ledger(store, v)
     p = led.plan
-    return dict(queue=str(v), task=p['task'], title=p['title'], **led.count(), annotators=led.names(), overlap=p['overlap'],
-                finished=bool(led.finished), created=stamp(v.created), source=p['source'])
+    return dict(queue=str(v), task=p['task'], title=p['title'], **led.count(), annotators=led.names(),
+                overlap=p['overlap'], finished=bool(led.finished), created=stamp(v.created), source=p['source'])
 
 @view
 def labelling(store:Store)->list[dict]: # Rows: queue, task, items, labelled, skipped, open, annotators, finished
     "Labelling queues and how far they are"
-    return [_line(store, v) for v in reversed(store.find('dataset')) if isinstance(v.body.get('labelling'), dict) and 'task' in v.body['labelling']]
+    return [_line(store, v) for v in reversed(store.find('dataset'))
+            if isinstance(v.body.get('labelling'), dict) and 'task' in v.body['labelling']]
 
 _hidden = ('seed', 'items', 'pair') # With these a person could work out the sides
 
@@ -362,7 +399,8 @@ def label_queue(store:Store,
 )->list[dict]: # One row: how far it is, what it asks, and each person
     "One labelling queue: its task, its people and how far they are"
     plan = plan_of(queue)
-    return [_line(store, queue) | dict(labelling={k: v for k, v in plan.items() if k not in _hidden}, by_annotator=label_progress(store, queue))]
+    return [_line(store, queue) | dict(labelling={k: v for k, v in plan.items() if k not in _hidden},
+                                       by_annotator=label_progress(store, queue))]
 
 @view
 def label_progress(store:Store,
@@ -375,7 +413,8 @@ def label_progress(store:Store,
     for told in led.people.values():
         for a, e in told.items():
             if 't' in e: took.setdefault(a, []).append(e['t'])
-    return [dict(annotator=a, **led.progress(a), seconds=round(median(took[a]), 1) if a in took else None) for a in led.names()]
+    return [dict(annotator=a, **led.progress(a), seconds=round(median(took[a]), 1) if a in took else None)
+            for a in led.names()]
 
 @view
 def labeller(store:Store,

@@ -28,7 +28,8 @@ def answer_of(
     "An answer that stands"
     return store.state(f'{queue}#{item}', f'done:{who}')
 
-def _shown(plan:dict, row:dict, item:int, who:str)->dict: return tasks[plan['task']].show(plan, row, swapped(plan, item, who))
+def _shown(plan:dict, row:dict, item:int, who:str)->dict:
+    return tasks[plan['task']].show(plan, row, swapped(plan, item, who))
 
 def item_for(
     store:Store, # Where the queue is
@@ -40,15 +41,19 @@ def item_for(
     led, row = ledger(store, queue), row_of(store, queue, item)
     own, mine = led.people.get(item, {}).get(who, {}), answer_of(store, queue, item, who) or {}
     state = {'taken': 'open'}.get(own.get('s', 'open'), own.get('s', 'open'))
-    may = not led.finished and (who in led.of(item) if led.plan['annotators'] else bool(own) or led.places(item, now()) > 0)
-    return dict(queue=str(queue), item=item, task=led.plan['task'], annotator=who, state=state, revision=own.get('r', 0), value=mine.get('value'),
-                note=mine.get('note', ''), content=_shown(led.plan, row, item, who), shown={c: row.get(c) for c in led.plan['show']},
-                origin={} if led.plan['task'] == 'preference' else origin_of(store, queue, item), progress=led.progress(who), mayAnswer=may)
+    may = not led.finished and (who in led.of(item) if led.plan['annotators']
+                                else bool(own) or led.places(item, now()) > 0)
+    return dict(queue=str(queue), item=item, task=led.plan['task'], annotator=who, state=state,
+                revision=own.get('r', 0), value=mine.get('value'), note=mine.get('note', ''),
+                content=_shown(led.plan, row, item, who), shown={c: row.get(c) for c in led.plan['show']},
+                origin={} if led.plan['task'] == 'preference' else origin_of(store, queue, item),
+                progress=led.progress(who), mayAnswer=may)
 
 # %% ../../nbs/data/label_answer.ipynb #be27f786
 def _name(who:str)->str:
     who = who.strip()
-    if not who or any(c in who for c in ':#\n') or len(who) > 100: raise Invalid(f'{ascii(who)[:60]} cannot be an annotator: a name has at most 100 characters and no : or #')
+    if not who or any(c in who for c in ':#\n') or len(who) > 100:
+        raise Invalid(f'{ascii(who)[:60]} cannot be an annotator: a name has at most 100 characters and no : or #')
     return who
 
 def _noted(note:str)->str:
@@ -61,14 +66,20 @@ def _who(run:Run, led:Ledger, annotator:str)->str:
     return who
 
 def _going_on(led:Ledger)->None:
-    if led.finished: raise Denied(f'{led.about} is finished and takes no more answers. Open it again with: llmops data label-finish {led.about} --undo')
+    if led.finished:
+        raise Denied(f'{led.about} is finished and takes no more answers. '
+                     f'Open it again with: llmops data label-finish {led.about} --undo')
 
 def _may(led:Ledger, item:int, who:str)->None:
     if led.plan['annotators']:
-        if who not in led.named(): raise Denied(f'{who} is not one of the annotators of {led.about}: {", ".join(led.named())}')
-        if who not in led.of(item): raise Denied(f'Item {item} of {led.about} is not for {who}, but for {" and ".join(led.of(item))}')
+        if who not in led.named():
+            raise Denied(f'{who} is not one of the annotators of {led.about}: {", ".join(led.named())}')
+        if who not in led.of(item):
+            raise Denied(f'Item {item} of {led.about} is not for {who}, but for {" and ".join(led.of(item))}')
     elif who not in led.people.get(item, {}) or led.own(item, who) == 'open' or _lapsed(led, item, who):
-        if led.places(item, now()) < 1: raise Denied(f'Item {item} of {led.about} has its {led.plan["overlap"]} answers or is being answered. Take the next one')
+        if led.places(item, now()) < 1:
+            raise Denied(f'Item {item} of {led.about} has its {led.plan["overlap"]} answers or is being answered. '
+                         'Take the next one')
 
 def _lapsed(led:Ledger, item:int, who:str)->bool:
     e = led.people[item][who]
@@ -76,14 +87,18 @@ def _lapsed(led:Ledger, item:int, who:str)->bool:
 
 def _fresh(led:Ledger, item:int, who:str, revision:int)->int:
     has = led.people.get(item, {}).get(who, {}).get('r', 0)
-    if has != revision: raise Invalid(f'Item {item} of {led.about} was answered by {who} meanwhile (revision {has}, not {revision}). Open it again to see the answer that stands')
-    if item in led.judged: raise Denied(f'Item {item} of {led.about} is decided already. Nothing can be changed by its annotators')
+    if has != revision:
+        raise Invalid(f'Item {item} of {led.about} was answered by {who} meanwhile (revision {has}, not {revision}). '
+                      'Open it again to see the answer that stands')
+    if item in led.judged:
+        raise Denied(f'Item {item} of {led.about} is decided already. Nothing can be changed by its annotators')
     return has+1
 
 def _sent_again(store:Store, queue:Version, led:Ledger, item:int, who:str, revision:int, kind:str, more:dict)->bool:
     "Is it the answer that stands, sent a second time because the first reply got lost?"
     e = led.people.get(item, {}).get(who, {})
-    if e.get('r') != revision+1 or e.get('s') != {'label': 'done', 'label.skip': 'skipped', 'label.undo': 'open'}[kind]: return False
+    if e.get('r') != revision+1 or e.get('s') != {'label': 'done', 'label.skip': 'skipped', 'label.undo': 'open'}[kind]:
+        return False
     return kind == 'label.undo' or (answer_of(store, queue, item, who) or {}).get('value') == more.get('value')
 
 def _next(run:Run, queue:Version, who:str, after:int)->dict|None:
@@ -93,8 +108,11 @@ def _next(run:Run, queue:Version, who:str, after:int)->dict|None:
         mine, t = led.follow(run.store).mine(who), now()
         at = mine.index(after)+1 if after in mine else 0
         got.extend(itertools.islice((i for i in itertools.chain(mine[at:], mine[:at]) if led.offers(i, who, t)), 1))
-        if not got or led.plan['annotators'] or led.own(got[0], who) == 'taken' and not _lapsed(led, got[0], who): return []
-        return [('label.take', led.about, dict(item=got[0], who=who, revision=led.people.get(got[0], {}).get(who, {}).get('r', 0), at=round(now(), 3), by=run.by))]
+        if not got or led.plan['annotators'] or led.own(got[0], who) == 'taken' and not _lapsed(led, got[0], who):
+            return []
+        return [('label.take', led.about,
+                 dict(item=got[0], who=who, revision=led.people.get(got[0], {}).get(who, {}).get('r', 0),
+                      at=round(now(), 3), by=run.by))]
     if led.plan['annotators']: choose() # Nothing to write: no need to wait for others
     else: run.store.decide(choose)
     return item_for(run.store, queue, got[0], who) if got else None
@@ -110,7 +128,8 @@ def label_next(run:Run,
     led = ledger(run.store, queue)
     who = _who(run, led, annotator)
     _going_on(led)
-    if led.plan['annotators'] and who not in led.named(): raise Denied(f'{who} is not one of the annotators of {queue}: {", ".join(led.named())}')
+    if led.plan['annotators'] and who not in led.named():
+        raise Denied(f'{who} is not one of the annotators of {queue}: {", ".join(led.named())}')
     return _next(run, queue, who, after) or dict(item=None, done=True, annotator=who, progress=led.progress(who))
 
 def _write(run:Run, queue:Version, item:int, who:str, revision:int, kind:str, **more:Any)->int:
@@ -120,14 +139,16 @@ def _write(run:Run, queue:Version, item:int, who:str, revision:int, kind:str, **
         _may(led, item, who)
         if _sent_again(run.store, queue, led, item, who, revision, kind, more): return []
         n = _fresh(led, item, who, revision)
-        if kind == 'label.undo' and led.own(item, who) not in ('done', 'skipped'): raise Invalid(f'{who} has not answered item {item} of {queue}: there is nothing to take back')
+        if kind == 'label.undo' and led.own(item, who) not in ('done', 'skipped'):
+            raise Invalid(f'{who} has not answered item {item} of {queue}: there is nothing to take back')
         return [(kind, led.about, dict(item=item, who=who, revision=n, at=round(now(), 3), by=run.by, **more))]
     run.store.decide(choose)
     led.follow(run.store)
     return revision+1
 
 def _after(run:Run, queue:Version, item:int, who:str, revision:int, state:str)->dict:
-    return dict(saved=dict(item=item, revision=revision, state=state), progress=ledger(run.store, queue).progress(who), next=_next(run, queue, who, item))
+    return dict(saved=dict(item=item, revision=revision, state=state), progress=ledger(run.store, queue).progress(who),
+                next=_next(run, queue, who, item))
 
 @verb(instant=True)
 def label_save(run:Run,
@@ -144,7 +165,8 @@ def label_save(run:Run,
     who = _who(run, led, annotator)
     if not 0 <= seconds < 1e6: raise Invalid(f'seconds is {seconds}: write how long the answer took')
     kept = tasks[led.plan['task']].check(led.plan, _shown(led.plan, row, item, who), value)
-    n = _write(run, queue, item, who, revision, 'label', value=kept, seconds=round(seconds, 2), **({'note': _noted(note)} if note else {}))
+    n = _write(run, queue, item, who, revision, 'label', value=kept, seconds=round(seconds, 2),
+               **({'note': _noted(note)} if note else {}))
     return _after(run, queue, item, who, n, 'done')
 
 @verb(instant=True)
@@ -172,7 +194,8 @@ def label_undo(run:Run,
     row_of(run.store, queue, item)
     who = _who(run, ledger(run.store, queue), annotator)
     n = _write(run, queue, item, who, revision, 'label.undo')
-    return dict(saved=dict(item=item, revision=n, state='open'), progress=ledger(run.store, queue).progress(who), next=item_for(run.store, queue, item, who))
+    return dict(saved=dict(item=item, revision=n, state='open'), progress=ledger(run.store, queue).progress(who),
+                next=item_for(run.store, queue, item, who))
 
 @verb(instant=True)
 def label_hand(run:Run,
@@ -187,12 +210,14 @@ def label_hand(run:Run,
     to = _name(to)
     def choose()->list[tuple]:
         _going_on(led.follow(run.store))
-        if annotator not in led.named(): raise Invalid(f'{annotator} is not one of the annotators of {queue}: {", ".join(led.named())}')
+        if annotator not in led.named():
+            raise Invalid(f'{annotator} is not one of the annotators of {queue}: {", ".join(led.named())}')
         free = [i for i in led.mine(annotator) if led.own(i, annotator) == 'open' and i not in led.judged]
         give = [i for i in free if to not in led.of(i)]
         give = give[:most] if most else give
         out.update(handed=len(give), stayed=len(free)-len(give))
-        return [('label.hand', led.about, dict(items=[[i, _first(led, i, annotator)] for i in give], who=annotator, to=to, at=round(now(), 3), by=run.by))] if give else []
+        return [('label.hand', led.about, dict(items=[[i, _first(led, i, annotator)] for i in give], who=annotator,
+                                               to=to, at=round(now(), 3), by=run.by))] if give else []
     run.store.decide(choose)
     return dict(queue=str(queue), **out)
 
@@ -206,13 +231,15 @@ def label_finish(run:Run,
 )->dict: # The queue, as `label_queue` shows it
     "Take no more answers"
     led = ledger(run.store, queue)
-    run.store.decide(lambda: [] if bool(led.follow(run.store).finished) != undo else [('label.finish', led.about, dict(undo=undo, at=round(now(), 3), by=run.by))])
+    run.store.decide(lambda: [] if bool(led.follow(run.store).finished) != undo
+                     else [('label.finish', led.about, dict(undo=undo, at=round(now(), 3), by=run.by))])
     return label_queue(run.store, queue)[0]
 
 # %% ../../nbs/data/label_answer.ipynb #81c6f760
 def plain(v:dict)->dict:
     "Of an answer what counts when two are compared: how sure somebody was does not"
-    return {'choice': v['choice']} if 'choice' in v else {k: x.strip() if isinstance(x, str) else x for k, x in v.items() if k != 'spans' or x}
+    return ({'choice': v['choice']} if 'choice' in v
+            else {k: x.strip() if isinstance(x, str) else x for k, x in v.items() if k != 'spans' or x})
 
 def answers(
     store:Store, # Where the queue is
@@ -221,7 +248,8 @@ def answers(
 )->dict[str, dict]: # Who → answer without sides, with note and seconds
     "The answers to an item"
     led, got = ledger(store, queue), store.state(f'{queue}#{item}')
-    return {a: got[k] | {'value': settle(led.plan, item, a, got[k]['value'])} for a in led.names() if (k := f'done:{a}') in got and 'value' in got[k]}
+    return {a: got[k] | {'value': settle(led.plan, item, a, got[k]['value'])}
+            for a in led.names() if (k := f'done:{a}') in got and 'value' in got[k]}
 
 def decision(
     store:Store, # Where the queue is
@@ -246,7 +274,8 @@ def disputed(
 )->list[int]: # Items
     "Items on which people disagree"
     led = ledger(store, queue)
-    many = [i for i, e in sorted(led.people.items()) if sum(x['s'] == 'done' for x in e.values()) > 1 and (decided or i not in led.judged)]
+    many = [i for i, e in sorted(led.people.items())
+            if sum(x['s'] == 'done' for x in e.values()) > 1 and (decided or i not in led.judged)]
     return [i for i in many if disagree(answers(store, queue, i))]
 
 @verb(instant=True)
@@ -266,17 +295,22 @@ def label_adjudicate(run:Run,
     kept = None if value is None else tasks[led.plan['task']].check(led.plan, _shown(led.plan, row, item, who), value)
     def choose()->list[tuple]:
         said = led.follow(run.store).people.get(item, {})
-        if led.own(item, who) == 'done': raise Denied(f'{who} answered item {item} of {queue}: let somebody else decide')
-        if not any(e['s'] == 'done' for e in said.values()): raise Invalid(f'Nobody has answered item {item} of {queue} yet: there is nothing to decide')
-        return [('label.adjudicate', led.about, dict(item=item, who=who, value=kept, drop=drop, note=_noted(note), at=round(now(), 3), by=run.by))]
+        if led.own(item, who) == 'done':
+            raise Denied(f'{who} answered item {item} of {queue}: let somebody else decide')
+        if not any(e['s'] == 'done' for e in said.values()):
+            raise Invalid(f'Nobody has answered item {item} of {queue} yet: there is nothing to decide')
+        return [('label.adjudicate', led.about,
+                 dict(item=item, who=who, value=kept, drop=drop, note=_noted(note), at=round(now(), 3), by=run.by))]
     run.store.decide(choose)
     return dict(saved=dict(item=item, state='dropped' if drop else 'adjudicated'), left=len(disputed(run.store, queue)))
 
 # %% ../../nbs/data/label_answer.ipynb #766bb8cb
 def _short(v:dict)->str:
     "An answer in a few words"
-    said = [*([v['choice']] if 'choice' in v else []), *v.get('classes', []), *v.get('tags', []), *([f'rating {v["rating"]}'] if 'rating' in v else []),
-            *(f'{s["label"]}: {s["text"]}' for s in v.get('spans') or []), *(['corrected'] if v.get('messages') else []), *([v['text']] if 'text' in v else [])]
+    said = [*([v['choice']] if 'choice' in v else []), *v.get('classes', []), *v.get('tags', []),
+            *([f'rating {v["rating"]}'] if 'rating' in v else []),
+            *(f'{s["label"]}: {s["text"]}' for s in v.get('spans') or []),
+            *(['corrected'] if v.get('messages') else []), *([v['text']] if 'text' in v else [])]
     return ' '.join(', '.join(said).split())[:80] or 'nothing'
 
 @view
@@ -289,7 +323,8 @@ def label_item(store:Store,
     return [item_for(store, queue, item, annotator)]
 
 def _brief(plan:dict, content:dict)->str:
-    said = content.get('text') or next((m['content'] for m in content.get('messages') or [] if m.get('role') == 'user' and isinstance(m.get('content'), str)), '')
+    said = content.get('text') or next((m['content'] for m in content.get('messages') or []
+                                        if m.get('role') == 'user' and isinstance(m.get('content'), str)), '')
     return ' '.join(said.split())[:80]
 
 @view
@@ -300,8 +335,10 @@ def label_mine(store:Store,
 )->list[dict]: # Rows: item, state, revision, text; in this person's order
     "Items of one person"
     led = ledger(store, queue)
-    mine = led.mine(annotator) if led.plan['annotators'] else [i for i in led.mine(annotator) if annotator in led.people.get(i, {})]
-    return [dict(item=i, state={'taken': 'open'}.get(s := led.own(i, annotator), s), revision=led.people.get(i, {}).get(annotator, {}).get('r', 0),
+    mine = (led.mine(annotator) if led.plan['annotators']
+            else [i for i in led.mine(annotator) if annotator in led.people.get(i, {})])
+    return [dict(item=i, state={'taken': 'open'}.get(s := led.own(i, annotator), s),
+                 revision=led.people.get(i, {}).get(annotator, {}).get('r', 0),
                  text=_brief(led.plan, _shown(led.plan, row_of(store, queue, i), i, annotator))) for i in mine[:limit]]
 
 @view
@@ -314,8 +351,13 @@ def label_disagreements(store:Store,
     "Items on which people disagree"
     plan, out = plan_of(queue), []
     for i in disputed(store, queue, decided)[:limit]:
-        said = [dict(annotator=f'annotator {n}', value=as_seen(plan, i, annotator, a['value']), note=a.get('note', '')) for n, a in enumerate(answers(store, queue, i).values(), 1)]
+        said = [dict(annotator=f'annotator {n}', value=as_seen(plan, i, annotator, a['value']), note=a.get('note', ''))
+                for n, a in enumerate(answers(store, queue, i).values(), 1)]
         d, row = decision(store, queue, i), row_of(store, queue, i)
-        out.append(dict(queue=str(queue), item=i, task=plan['task'], text=_brief(plan, seen := _shown(plan, row, i, annotator)), said=[_short(a['value']) for a in said], content=seen, shown={c: row.get(c) for c in plan['show']}, answers=said,
-                        decided=d and dict(value=d['value'] and as_seen(plan, i, annotator, d['value']), by=d['who'], drop=d['drop'], note=d['note'])))
+        out.append(dict(queue=str(queue), item=i, task=plan['task'],
+                        text=_brief(plan, seen := _shown(plan, row, i, annotator)),
+                        said=[_short(a['value']) for a in said], content=seen,
+                        shown={c: row.get(c) for c in plan['show']}, answers=said,
+                        decided=d and dict(value=d['value'] and as_seen(plan, i, annotator, d['value']), by=d['who'],
+                                           drop=d['drop'], note=d['note'])))
     return out

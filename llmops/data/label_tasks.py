@@ -46,7 +46,9 @@ def talk(
     "The whole conversation of a row"
     for keys in (('messages',), ('prompt', 'completion'), ('prompt',)):
         parts = [row.get(k) for k in keys]
-        if all(isinstance(p, list) and p and all(isinstance(m, dict) and isinstance(m.get('role'), str) for m in p) for p in parts): return [m for p in parts for m in p] # type: ignore[union-attr]
+        if all(isinstance(p, list) and p and all(isinstance(m, dict) and isinstance(m.get('role'), str) for m in p)
+               for p in parts):
+            return [m for p in parts for m in p] # type: ignore[union-attr]
     return None
 
 def _cell(v:Any)->str:
@@ -65,7 +67,8 @@ def _messages(plan:dict, row:dict)->dict:
 _telling = ('role', 'content', 'tool_calls', 'tool_call_id') # Whatever else a message has could say who wrote it
 
 def _said(v:Any, role:str='assistant')->list[dict]:
-    if isinstance(v, list) and all(isinstance(m, dict) for m in v): return [{k: m[k] for k in _telling if k in m} for m in v]
+    if isinstance(v, list) and all(isinstance(m, dict) for m in v):
+        return [{k: m[k] for k in _telling if k in m} for m in v]
     return [{'role': role, 'content': _cell(v)}]
 
 def _pair(plan:dict, row:dict, swap:bool)->dict:
@@ -74,7 +77,8 @@ def _pair(plan:dict, row:dict, swap:bool)->dict:
     first, second = (_said(row.get(k)) for k in plan['pair'])
     asked = _said(row[plan['column']], 'user') if row.get(plan['column']) is not None else []
     sides = [second, first] if swap else [first, second]
-    return {'messages': asked, **_extra(plan, row), 'sides': [{'side': s, 'messages': m} for s, m in zip(SIDES, sides, strict=True)]}
+    return {'messages': asked, **_extra(plan, row),
+            'sides': [{'side': s, 'messages': m} for s, m in zip(SIDES, sides, strict=True)]}
 
 def _whole(plan:dict, row:dict, swap:bool)->dict: return _messages(plan, row)
 
@@ -85,37 +89,51 @@ def _any(plan:dict, row:dict, swap:bool)->dict:
     return {'text': row['text']} if isinstance(row.get('text'), str) else _messages(plan, row)
 
 def _last(plan:dict, row:dict, swap:bool)->dict:
-    if plan['column'] or isinstance(row.get('text'), str): return {'messages': [], 'text': _any(plan, row, swap)['text']}
+    if plan['column'] or isinstance(row.get('text'), str):
+        return {'messages': [], 'text': _any(plan, row, swap)['text']}
     said = _messages(plan, row)
-    if said['messages'][-1].get('role') != 'assistant' or said['messages'][-1].get('tool_calls'): raise Invalid('the conversation does not end with an answer that could be corrected')
+    if said['messages'][-1].get('role') != 'assistant' or said['messages'][-1].get('tool_calls'):
+        raise Invalid('the conversation does not end with an answer that could be corrected')
     return said | {'messages': said['messages'][:-1], 'text': _cell(said['messages'][-1].get('content'))}
 
 # %% ../../nbs/data/label_tasks.ipynb #efc5a7fe
 def _keys(value:Any, known:tuple, what:str)->dict:
     if not isinstance(value, dict): raise Invalid(f'The answer is {type(value).__name__}, not an object like {what}')
     for k in value:
-        if k not in known: raise Invalid(f'{str(k)[:40]!r} is no part of this answer.{nearest(str(k)[:40], known)} It takes {", ".join(known)}')
+        if k not in known:
+            raise Invalid(f'{str(k)[:40]!r} is no part of this answer.{nearest(str(k)[:40], known)} It takes '
+                          f'{", ".join(known)}')
     return value
 
 def _rating(v:Any, most:int)->int:
-    if isinstance(v, bool) or not isinstance(v, int) or not 1 <= v <= most: raise Invalid(f'rating is {str(v)[:40]!r}: give a whole number from 1 to {most}')
+    if isinstance(v, bool) or not isinstance(v, int) or not 1 <= v <= most:
+        raise Invalid(f'rating is {str(v)[:40]!r}: give a whole number from 1 to {most}')
     return v
 
 def _words(v:Any, known:list[str], what:str)->list[str]:
-    if not isinstance(v, list) or any(not isinstance(x, str) for x in v): raise Invalid(f'{what} must be a list of names')
+    if not isinstance(v, list) or any(not isinstance(x, str) for x in v):
+        raise Invalid(f'{what} must be a list of names')
     for x in v:
-        if x not in known: raise Invalid(f'{x[:40]!r} is not one of the {what}: {", ".join(known) or "this queue has none"}.{nearest(x[:40], known)}')
+        if x not in known:
+            raise Invalid(f'{x[:40]!r} is not one of the {what}: '
+                          f'{", ".join(known) or "this queue has none"}.{nearest(x[:40], known)}')
     return [x for x in known if x in v]
 
 def _span(v:Any, said:list[dict], known:list[str])->dict:
     v = _keys(v, ('turn', 'start', 'end', 'label', 'text'), '{turn, start, end, label, text}')
     n = [v.get(k) for k in ('turn', 'start', 'end')]
-    if any(isinstance(x, bool) or not isinstance(x, int) for x in n): raise Invalid('A span needs turn, start and end as whole numbers')
+    if any(isinstance(x, bool) or not isinstance(x, int) for x in n):
+        raise Invalid('A span needs turn, start and end as whole numbers')
     turn, a, b = n
-    if not 0 <= turn < len(said): raise Invalid(f'A span is in turn {turn}, but the conversation has turns 0 to {len(said)-1}')
+    if not 0 <= turn < len(said):
+        raise Invalid(f'A span is in turn {turn}, but the conversation has turns 0 to {len(said)-1}')
     text = said[turn].get('content')
-    if not isinstance(text, str) or not 0 <= a < b <= len(text): raise Invalid(f'A span of turn {turn} goes from {a} to {b}, but its text has {len(text) if isinstance(text, str) else 0} characters')
-    if v.get('text') != text[a:b]: raise Invalid(f'Characters {a} to {b} of turn {turn} are {text[a:b][:60]!r}, not {str(v.get("text"))[:60]!r}: count Unicode characters')
+    if not isinstance(text, str) or not 0 <= a < b <= len(text):
+        raise Invalid(f'A span of turn {turn} goes from {a} to {b}, '
+                      f'but its text has {len(text) if isinstance(text, str) else 0} characters')
+    if v.get('text') != text[a:b]:
+        raise Invalid(f'Characters {a} to {b} of turn {turn} are {text[a:b][:60]!r}, '
+                      f'not {str(v.get("text"))[:60]!r}: count Unicode characters')
     _words([v.get('label')], known, 'span labels')
     return {'turn': turn, 'start': a, 'end': b, 'label': v['label'], 'text': v['text']}
 
@@ -123,7 +141,8 @@ def _edited(v:Any, said:list[dict])->list[dict]:
     try: new = turns(v, tuple({said[-1]['role'], 'assistant'})) # A prompt may get its answer
     except Invalid as e: raise Invalid(f'The edited conversation cannot be kept: {e}') from None
     for n, m in enumerate(new, 1):
-        if m['role'] == 'assistant' and not m.get('tool_calls') and not str(m.get('content') or '').strip(): raise Invalid(f'Message {n} is an empty answer')
+        if m['role'] == 'assistant' and not m.get('tool_calls') and not str(m.get('content') or '').strip():
+            raise Invalid(f'Message {n} is an empty answer')
     return new
 
 def check_dialogue(plan:dict, seen:dict, value:Any)->dict:
@@ -135,13 +154,15 @@ def check_dialogue(plan:dict, seen:dict, value:Any)->dict:
     if v.get('tags'): out['tags'] = _words(v['tags'], plan['tags'], 'tags')
     if v.get('spans'):
         if not isinstance(v['spans'], list): raise Invalid('spans must be a list')
-        out['spans'] = sorted((_span(s, said, plan['spans']) for s in v['spans']), key=lambda s: (s['turn'], s['start'], s['end'], s['label']))
+        out['spans'] = sorted((_span(s, said, plan['spans']) for s in v['spans']),
+                              key=lambda s: (s['turn'], s['start'], s['end'], s['label']))
     return out
 
 def check_preference(plan:dict, seen:dict, value:Any)->dict:
     "Which side is better, and by how much"
     v = _keys(value, ('choice', 'rating'), '{"choice": "A"}')
-    if v.get('choice') not in (*SIDES, 'tie', 'neither'): raise Invalid(f'choice is {str(v.get("choice"))[:40]!r}: give A, B, tie or neither')
+    if v.get('choice') not in (*SIDES, 'tie', 'neither'):
+        raise Invalid(f'choice is {str(v.get("choice"))[:40]!r}: give A, B, tie or neither')
     out = {'choice': v['choice']}
     if v.get('rating') is not None:
         if v['choice'] not in SIDES: raise Invalid('rating says how much better one side is: choose A or B with it')
@@ -152,13 +173,15 @@ def check_classification(plan:dict, seen:dict, value:Any)->dict:
     "One class, or several where the queue allows it"
     v = _keys(value, ('classes',), '{"classes": ["one"]}')
     got = _words(v.get('classes'), plan['classes'], 'classes')
-    if not plan['multi'] and len(got) != 1: raise Invalid(f'{len(got)} classes were given: this queue takes exactly one of {", ".join(plan["classes"])}')
+    if not plan['multi'] and len(got) != 1:
+        raise Invalid(f'{len(got)} classes were given: this queue takes exactly one of {", ".join(plan["classes"])}')
     return {'classes': got}
 
 def check_correction(plan:dict, seen:dict, value:Any)->dict:
     "The text as it should be"
     v = _keys(value, ('text',), '{"text": "…"}')
-    if not isinstance(v.get('text'), str) or not v['text'].strip(): raise Invalid('The corrected text is empty. Skip the item if it cannot be put right')
+    if not isinstance(v.get('text'), str) or not v['text'].strip():
+        raise Invalid('The corrected text is empty. Skip the item if it cannot be put right')
     return {'text': v['text']}
 
 task = {'dialogue': Task(_whole, check_dialogue, 'edit, rate, tag and mark a conversation'),
@@ -192,8 +215,9 @@ def natural(
     format:str, # Format of a dataset
 )->tuple[str, ...]: # Tasks, the most natural first
     "What can be labelled in a dataset"
-    return {'preference': ('preference',), 'messages': ('dialogue', 'correction', 'classification'), 'unpaired': ('dialogue', 'correction', 'classification'),
-            'prompts': ('classification', 'dialogue'), 'text': ('classification', 'correction')}.get(format, ('classification', 'correction', 'preference'))
+    return {'preference': ('preference',), 'messages': ('dialogue', 'correction', 'classification'),
+            'unpaired': ('dialogue', 'correction', 'classification'), 'prompts': ('classification', 'dialogue'),
+            'text': ('classification', 'correction')}.get(format, ('classification', 'correction', 'preference'))
 
 def unique(
     words:list[str], # Names
@@ -201,8 +225,10 @@ def unique(
 )->list[str]: # The same
     "Refuse names that are empty, too long or there twice"
     for w in words:
-        if not w.strip() or len(w) > 100 or any(ord(c) < 32 for c in w): raise Invalid(f'{ascii(w)[:60]} cannot be one of the {what}: write 1 to 100 characters on one line')
-    if twice := [w for i, w in enumerate(words) if w in words[:i]]: raise Invalid(f'{twice[0]!r} is there twice among the {what}')
+        if not w.strip() or len(w) > 100 or any(ord(c) < 32 for c in w):
+            raise Invalid(f'{ascii(w)[:60]} cannot be one of the {what}: write 1 to 100 characters on one line')
+    if twice := [w for i, w in enumerate(words) if w in words[:i]]:
+        raise Invalid(f'{twice[0]!r} is there twice among the {what}')
     return words
 
 def planned(
@@ -216,23 +242,37 @@ def planned(
     for k, what in (('classes', 'classes'), ('tags', 'tags'), ('spans', 'span labels')): unique(plan[k], what)
     for c in [*plan['show'], *plan['pair'], *([plan['column']] if plan['column'] else [])]:
         if c not in columns: raise Invalid(f'There is no column {c[:60]!r}.{nearest(c, columns)} {there}')
-    if task_ != 'classification' and (plan['classes'] or plan['multi'] or plan['ordered']): raise Invalid(f'classes belong to the task classification, not to {task_}')
-    if task_ != 'dialogue' and (plan['tags'] or plan['spans']): raise Invalid(f'tags and spans belong to the task dialogue, not to {task_}')
+    if task_ != 'classification' and (plan['classes'] or plan['multi'] or plan['ordered']):
+        raise Invalid(f'classes belong to the task classification, not to {task_}')
+    if task_ != 'dialogue' and (plan['tags'] or plan['spans']):
+        raise Invalid(f'tags and spans belong to the task dialogue, not to {task_}')
     if task_ != 'preference' and plan['pair']: raise Invalid(f'pair belongs to the task preference, not to {task_}')
-    if not 2 <= plan['scale'] <= 100: raise Invalid(f'scale is {plan["scale"]}: ratings go from 1 to some number between 2 and 100')
+    if not 2 <= plan['scale'] <= 100:
+        raise Invalid(f'scale is {plan["scale"]}: ratings go from 1 to some number between 2 and 100')
     if task_ == 'classification':
-        if len(plan['classes']) < 2: raise Invalid('classification needs two classes or more, like --classes billing,delivery,other')
-        if plan['multi'] and plan['ordered']: raise Invalid('ordered classes are a scale, on which an item has one place: leave multi out')
+        if len(plan['classes']) < 2:
+            raise Invalid('classification needs two classes or more, like --classes billing,delivery,other')
+        if plan['multi'] and plan['ordered']:
+            raise Invalid('ordered classes are a scale, on which an item has one place: leave multi out')
     if task_ == 'preference':
-        if plan['show']: raise Invalid('A blind comparison shows no further columns: they could tell whose answers these are. Leave show out')
+        if plan['show']:
+            raise Invalid('A blind comparison shows no further columns: they could tell whose answers these are. '
+                          'Leave show out')
         if not plan['pair'] and {'chosen', 'rejected'} <= set(columns): plan = plan | {'pair': ['chosen', 'rejected']}
-        if not plan['column']: plan = plan | {'column': next((c for c in ('prompt', 'question', 'instruction') if c in columns and c not in plan['pair']), '')}
-        if len(plan['pair']) != 2 or plan['pair'][0] == plan['pair'][1]: raise Invalid(f'Say which two columns to compare, like --pair answer_a --pair answer_b. {there}')
+        if not plan['column']:
+            plan = plan | {'column': next(
+                (c for c in ('prompt', 'question', 'instruction') if c in columns and c not in plan['pair']), '')}
+        if len(plan['pair']) != 2 or plan['pair'][0] == plan['pair'][1]:
+            raise Invalid(f'Say which two columns to compare, like --pair answer_a --pair answer_b. {there}')
         if not plan['column']: raise Invalid(f'Say which column holds the question: --column NAME. {there}')
-    elif format == 'preference' and task_ in ('dialogue', 'correction'): raise Invalid(f'These rows hold two answers each: choose the better by --task preference, or keep one with llmops data convert. {there}')
+    elif format == 'preference' and task_ in ('dialogue', 'correction'):
+        raise Invalid('These rows hold two answers each: choose the better by --task preference, '
+                      f'or keep one with llmops data convert. {there}')
     elif not plan['column'] and not talk(first) and (task_ == 'dialogue' or not isinstance(first.get('text'), str)):
         text = [c for c in columns if isinstance(first.get(c), str)]
-        if task_ == 'dialogue' or len(text) != 1: raise Invalid(f'{task_} needs {"conversations, and these rows have none" if task_ == "dialogue" else "a column: --column NAME"}. {there}')
+        if task_ == 'dialogue' or len(text) != 1:
+            need = 'conversations, and these rows have none' if task_ == 'dialogue' else 'a column: --column NAME'
+            raise Invalid(f'{task_} needs {need}. {there}')
         plan = plan | {'column': text[0]}
     if task_ == 'dialogue' and plan['column']: raise Invalid('column is for tables; a dialogue is shown whole')
     return plan

@@ -16,14 +16,24 @@ from .formats import texts
 from .recipe import Ctx, step
 
 # %% ../../nbs/data/language.ipynb #f566d98a
-_scripts = {'Latn': 'A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff', 'Hani': '\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff', 'Kana': '\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f', 'Hang': '\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3', 'Cyrl': '\u0400-\u052f',
-            'Arab': '\u0620-\u064a\u066e-\u06d3\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc', 'Deva': '\u0904-\u0939\u0958-\u0961', 'Thai': '\u0e01-\u0e3a\u0e40-\u0e4e', 'Grek': '\u0370-\u03ff\u1f00-\u1fff', 'Hebr': '\u05d0-\u05ea', 'Beng': '\u0985-\u09b9', 'Taml': '\u0b85-\u0bb9',
-            'Telu': '\u0c05-\u0c39', 'Knda': '\u0c85-\u0cb9', 'Mlym': '\u0d05-\u0d39', 'Gujr': '\u0a85-\u0ab9', 'Guru': '\u0a05-\u0a39', 'Orya': '\u0b05-\u0b39', 'Sinh': '\u0d85-\u0dc6', 'Laoo': '\u0e81-\u0ec6', 'Khmr': '\u1780-\u17b3', 'Mymr': '\u1000-\u102a',
+_scripts = {'Latn': 'A-Za-z\u00aa\u00ba\u00c0-\u024f\u1e00-\u1eff',
+            'Hani': '\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff',
+            'Kana': '\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9f', 'Hang': '\u1100-\u11ff\u3131-\u318e\uac00-\ud7a3',
+            'Cyrl': '\u0400-\u052f', 'Arab': '\u0620-\u064a\u066e-\u06d3\u0750-\u077f\ufb50-\ufdff\ufe70-\ufefc',
+            'Deva': '\u0904-\u0939\u0958-\u0961', 'Thai': '\u0e01-\u0e3a\u0e40-\u0e4e',
+            'Grek': '\u0370-\u03ff\u1f00-\u1fff', 'Hebr': '\u05d0-\u05ea', 'Beng': '\u0985-\u09b9',
+            'Taml': '\u0b85-\u0bb9', 'Telu': '\u0c05-\u0c39', 'Knda': '\u0c85-\u0cb9', 'Mlym': '\u0d05-\u0d39',
+            'Gujr': '\u0a85-\u0ab9', 'Guru': '\u0a05-\u0a39', 'Orya': '\u0b05-\u0b39', 'Sinh': '\u0d85-\u0dc6',
+            'Laoo': '\u0e81-\u0ec6', 'Khmr': '\u1780-\u17b3', 'Mymr': '\u1000-\u102a',
             'Geor': '\u10a0-\u10ff', 'Armn': '\u0531-\u0587', 'Ethi': '\u1200-\u135a', 'Tibt': '\u0f40-\u0f6c'}
-_one = dict(Thai='th', Grek='el', Hebr='he', Beng='bn', Taml='ta', Telu='te', Knda='kn', Mlym='ml', Gujr='gu', Guru='pa', Orya='or', Sinh='si', Laoo='lo', Khmr='km', Mymr='my', Geor='ka', Armn='hy', Ethi='am', Tibt='bo', Hang='ko')
-_many = dict(Latn='en de fr es it pt nl sv da no fi pl cs sk hu ro tr vi id ms tl sw af ca hr sl et lv lt sq is ga cy eu gl la eo az uz so zu ha yo mt'.split(), Cyrl='ru uk bg sr mk be kk ky mn tt tg'.split(),
+_one = dict(Thai='th', Grek='el', Hebr='he', Beng='bn', Taml='ta', Telu='te', Knda='kn', Mlym='ml', Gujr='gu',
+            Guru='pa', Orya='or', Sinh='si', Laoo='lo', Khmr='km', Mymr='my', Geor='ka', Armn='hy', Ethi='am',
+            Tibt='bo', Hang='ko')
+_many = dict(Latn='en de fr es it pt nl sv da no fi pl cs sk hu ro tr vi id ms tl sw af ca hr sl et lv lt sq is ga cy '
+             'eu gl la eo az uz so zu ha yo mt'.split(), Cyrl='ru uk bg sr mk be kk ky mn tt tg'.split(),
              Arab='ar fa ur ps ug ku'.split(), Deva='hi mr ne sa'.split())
-_writes = {code: s for s, codes in _many.items() for code in codes} | {v: k for k, v in _one.items()} | {'zh': 'Hani', 'ja': 'Kana'}
+_writes = ({code: s for s, codes in _many.items() for code in codes} | {v: k for k, v in _one.items()}
+           | {'zh': 'Hani', 'ja': 'Kana'})
 
 @cache
 def _script(name:str)->re.Pattern: return re.compile(f'[{_scripts[name]}]')
@@ -39,16 +49,45 @@ def script_of(
         counts[s] = len(_script(s).findall(text))
         left -= counts[s]
         if left <= 0: break
-    if counts.get('Kana', 0)*12 >= counts.get('Hani', 0) and counts.get('Kana', 0): counts['Kana'] += counts.pop('Hani', 0)
+    if counts.get('Kana', 0)*12 >= counts.get('Hani', 0) and counts.get('Kana', 0):
+        counts['Kana'] += counts.pop('Hani', 0)
     for s in ('Hani', 'Kana', 'Hang'): counts[s] = 2*counts.get(s, 0) # a character says as much as a short word
     best = max(counts, key=lambda s: counts[s])
     return (best, counts[best]) if counts[best] else ('', 0)
 
 # %% ../../nbs/data/language.ipynb #69472476
-_hans = set('这个们来时国会说为对过还后无问开关学经发现实点种动长头从见两应体战间气书产门车东马风爱听让题业当将进给样数总条选机电话语请读写员场构广处单参华阳阴际页岁礼万与专东丝严丧丰临举义乐习乡买乱争亏亚亲亿仅仓仪价众优伟传伤伦侧侨债倾偿储儿兴养兽内冲决况冻净凉减凤凭击划刘则刚创删别剂剑剧劝办务劳势勋区医协卖卢卫厂厅历厉压厌县双变叙号叶吗启员响哑唤园围图团坏坚坛垒块墙壮声壳备复够夸夺奋奖妇妈娱婴孙宁宝审宪宫宽宾寻导寿届属岗岛岭峡币帅师帐帮带库庆废开异弃张弥弯弹强归录彻忆忧怀态总恋恶恼悬惊惨惯愤愿戏户扑执扩扫扬扰抚抛抢护报担拟拥拦择挂挥损换据掷摆摇撑撤敌敛斩断旧旷显晋晓晕暂术朴杀杂权杨极枪柜标栋栏树桥梦检欢欧残毁毕毙汇汉汤沟没沪泪泼泽洁测济浆浇浓涛润涨渐渔渗温湾湿滚满滤滥滨灭灯灵灾炉炼烂烟烦烧热爷牵犹狭独狱猎猪献玛环玩珑电画畅疗疯痒皱盐监盖盘矿码砖础确碍祸离秃积称稳穷窃窍竞笔筑签简粮紧纠红纤约级纪纯纲纳纵纷纸纹纺线练组细织终绍结绕绘络绝统继绩绪续维绵绿缓编缘缝缩网罗罚职联聪肃肠肤肿胀胁胆胜脉脏脑脚脱脸腾舰艰艳艺节芦苏苹茎荐荣药获莲营萧萨蓝虏虑虚虫虽蚀蚁补衬袜袭装裤观规视览觉触誉认讨训议记讲许论设访证评识诉词译试诗诚该详误诸诺课谁调谈谋谎谓谜谢谣谨谱贝负贡财责贤败货质贩贪贫购贯贱贴贵贷贸费贺贼贾资赌赏赔赖赚赛赞赠赢赶趋跃践踪轨轩转轮软轰轻载较辅辆辈辉辑输辞边辽达迁过迈运还进远违连迟适逊递遗邓邮邻郑酱酿释里针钉钓钟钢钥钱钻铁铃铅铜银铺链销锁锅锋错锡锦键镇镜闪闭闯闲闷闹闻阁阅阔队阵阶陆陈险随隐难雾静韩顶项顺须顾顿颁预领颇频颗颜额风飘飞饥饭饮饰饱饼饿馆馒驱驳驶驻驾骂骄骑骗骤鱼鲁鲜鸟鸡鸣鸭鸽鸿鹅麦黄齐齿龄龙龟')
-_hant = set('這個們來時國會說為對過還後無問開關學經發現實點種動長頭從見兩應體戰間氣書產門車東馬風愛聽讓題業當將進給樣數總條選機電話語請讀寫員場構廣處單參華陽陰際頁歲禮萬與專絲嚴喪豐臨舉義樂習鄉買亂爭虧亞親億僅倉儀價眾優偉傳傷倫側僑債傾償儲兒興養獸沖決況凍淨涼減鳳憑擊劃劉則剛創刪別劑劍劇勸辦務勞勢勳區醫協賣盧衛廠廳歷厲壓厭縣雙變敘號葉嗎啟響啞喚園圍圖團壞堅壇壘塊牆壯聲殼備復夠誇奪奮獎婦媽娛嬰孫寧寶審憲宮寬賓尋導壽屆屬崗島嶺峽幣帥師帳幫帶庫慶廢異棄張彌彎彈強歸錄徹憶憂懷態戀惡惱懸驚慘慣憤願戲撲執擴掃揚擾撫拋搶護報擔擬擁攔擇掛揮損換據擲擺搖撐敵斂斬斷舊曠顯晉曉暈暫術樸殺雜權楊極槍櫃標棟欄樹橋夢檢歡歐殘毀畢斃匯漢湯溝滬淚潑澤潔測濟漿澆濃濤潤漲漸漁滲溫灣濕滾滿濾濫濱滅燈靈災爐煉爛煙煩燒熱爺牽猶狹獨獄獵豬獻瑪環畫暢療瘋癢皺鹽監蓋盤礦碼磚礎確礙禍離禿積稱穩窮竊竅競筆築簽簡糧緊糾紅纖約級紀純綱納縱紛紙紋紡線練組細織終紹結繞繪絡絕統繼績緒續維綿綠緩編緣縫縮網羅罰職聯聰肅腸膚腫脹脅膽勝脈臟腦腳脫臉騰艦艱豔藝節蘆蘇蘋莖薦榮藥獲蓮營蕭薩藍虜慮虛蟲雖蝕蟻補襯襪襲裝褲觀規視覽覺觸譽認討訓議記講許論設訪證評識訴詞譯試詩誠該詳誤諸諾課誰調談謀謊謂謎謝謠謹譜貝負貢財責賢敗貨質販貪貧購貫賤貼貴貸貿費賀賊賈資賭賞賠賴賺賽讚贈贏趕趨躍踐蹤軌軒轉輪軟轟輕載較輔輛輩輝輯輸辭邊遼達遷邁運遠違連遲適遜遞遺鄧郵鄰鄭醬釀釋裡針釘釣鐘鋼鑰錢鑽鐵鈴鉛銅銀鋪鏈銷鎖鍋鋒錯錫錦鍵鎮鏡閃閉闖閒悶鬧聞閣閱闊隊陣階陸陳險隨隱難霧靜韓頂項順須顧頓頒預領頗頻顆顏額飄飛飢飯飲飾飽餅餓館饅驅駁駛駐駕罵驕騎騙驟魚魯鮮鳥雞鳴鴨鴿鴻鵝麥黃齊齒齡龍龜')
+_hans = set('这个们来时国会说为对过还后无问开关学经发现实点种动长头从见两应体战间气书产门车东马风爱听让题业当将进'
+            '给样数总条选机电话语请读写员场构广处单参华阳阴际页岁礼万与专东丝严丧丰临举义乐习乡买乱争亏亚亲亿仅仓'
+            '仪价众优伟传伤伦侧侨债倾偿储儿兴养兽内冲决况冻净凉减凤凭击划刘则刚创删别剂剑剧劝办务劳势勋区医协卖卢'
+            '卫厂厅历厉压厌县双变叙号叶吗启员响哑唤园围图团坏坚坛垒块墙壮声壳备复够夸夺奋奖妇妈娱婴孙宁宝审宪宫宽'
+            '宾寻导寿届属岗岛岭峡币帅师帐帮带库庆废开异弃张弥弯弹强归录彻忆忧怀态总恋恶恼悬惊惨惯愤愿戏户扑执扩扫'
+            '扬扰抚抛抢护报担拟拥拦择挂挥损换据掷摆摇撑撤敌敛斩断旧旷显晋晓晕暂术朴杀杂权杨极枪柜标栋栏树桥梦检欢'
+            '欧残毁毕毙汇汉汤沟没沪泪泼泽洁测济浆浇浓涛润涨渐渔渗温湾湿滚满滤滥滨灭灯灵灾炉炼烂烟烦烧热爷牵犹狭独'
+            '狱猎猪献玛环玩珑电画畅疗疯痒皱盐监盖盘矿码砖础确碍祸离秃积称稳穷窃窍竞笔筑签简粮紧纠红纤约级纪纯纲纳'
+            '纵纷纸纹纺线练组细织终绍结绕绘络绝统继绩绪续维绵绿缓编缘缝缩网罗罚职联聪肃肠肤肿胀胁胆胜脉脏脑脚脱脸'
+            '腾舰艰艳艺节芦苏苹茎荐荣药获莲营萧萨蓝虏虑虚虫虽蚀蚁补衬袜袭装裤观规视览觉触誉认讨训议记讲许论设访证'
+            '评识诉词译试诗诚该详误诸诺课谁调谈谋谎谓谜谢谣谨谱贝负贡财责贤败货质贩贪贫购贯贱贴贵贷贸费贺贼贾资赌'
+            '赏赔赖赚赛赞赠赢赶趋跃践踪轨轩转轮软轰轻载较辅辆辈辉辑输辞边辽达迁过迈运还进远违连迟适逊递遗邓邮邻郑'
+            '酱酿释里针钉钓钟钢钥钱钻铁铃铅铜银铺链销锁锅锋错锡锦键镇镜闪闭闯闲闷闹闻阁阅阔队阵阶陆陈险随隐难雾静'
+            '韩顶项顺须顾顿颁预领颇频颗颜额风飘飞饥饭饮饰饱饼饿馆馒驱驳驶驻驾骂骄骑骗骤鱼鲁鲜鸟鸡鸣鸭鸽鸿鹅麦黄齐'
+            '齿龄龙龟')
+_hant = set('這個們來時國會說為對過還後無問開關學經發現實點種動長頭從見兩應體戰間氣書產門車東馬風愛聽讓題業當將進'
+            '給樣數總條選機電話語請讀寫員場構廣處單參華陽陰際頁歲禮萬與專絲嚴喪豐臨舉義樂習鄉買亂爭虧亞親億僅倉儀'
+            '價眾優偉傳傷倫側僑債傾償儲兒興養獸沖決況凍淨涼減鳳憑擊劃劉則剛創刪別劑劍劇勸辦務勞勢勳區醫協賣盧衛廠'
+            '廳歷厲壓厭縣雙變敘號葉嗎啟響啞喚園圍圖團壞堅壇壘塊牆壯聲殼備復夠誇奪奮獎婦媽娛嬰孫寧寶審憲宮寬賓尋導'
+            '壽屆屬崗島嶺峽幣帥師帳幫帶庫慶廢異棄張彌彎彈強歸錄徹憶憂懷態戀惡惱懸驚慘慣憤願戲撲執擴掃揚擾撫拋搶護'
+            '報擔擬擁攔擇掛揮損換據擲擺搖撐敵斂斬斷舊曠顯晉曉暈暫術樸殺雜權楊極槍櫃標棟欄樹橋夢檢歡歐殘毀畢斃匯漢'
+            '湯溝滬淚潑澤潔測濟漿澆濃濤潤漲漸漁滲溫灣濕滾滿濾濫濱滅燈靈災爐煉爛煙煩燒熱爺牽猶狹獨獄獵豬獻瑪環畫暢'
+            '療瘋癢皺鹽監蓋盤礦碼磚礎確礙禍離禿積稱穩窮竊竅競筆築簽簡糧緊糾紅纖約級紀純綱納縱紛紙紋紡線練組細織終'
+            '紹結繞繪絡絕統繼績緒續維綿綠緩編緣縫縮網羅罰職聯聰肅腸膚腫脹脅膽勝脈臟腦腳脫臉騰艦艱豔藝節蘆蘇蘋莖薦'
+            '榮藥獲蓮營蕭薩藍虜慮虛蟲雖蝕蟻補襯襪襲裝褲觀規視覽覺觸譽認討訓議記講許論設訪證評識訴詞譯試詩誠該詳誤'
+            '諸諾課誰調談謀謊謂謎謝謠謹譜貝負貢財責賢敗貨質販貪貧購貫賤貼貴貸貿費賀賊賈資賭賞賠賴賺賽讚贈贏趕趨躍'
+            '踐蹤軌軒轉輪軟轟輕載較輔輛輩輝輯輸辭邊遼達遷邁運遠違連遲適遜遞遺鄧郵鄰鄭醬釀釋裡針釘釣鐘鋼鑰錢鑽鐵鈴'
+            '鉛銅銀鋪鏈銷鎖鍋鋒錯錫錦鍵鎮鏡閃閉闖閒悶鬧聞閣閱闊隊陣階陸陳險隨隱難霧靜韓頂項順須顧頓頒預領頗頻顆顏'
+            '額飄飛飢飯飲飾飽餅餓館饅驅駁駛駐駕罵驕騎騙驟魚魯鮮鳥雞鳴鴨鴿鴻鵝麥黃齊齒齡龍龜')
 _hans, _hant = _hans-_hant, _hant-_hans
-_jp = set('気駅図広読売桜経済産県働込畑峠辻匂栃枠雫笹凪喫渋竜沢浜弐円対応関実検験総戦変参画価値黒歩渓拡辺単営')-_hans-_hant
+_jp = (set('気駅図広読売桜経済産県働込畑峠辻匂栃枠雫笹凪喫渋竜沢浜弐円対応関実検験総戦変参画価値黒歩渓拡辺単営')-_hans
+       -_hant)
 
 def _chinese(text:str)->tuple[str, float]:
     s, t, j = sum(c in _hans for c in text), sum(c in _hant for c in text), sum(c in _jp for c in text)
@@ -57,7 +96,8 @@ def _chinese(text:str)->tuple[str, float]:
     return 'zh', s/(s+t) if s else .9
 
 # %% ../../nbs/data/language.ipynb #26e3178d
-_not_words = re.compile(r'```.*?(?:```|\Z)|`[^`\n]+`|https?://\S+|\S+@\S+|<[^<>\n]{1,200}>|\\[A-Za-z]+|\{[^{}\n]*\}', re.S)
+_not_words = re.compile(r'```.*?(?:```|\Z)|`[^`\n]+`|https?://\S+|\S+@\S+|<[^<>\n]{1,200}>|\\[A-Za-z]+|\{[^{}\n]*\}',
+                        re.S)
 
 @cache
 def _model(script:str)->Any:
@@ -86,17 +126,21 @@ def language_of(
     elif script in _many:
         if n < 5: return 'und', 0.
         code, p = _model(script).classify(words)
-        if p < sure and not words.isascii() and len(_script('Hani').findall(words)) > 3: code, p = _chinese(words)[0], sure # Chinese about foreign words
+        if p < sure and not words.isascii() and len(_script('Hani').findall(words)) > 3:
+            code, p = _chinese(words)[0], sure # Chinese about foreign words
     else: return 'und', 0.
     return (code, round(float(p), 3)) if p >= sure else ('und', round(float(p), 3))
 
 # %% ../../nbs/data/language.ipynb #8c27c3f2
-_same = {'zh-cn': 'zh-hans', 'zh-sg': 'zh-hans', 'zh-tw': 'zh-hant', 'zh-hk': 'zh-hant', 'jp': 'ja', 'kr': 'ko', 'cn': 'zh', 'nb': 'no', 'nn': 'no', 'iw': 'he'}
+_same = {'zh-cn': 'zh-hans', 'zh-sg': 'zh-hans', 'zh-tw': 'zh-hant', 'zh-hk': 'zh-hant', 'jp': 'ja', 'kr': 'ko',
+         'cn': 'zh', 'nb': 'no', 'nn': 'no', 'iw': 'he'}
 
 def _codes(given:list[str], what:str)->set[str]:
     codes = {_same.get(c.strip().lower(), c.strip().lower()) for c in given}
     known = {*_writes, 'bo', 'und', 'zh-hans', 'zh-hant'}
-    if bad := sorted(c for c in codes if c not in known): raise Invalid(f'{what}: {bad[0]!r} is no language that is told apart. Write codes such as en, zh, zh-hant, ja, ko, fr, de')
+    if bad := sorted(c for c in codes if c not in known):
+        raise Invalid(f'{what}: {bad[0]!r} is no language that is told apart. '
+                      'Write codes such as en, zh, zh-hant, ja, ko, fr, de')
     return codes
 
 def _among(code:str, codes:set[str])->bool:
@@ -107,7 +151,8 @@ def language(ctx:Ctx, batches:Iterator[list[dict]],
     keep:list[str]=[], # Languages that stay, like en, zh; none: all
     drop:list[str]=[], # Languages that go
     sure:float=.5, # How sure to be of a language, 0 to 1
-    unsure:Literal['script', 'keep', 'drop']='script', # Rows too short to tell: stay if their script is a wanted one, stay, or go
+    # Rows too short to tell: stay if their script is a wanted one, stay, or go
+    unsure:Literal['script', 'keep', 'drop']='script',
 )->Iterator[list[dict]]:
     "Keep rows in some languages, or take some out; tell how many there are of each"
     if not 0 <= sure <= 1: raise Invalid(f'sure is {sure}: write a number from 0 to 1')
@@ -123,7 +168,9 @@ def language(ctx:Ctx, batches:Iterator[list[dict]],
             if _among(code, unwanted): ctx.out(r, f'the language is {code}', sure=p)
             elif code == 'und' and want and 'und' not in want:
                 script = script_of(text)[0]
-                if unsure == 'drop' or unsure == 'script' and script and script not in scripts and not (script == 'Hani' and 'Kana' in scripts): ctx.out(r, 'the language cannot be told', sure=p)
+                if (unsure == 'drop' or unsure == 'script' and script and script not in scripts
+                    and not (script == 'Hani' and 'Kana' in scripts)):
+                    ctx.out(r, 'the language cannot be told', sure=p)
                 else: out.append(r)
             elif want and not _among(code, want): ctx.out(r, f'the language is {code}', sure=p)
             else: out.append(r)

@@ -16,7 +16,8 @@ if TYPE_CHECKING: import numpy as np
 
 # %% ../../nbs/data/match.ipynb #d0507d40
 LONGEST = 20_000 # Characters of a text that are looked at
-_alone = '\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff' # Scripts without spaces: each sign counts
+# Scripts without spaces: each sign counts
+_alone = '\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff'
 _word = re.compile(f'[{_alone}]|(?:(?![{_alone}])\\w)+')
 _piece = re.compile(f'[{_alone}]|(?:(?![{_alone}])\\w)+|\\s+|.', re.S)
 _id = re.compile(r'(?i)(^|_)(id|uid|uuid|guid|key)$')
@@ -38,14 +39,16 @@ def words(
     "Words of a row; of scripts without spaces, signs"
     c:Counter = Counter()
     for _, v in leaves(row):
-        if v is not None and v not in ([], {}): c.update(_word.findall(v[:LONGEST].casefold()) if isinstance(v, str) else [str(v)])
+        if v is not None and v not in ([], {}):
+            c.update(_word.findall(v[:LONGEST].casefold()) if isinstance(v, str) else [str(v)])
     return c
 
 def fields(
     row:dict, # A row
 )->set[tuple[str, str]]: # (path, value)
     "Values that can tell a row from all others: texts of three words and more, and ids"
-    return {(p, str(v)) for p, v in leaves(row) if v is not None and (_id.search(p) or isinstance(v, str) and len(_word.findall(v[:200])) > 2)}
+    return {(p, str(v)) for p, v in leaves(row)
+            if v is not None and (_id.search(p) or isinstance(v, str) and len(_word.findall(v[:200])) > 2)}
 
 # %% ../../nbs/data/match.ipynb #ba5bc576
 ALIKE = .4 # Below this, two rows are not the same row edited
@@ -155,8 +158,11 @@ def row_diff(
     for p in dict.fromkeys([*x, *y]):
         if p in x and p in y and x[p] == y[p] and type(x[p]) is type(y[p]): continue
         u, v = x.get(p), y.get(p)
-        if p in x and p in y and isinstance(u, str) and isinstance(v, str): out.append(dict(field=p, words=word_diff(u, v)))
-        else: out.append(dict(field=p, words=[*([['-', _shown(u)]] if p in x else []), *([['+', _shown(v)]] if p in y else [])]))
+        if p in x and p in y and isinstance(u, str) and isinstance(v, str):
+            out.append(dict(field=p, words=word_diff(u, v)))
+        else:
+            out.append(dict(field=p,
+                            words=[*([['-', _shown(u)]] if p in x else []), *([['+', _shown(v)]] if p in y else [])]))
     return out
 
 def _shown(v:Any)->str: return v[:2000] if isinstance(v, str) else json.dumps(v)

@@ -28,7 +28,8 @@ class Memo:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            for s in ('journal_mode=WAL', 'synchronous=OFF', 'cache_size=-65536', 'wal_autocheckpoint=10000'): self._db.execute(f'PRAGMA {s}')
+            for s in ('journal_mode=WAL', 'synchronous=OFF', 'cache_size=-65536', 'wal_autocheckpoint=10000'):
+                self._db.execute(f'PRAGMA {s}')
             self._db.execute('CREATE TABLE IF NOT EXISTS memo (k BLOB PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID')
         except (sqlite3.Error, OSError): self.forget()
 

@@ -28,9 +28,13 @@ def shares_in(
     temperature:float, # 1: as they are; higher: more equal
 )->list[float]: # They add up to 1
     "The share of each dataset"
-    if weights and len(weights) != len(sizes): raise Invalid(f'There are {len(sizes)} datasets and {len(weights)} weights: give one for each, in the same order')
-    if any(w <= 0 for w in weights or ()): raise Invalid('Every weight is a number above 0; leave a dataset out that is to have none')
-    if temperature <= 0: raise Invalid(f'temperature is {temperature}: write 1 for shares as they are, more for more equal ones')
+    if weights and len(weights) != len(sizes):
+        raise Invalid(f'There are {len(sizes)} datasets and {len(weights)} weights: give one for each, '
+                      'in the same order')
+    if any(w <= 0 for w in weights or ()):
+        raise Invalid('Every weight is a number above 0; leave a dataset out that is to have none')
+    if temperature <= 0:
+        raise Invalid(f'temperature is {temperature}: write 1 for shares as they are, more for more equal ones')
     ws = [(w/max(weights or sizes))**(1/temperature) for w in weights or sizes]
     return [w/sum(ws) for w in ws]
 
@@ -48,9 +52,11 @@ def quotas(
         got = [round(total*s) for s in share]
         return [min(g, n) for g, n in zip(got, sizes, strict=True)] if strategy == 'interleave_under' else got
     got = list(shares({i: round(s*2**52) for i, s in enumerate(share)}, rows).values())
-    if strategy != 'interleave_over' and (i := next((i for i, (g, n) in enumerate(zip(got, sizes, strict=True)) if g > n), None)) is not None:
+    if (strategy != 'interleave_over'
+        and (i := next((i for i, (g, n) in enumerate(zip(got, sizes, strict=True)) if g > n), None)) is not None):
         most = int(min(n/s for n, s in zip(sizes, share, strict=True)))
-        raise Invalid(f'Dataset {i+1} has {sizes[i]:,} rows and the mixture wants {got[i]:,} of it. Take at most rows={most}, other weights, or let rows repeat: strategy=interleave_over')
+        raise Invalid(f'Dataset {i+1} has {sizes[i]:,} rows and the mixture wants {got[i]:,} of it. '
+                      f'Take at most rows={most}, other weights, or let rows repeat: strategy=interleave_over')
     return got
 
 # %% ../../nbs/data/mix.ipynb #06720ba3
@@ -84,62 +90,80 @@ def mix(run:Run,
     weights:list[float]|None=None, # Share of each, in the same order; empty: by their numbers of rows
     temperature:float=1., # 1: shares as they are; higher: more equal
     rows:int=0, # Rows in all; 0: as many as the strategy gives
-    strategy:Strategy='interleave_under', # Take turns until the first is used up (under), until all are (over: small ones repeat), or one behind the other (concat)
+    # Turns until the first is used up (under) or all are (over: small ones repeat), or one behind the other (concat)
+    strategy:Strategy='interleave_under',
     seed:int=0, # Of the draw and the order
     source:str='', # Column that is to name the dataset of each row; empty: none, the rows know it anyway
 )->Generator[dict, None, Version]: # The mixture
     "Mix datasets in the shares that training wants"
     if len(data) < 2: raise Invalid('A mixture needs two datasets or more')
-    if len({v.digest for v in data}) < len(data): raise Invalid('A dataset comes twice. Give it a larger weight instead')
+    if len({v.digest for v in data}) < len(data):
+        raise Invalid('A dataset comes twice. Give it a larger weight instead')
     if rows < 0: raise Invalid(f'rows is {rows}: write how many rows the mixture has in all, or 0')
-    if strategy == 'concat' and (weights or temperature != 1) and not rows: raise Invalid('concat takes all rows: weights and temperature need rows, or another strategy')
+    if strategy == 'concat' and (weights or temperature != 1) and not rows:
+        raise Invalid('concat takes all rows: weights and temperature need rows, or another strategy')
     forms = {str(v): v.body.get('format', 'table') for v in data}
-    if len(set(forms.values())) > 1: raise Invalid(f'{"; ".join(f"{k} holds {f}" for k, f in forms.items())}: a mixture has one format. Make them one with: llmops data convert')
-    if source and (clash := next((v for v in data if source in (v.body.get('columns') or {})), None)): raise Invalid(f'{clash} has a column {source!r} already. Choose another name for source')
+    if len(set(forms.values())) > 1:
+        raise Invalid(f'{"; ".join(f"{k} holds {f}" for k, f in forms.items())}: a mixture has one format. '
+                      'Make them one with: llmops data convert')
+    if source and (clash := next((v for v in data if source in (v.body.get('columns') or {})), None)):
+        raise Invalid(f'{clash} has a column {source!r} already. Choose another name for source')
     name = (out or 'mix').removeprefix('dataset:')
     check_name(name)
     sizes = [v.body['rows'] for v in data]
     share = shares_in(sizes, weights, temperature)
     counts = quotas(sizes, share, rows, strategy)
     if not sum(counts): raise Invalid('The mixture would have no rows')
-    flows, order = [taken(partial(rows_of, run.store, v), v.body['rows'], n, seed) for v, n in zip(data, counts, strict=True)], turns(counts, strategy, seed)
+    flows, order = [taken(partial(rows_of, run.store, v), v.body['rows'], n, seed)
+                    for v, n in zip(data, counts, strict=True)], turns(counts, strategy, seed)
     def mixed()->Iterator[dict]:
         for i in order.tolist():
             r = next(flows[i])
             yield r | {source: data[i].name} if source else r
-    parts = [dict(ref=str(v.ref), digest=v.digest, share=round(c/sum(counts), 6), rows=c, of=n, repeated=max(0, c-n)) for v, c, n in zip(data, counts, sizes, strict=True)]
-    yield dict(step=0, total=sum(counts), message='; '.join(f'{v.name} {c:,} of {n:,}' for v, c, n in zip(data, counts, sizes, strict=True)))
-    return write_dataset(run, name, mixed(), format=data[0].body.get('format', 'table'), parents=data, mix=parts, strategy=strategy, seed=seed,
-                         **(dict(weights=weights) if weights else dict(temperature=temperature)),
-                         counts=dict(read=sum(sizes), repeated=sum(p['repeated'] for p in parts), left=sum(max(0, n-c) for c, n in zip(counts, sizes, strict=True)), rows=sum(counts)))
+    parts = [dict(ref=str(v.ref), digest=v.digest, share=round(c/sum(counts), 6), rows=c, of=n, repeated=max(0, c-n))
+             for v, c, n in zip(data, counts, sizes, strict=True)]
+    yield dict(step=0, total=sum(counts),
+               message='; '.join(f'{v.name} {c:,} of {n:,}' for v, c, n in zip(data, counts, sizes, strict=True)))
+    return write_dataset(
+        run, name, mixed(), format=data[0].body.get('format', 'table'), parents=data, mix=parts, strategy=strategy,
+        seed=seed, **(dict(weights=weights) if weights else dict(temperature=temperature)),
+        counts=dict(read=sum(sizes), repeated=sum(p['repeated'] for p in parts),
+                    left=sum(max(0, n-c) for c, n in zip(counts, sizes, strict=True)), rows=sum(counts)))
 
 # %% ../../nbs/data/mix.ipynb #b937907e
 @step('mix')
 def mix_rows(ctx:Ctx, batches:Iterator[list[dict]],
     others:list[Dataset], # Datasets to mix in, of the same format
-    weights:list[float]|None=None, # Share of the rows so far, then of each of the others; empty: by their numbers of rows
+    # Share of the rows so far, then of each of the others; empty: by their numbers of rows
+    weights:list[float]|None=None,
     temperature:float=1., # 1: shares as they are; higher: more equal
     rows:int=0, # Rows in all; 0: as many as the strategy gives
-    strategy:Literal['interleave_under', 'concat']='interleave_under', # Take turns until the first is used up, or one behind the other
+    # Take turns until the first is used up, or one behind the other
+    strategy:Literal['interleave_under', 'concat']='interleave_under',
     seed:int=0, # Of the draw and the order
 )->Iterator[list[dict]]:
     "Mix in rows of other datasets, in the shares that training wants"
     mine = ctx.spool(batches)
     kind = kind_of(next(mine.rows())) if len(mine) else ''
     for v in others:
-        if kind and v.body.get('format') != kind: raise Invalid(f'mix: the rows hold {kind}, and {v} holds {v.body.get("format")}. Make them one with: llmops data convert')
-    if strategy == 'concat' and (weights or temperature != 1) and not rows: raise Invalid('mix: concat takes all rows: weights and temperature need rows, or another strategy')
+        if kind and v.body.get('format') != kind:
+            raise Invalid(f'mix: the rows hold {kind}, and {v} holds {v.body.get("format")}. '
+                          'Make them one with: llmops data convert')
+    if strategy == 'concat' and (weights or temperature != 1) and not rows:
+        raise Invalid('mix: concat takes all rows: weights and temperature need rows, or another strategy')
     if not len(mine): return
     sizes = [len(mine), *(v.body['rows'] for v in others)]
     counts = quotas(sizes, shares_in(sizes, weights, temperature), rows, strategy)
-    ctx.note(mix=[dict(ref=r, rows=c, of=n) for r, c, n in zip(['rows so far', *map(str, others)], counts, sizes, strict=True)])
+    ctx.note(mix=[dict(ref=r, rows=c, of=n)
+                  for r, c, n in zip(['rows so far', *map(str, others)], counts, sizes, strict=True)])
     walks:list[Callable] = [mine.rows, *(partial(rows_of, ctx.store, v) for v in others)]
     flows = [taken(w, n, c, seed) for w, n, c in zip(walks, sizes, counts, strict=True)]
     if counts[0] < len(mine):
         here, stay = iter(taken(mine.rows, len(mine), counts[0], seed)), None
         stay = next(here, None)
         for r in mine.rows():
-            if stay is not None and r['_row'] == stay['_row'] and r.get('_from') == stay.get('_from'): stay = next(here, None)
+            if stay is not None and r['_row'] == stay['_row'] and r.get('_from') == stay.get('_from'):
+                stay = next(here, None)
             else: ctx.out(r, 'not drawn', bare=True)
     ctx.added += sum(counts[1:])
     out = []
@@ -166,5 +190,6 @@ def sample(run:Run,
     plan = check_recipe([dict(step='sample', rows=rows, share=share, by=by, seed=seed)])
     got = run_steps(run, plan, batches(run.store, data), data.body.get('rows', 0), keep=False)
     if not len(got.kept): raise Invalid(f'{data} has {got.rows} rows: none would be drawn')
-    return write_dataset(run, name, got.kept.rows(), format=data.body.get('format', 'table'), parents=[data], sample=got.report[0]['params'],
+    return write_dataset(run, name, got.kept.rows(), format=data.body.get('format', 'table'), parents=[data],
+                         sample=got.report[0]['params'],
                          counts=dict(read=got.rows, left=got.rows-len(got.kept), rows=len(got.kept)))

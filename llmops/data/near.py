@@ -34,7 +34,8 @@ class Texts:
         self.sizes, self.marks = array('Q'), array('Q')
 
     def add(self,
-        texts:list[tuple[str, bytes]], # Texts as rows say them, each with a digest that decides between equal ones, or none
+        # Texts as rows say them, each with a digest that decides between equal ones, or none
+        texts:list[tuple[str, bytes]],
     )->list[str]: # In their one spelling
         "Take some more"
         out = [plain(t) for t, _ in texts]
@@ -42,7 +43,9 @@ class Texts:
         self.file.write(b''.join(raw))
         self.at.extend(accumulate(map(len, raw), initial=self.at.pop()))
         self.sizes.extend(len(t) for t, _ in texts)
-        if self.marked: self.marks.extend(int.from_bytes((tie or blake3(t.encode('utf-8', 'surrogatepass')).digest())[:8], 'big') for t, tie in texts)
+        if self.marked:
+            self.marks.extend(int.from_bytes((tie or blake3(t.encode('utf-8', 'surrogatepass')).digest())[:8], 'big')
+                              for t, tie in texts)
         return out
 
     def __len__(self): return len(self.sizes)
@@ -54,13 +57,15 @@ class Texts:
     )->Iterator[str]:
         "Some of the texts, in this order"
         self.file.flush()
-        for i in rows: yield os.pread(self.file.fileno(), self.at[i+1]-self.at[i], self.at[i]).decode('utf-8', 'surrogatepass')
+        for i in rows:
+            yield os.pread(self.file.fileno(), self.at[i+1]-self.at[i], self.at[i]).decode('utf-8', 'surrogatepass')
 
     def order(self)->'np.ndarray': # Numbers of the texts
-        "Texts from the one that stays before all others to the last: the longest first, then by digest; or as they came"
+        "Texts in the order in which they stay: the longest first, then by digest; or as they came"
         import numpy as np
         if not self.marked or not len(self): return np.arange(len(self))
-        return np.lexsort((np.arange(len(self)), np.frombuffer(self.marks, np.uint64), -np.frombuffer(self.sizes, np.uint64).astype(np.int64)))
+        return np.lexsort((np.arange(len(self)), np.frombuffer(self.marks, np.uint64),
+                           -np.frombuffer(self.sizes, np.uint64).astype(np.int64)))
 
 # %% ../../nbs/data/near.ipynb #16897fa2
 def hashes(
@@ -123,7 +128,8 @@ def signatures(
         return np.frombuffer(flat, np.uint32).reshape(len(at)-1, numbers)
     r = np.random.default_rng(seed)
     a, b = r.integers(1, 2**64-1, numbers, np.uint64) | np.uint64(1), r.integers(0, 2**64-1, numbers, np.uint64)
-    return np.stack([np.minimum.reduceat((hashes*x+y) >> np.uint64(32), at[:-1]) for x, y in zip(a, b)], 1).astype(np.uint32)
+    return np.stack([np.minimum.reduceat((hashes*x+y) >> np.uint64(32), at[:-1]) for x, y in zip(a, b)],
+                    1).astype(np.uint32)
 
 def band_keys(
     signed:'np.ndarray', # Signatures
@@ -156,14 +162,16 @@ def alike(
         who, part = np.unique(pairs[i:i+chunk], return_inverse=True)
         part = part.reshape(-1, 2)
         h, at = shingles(list(texts.get(who.tolist())), n)
-        sets = np.sort((np.repeat(np.arange(len(who), dtype=np.uint64), np.diff(at)) << np.uint64(_shift)) | (h >> np.uint64(20))) # 44 bits of a hash are enough within a pair
+        sets = np.sort((np.repeat(np.arange(len(who), dtype=np.uint64), np.diff(at)) << np.uint64(_shift))
+                       | (h >> np.uint64(20))) # 44 bits of a hash are enough within a pair
         sets = sets[np.r_[True, sets[1:] != sets[:-1]]]
         ends = np.searchsorted(sets, np.arange(len(who)+1, dtype=np.uint64) << np.uint64(_shift))
         size = np.diff(ends)[part]
         may = np.flatnonzero(size.min(1) >= threshold*size.max(1)) # Others cannot be
         rows, sizes = part[may].ravel(), size[may].ravel()
         place = np.arange(sizes.sum())-np.repeat(np.cumsum(sizes)-sizes, sizes)+np.repeat(ends[rows], sizes)
-        run = np.sort((np.repeat(np.arange(len(rows), dtype=np.uint64) >> np.uint64(1), sizes) << np.uint64(_shift)) | (sets[place] & np.uint64(_low)))
+        run = np.sort((np.repeat(np.arange(len(rows), dtype=np.uint64) >> np.uint64(1), sizes) << np.uint64(_shift))
+                      | (sets[place] & np.uint64(_low)))
         both = np.bincount((run[1:][run[1:] == run[:-1]] >> np.uint64(_shift)).astype(np.int64), minlength=len(may))
         s = both/(size[may].sum(1)-both)
         out[i+may] = np.where(s >= threshold, s, 0)
@@ -216,7 +224,8 @@ def _edges(wait:list, n:int, compare, rounds:int)->'tuple[np.ndarray, np.ndarray
     known, sims = np.empty(0, np.int64), np.empty(0)
     for _ in range(rounds):
         if not wait: break
-        best = [np.repeat(w[f, 0], np.diff(np.r_[np.flatnonzero(f), len(w)])) for w in wait for f in [np.r_[True, w[1:, 1] != w[:-1, 1]]]]
+        best = [np.repeat(w[f, 0], np.diff(np.r_[np.flatnonzero(f), len(w)])) for w in wait
+                for f in [np.r_[True, w[1:, 1] != w[:-1, 1]]]]
         asked = [b*n+w[:, 0] for w, b in zip(wait, best)]
         new = np.sort(np.concatenate([x[w[:, 0] != b] for w, b, x in zip(wait, best, asked)]))
         new = new[np.r_[True, new[1:] != new[:-1]]]
@@ -258,7 +267,8 @@ def near(
 )->Found:
     "Which texts say nearly what a better one says"
     import numpy as np
-    if not 0 < threshold <= 1: raise Invalid(f'threshold is {threshold}: write a similarity above 0 and at most 1, such as 0.8')
+    if not 0 < threshold <= 1:
+        raise Invalid(f'threshold is {threshold}: write a similarity above 0 and at most 1, such as 0.8')
     if not 2 <= n <= 32: raise Invalid(f'A run has {n} characters: write 2 to 32')
     with Texts(keep) as t: return _near(t, ((x, b'') if isinstance(x, str) else x for x in texts), threshold, n, chunk)
 
@@ -282,7 +292,8 @@ def _near(t:Texts, it:Iterator, threshold:float, n:int, chunk:int)->Found:
     best = rank[at]
     order = np.argsort(at, kind='stable') # Groups, the best first
     names = best[order]
-    found = leaders(np.concatenate(keys)[order] if keys else np.empty((0, bands), np.uint64), lambda pairs: alike(names[pairs], t, n, threshold))
+    found = leaders(np.concatenate(keys)[order] if keys else np.empty((0, bands), np.uint64),
+                    lambda pairs: alike(names[pairs], t, n, threshold))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     mine = place[group]

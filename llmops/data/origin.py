@@ -25,10 +25,12 @@ def _steps(v:Version)->str:
     "Steps that changed or removed something"
     c = v.body.get('cleaning') or []
     if isinstance(c, dict): c = c.get('steps') or []
-    return ', '.join(str(s.get('step', '')) for s in c if isinstance(s, dict) and (s.get('changed') or s.get('removed') or s.get('out')))
+    return ', '.join(str(s.get('step', ''))
+                     for s in c if isinstance(s, dict) and (s.get('changed') or s.get('removed') or s.get('out')))
 
 def _hashed(v:Version, file:str)->str:
-    for s in v.body.get('sources') or ([{'file': v.body.get('source'), **v.body['origin']}] if isinstance(v.body.get('origin'), dict) else []):
+    for s in v.body.get('sources') or ([{'file': v.body.get('source'), **v.body['origin']}]
+                                       if isinstance(v.body.get('origin'), dict) else []):
         if isinstance(s, dict) and s.get('file') == file: return s.get('blake3') or ''
     return ''
 
@@ -43,9 +45,11 @@ def origin(store:'Store',
     was = _row(store, v, n) if 1 <= n <= v.body.get('rows', 0) else None
     if was is None: raise Invalid(f'{v} has rows 1 to {v.body.get("rows", 0):,}, not {n}')
     for _ in range(1000):
-        o = origin_of(store, v, n) or {k: x for k, x in next(rows(store, v, n-1, n)).items() if k in ('_file', '_line')} # As versions before origins say
+        # As versions before origins say
+        o = origin_of(store, v, n) or {k: x for k, x in next(rows(store, v, n-1, n)).items() if k in ('_file', '_line')}
         verb = (store.state(f'run:{v.made_by}', 'run') or {}).get('verb', '') if v.made_by else ''
-        at = dict(ref=str(v.ref), row=n, verb=verb, steps=_steps(v), what='', file=o.get('_file', ''), line=o.get('_line'), content=was)
+        at = dict(ref=str(v.ref), row=n, verb=verb, steps=_steps(v), what='', file=o.get('_file', ''),
+                  line=o.get('_line'), content=was)
         out.append(at)
         if not o.get('_from'):
             if not v.body.get('parents') and not o.get('_file'): at['file'] = v.body.get('source') or ''

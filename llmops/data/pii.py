@@ -16,8 +16,11 @@ from .pii_places import addresses
 from .pii_words import documents, emails, ips, keys, plates
 
 # %% ../../nbs/data/pii.ipynb #04637c20
-KINDS = {'key': 'keys, tokens and passwords', 'email': 'e-mail addresses', 'id_card': 'identity numbers (mainland China; US social security)', 'company': 'company codes (mainland China)', 'bank_card': 'bank cards and accounts',
-         'ip': 'IP addresses', 'passport': 'passports', 'phone': 'telephone numbers', 'plate': 'number plates (mainland China)', 'address': 'street addresses'}
+KINDS = {'key': 'keys, tokens and passwords', 'email': 'e-mail addresses',
+         'id_card': 'identity numbers (mainland China; US social security)',
+         'company': 'company codes (mainland China)', 'bank_card': 'bank cards and accounts',
+         'ip': 'IP addresses', 'passport': 'passports', 'phone': 'telephone numbers',
+         'plate': 'number plates (mainland China)', 'address': 'street addresses'}
 _rank = {k: n for n, k in enumerate(KINDS)}
 
 def _all(text:str)->Iterator[Hit]:
@@ -50,9 +53,11 @@ def masker(
 )->Callable[[str], tuple[str, list[Hit]]]: # A text → the masked text, and what was masked
     "A function that masks texts"
     if mode not in MODES: raise Invalid(f'mode is {mode!r}: write one of {", ".join(MODES)}')
-    if bad := [k for k in kinds if k not in KINDS]: raise Invalid(f'{bad[0]!r} is no kind of personal data: write some of {", ".join(KINDS)}')
+    if bad := [k for k in kinds if k not in KINDS]:
+        raise Invalid(f'{bad[0]!r} is no kind of personal data: write some of {", ".join(KINDS)}')
     secret:bytes = key.encode() if isinstance(key, str) else key
-    if mode != 'replace' and len(secret) < 16: raise Invalid(f'{mode} needs a key of 16 characters or more, so that nobody can guess it')
+    if mode != 'replace' and len(secret) < 16:
+        raise Invalid(f'{mode} needs a key of 16 characters or more, so that nobody can guess it')
     def instead(h:Hit, written:str)->str:
         if mode == 'replace': return f'[{h.kind.upper()}]'
         if mode == 'hash': return f'[{h.kind.upper()}:{tag(secret, h.kind, h.value)}]'
@@ -89,5 +94,6 @@ def samples(
             if o.end <= a or o.start >= b: continue
             near += text[at:max(at, o.start)], f'[{o.kind.upper()}]'
             at = o.end
-        out.append((h.kind, ' '.join((('…' if a else '')+''.join(near)+text[at:b]+('…' if b < len(text) else '')).split())))
+        out.append((h.kind,
+                    ' '.join((('…' if a else '')+''.join(near)+text[at:b]+('…' if b < len(text) else '')).split())))
     return out

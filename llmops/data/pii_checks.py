@@ -14,13 +14,15 @@ def luhn(
     digits:str, # Digits, the last one checks
 )->bool:
     "Does the last digit fit? (ISO/IEC 7812-1, annex B)"
-    return sum(map(int, digits[-1::-2])) % 10 == -sum((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)[int(d)] for d in digits[-2::-2]) % 10
+    return (sum(map(int, digits[-1::-2])) % 10
+            == -sum((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)[int(d)] for d in digits[-2::-2]) % 10)
 
 def id_check(
     digits:str, # The first 17 digits of a Chinese identity number
 )->str: # 0 to 9, or X
     "The check character of a Chinese identity number (GB 11643-1999, ISO 7064 MOD 11-2)"
-    return '10X98765432'[sum(int(d)*w for d, w in zip(digits, (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2), strict=True)) % 11]
+    return '10X98765432'[
+        sum(int(d)*w for d, w in zip(digits, (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2), strict=True)) % 11]
 
 _uscc = '0123456789ABCDEFGHJKLMNPQRTUWXY'
 
@@ -28,19 +30,25 @@ def company_check(
     code:str, # The first 17 characters of a Chinese company code
 )->str: # The 18th
     "The check character of a unified social credit code (GB 32100-2015)"
-    return _uscc[-sum(_uscc.index(c)*w for c, w in zip(code, (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28), strict=True)) % 31]
+    return _uscc[-sum(_uscc.index(c)*w for c, w in zip(code, (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10,
+                                                              30, 28), strict=True)) % 31]
 
-_lengths = dict(zip('AD AE AL AT AZ BA BE BG BH BR BY CH CR CY CZ DE DK DO EE EG ES FI FO FR GB GE GI GL GR GT HR HU IE IL IQ IS IT JO KW KZ LB LC LI LT LU LV LY MC MD ME MK MR MT MU NL NO PK PL PS PT QA RO RS SA SC SD SE SI SK SM ST SV TL TN TR UA VA VG XK'.split(),
-                    map(int, '24 23 28 20 28 20 16 22 22 29 28 21 22 28 24 22 18 28 20 29 24 18 18 27 22 22 23 18 27 28 21 28 22 23 23 26 27 30 30 20 28 32 21 20 20 21 25 27 24 22 19 27 31 30 18 15 24 28 29 25 29 24 22 24 31 18 24 19 24 27 25 28 23 24 26 29 22 24 20'.split()), strict=True))
+_lengths = dict(zip('AD AE AL AT AZ BA BE BG BH BR BY CH CR CY CZ DE DK DO EE EG ES FI FO FR GB GE GI GL GR GT HR HU '
+                    'IE IL IQ IS IT JO KW KZ LB LC LI LT LU LV LY MC MD ME MK MR MT MU NL NO PK PL PS PT QA RO RS SA '
+                    'SC SD SE SI SK SM ST SV TL TN TR UA VA VG XK'.split(),
+                    map(int, '24 23 28 20 28 20 16 22 22 29 28 21 22 28 24 22 18 28 20 29 24 18 18 27 22 22 23 18 27 '
+                        '28 21 28 22 23 23 26 27 30 30 20 28 32 21 20 20 21 25 27 24 22 19 27 31 30 18 15 24 28 29 25 '
+                        '29 24 22 24 31 18 24 19 24 27 25 28 23 24 26 29 22 24 20'.split()), strict=True))
 
 def iban(
     code:str, # Capital letters and digits
 )->bool:
-    "Does an international bank account number check out? (ISO 13616, ISO 7064 MOD 97-10; lengths from the IBAN registry)"
+    "Does an account number check out? (ISO 13616, ISO 7064 MOD 97-10; lengths from the IBAN registry)"
     return _lengths.get(code[:2]) == len(code) and int(''.join(str(int(c, 36)) for c in code[4:]+code[:4])) % 97 == 1
 
 # %% ../../nbs/data/pii_checks.ipynb #30a0ebd0
-_provinces = {11, 12, 13, 14, 15, 21, 22, 23, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 50, 51, 52, 53, 54, 61, 62, 63, 64, 65, 71, 81, 82, 83, 91}
+_provinces = {11, 12, 13, 14, 15, 21, 22, 23, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 50, 51, 52, 53, 54,
+              61, 62, 63, 64, 65, 71, 81, 82, 83, 91}
 
 def _day(y:str, m:str, d:str)->bool:
     try: return date(int(y), int(m), int(d)).year >= 1850
@@ -52,18 +60,19 @@ def is_id(
     "Is it an identity number of mainland China?"
     if len(code) not in (15, 18) or int(code[:2]) not in _provinces: return False
     if len(code) == 15: return code[2:6] != '0000' and _day('19'+code[6:8], code[8:10], code[10:12])
-    return code[6:8] in ('18', '19', '20') and _day(code[6:10], code[10:12], code[12:14]) and id_check(code[:17]) == code[17].upper()
+    return (code[6:8] in ('18', '19', '20') and _day(code[6:10], code[10:12], code[12:14])
+            and id_check(code[:17]) == code[17].upper())
 
 _networks = re.compile(
-    r'(?:4(?:\d{15}|\d{12}|\d{18})'                                             # Visa
-    r'|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}'        # Mastercard
-    r'|3[47]\d{13}'                                                            # American Express
-    r'|62\d{14,17}|81\d{14,17}'                                                # UnionPay
-    r'|(?:6011|64[4-9]\d|65\d\d)\d{12}(?:\d{3})?'                              # Discover
-    r'|35(?:2[89]|[3-8]\d)\d{12}(?:\d{3})?'                                    # JCB
-    r'|3(?:0[0-5]|6\d|[89]\d)\d{11}(?:\d{2})?'                                 # Diners
-    r'|(?:2131|1800)\d{11}|(?:50\d\d|5[6-8]\d\d|6[0379]\d\d|68\d\d)\d{8,15}'                       # Maestro, RuPay, and older Chinese cards
-    r'|220[0-4]\d{12}|9558\d{12,15}|103\d{16}|9792\d{12})')                    # Mir, ICBC, ABC, Troy
+    r'(?:4(?:\d{15}|\d{12}|\d{18})' # Visa
+    r'|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}' # Mastercard
+    r'|3[47]\d{13}' # American Express
+    r'|62\d{14,17}|81\d{14,17}' # UnionPay
+    r'|(?:6011|64[4-9]\d|65\d\d)\d{12}(?:\d{3})?' # Discover
+    r'|35(?:2[89]|[3-8]\d)\d{12}(?:\d{3})?' # JCB
+    r'|3(?:0[0-5]|6\d|[89]\d)\d{11}(?:\d{2})?' # Diners
+    r'|(?:2131|1800)\d{11}|(?:50\d\d|5[6-8]\d\d|6[0379]\d\d|68\d\d)\d{8,15}' # Maestro, RuPay, and older Chinese cards
+    r'|220[0-4]\d{12}|9558\d{12,15}|103\d{16}|9792\d{12})') # Mir, ICBC, ABC, Troy
 
 _begins = re.compile('4|5[1-5]|62|3[4-8]|6011|65')
 
@@ -84,26 +93,38 @@ def is_card(
     told:bool=False, # The text says that it is a card: any issuer will do
 )->bool:
     "Is it the number of a bank card?"
-    if len(digits) == 18 and not told and int(digits[:2]) in _provinces and _day(digits[6:10], digits[10:12], digits[12:14]): return False # a mistyped identity number
+    if (len(digits) == 18 and not told and int(digits[:2]) in _provinces
+        and _day(digits[6:10], digits[10:12], digits[12:14])):
+        return False # a mistyped identity number
     if not told and digits[0] != '4' and ean(digits): return False
-    return luhn(digits) and len(set(digits)) > 1 and (told or len(digits) > 15 and digits[0] in '3456' or _begins.match(digits) is not None or _networks.fullmatch(digits) is not None)
+    return (luhn(digits) and len(set(digits)) > 1
+            and (told or len(digits) > 15 and digits[0] in '3456' or _begins.match(digits) is not None
+                 or _networks.fullmatch(digits) is not None))
 
 # %% ../../nbs/data/pii_checks.ipynb #d1f0b843
 _words = {
-    'phone': (r'phones?|tel|telephone|call|mobile|cell|contact|whats ?app|wechat|fax|sms|text|dial|hotline|handy|portable|celular|m[oó]vil|'
-              r'telefono|tel[eé]fono|t[eé]l[eé]phone|telefone|telefon|telefoon|numer[oó]? di telefono|tlf|rufnummer|mobil|cellulare|'
+    'phone': (r'phones?|tel|telephone|call|mobile|cell|contact|whats ?app|wechat|fax|sms|text|dial|hotline|handy'
+              r'|portable|celular|m[oó]vil|'
+              r'telefono|tel[eé]fono|t[eé]l[eé]phone|telefone|telefon|telefoon|numer[oó]? di telefono|tlf|rufnummer'
+              r'|mobil|cellulare|'
               r'тел|телефон|телефону|мобильный|звоните|номер|số điện thoại|điện thoại|nomor|hp',
-              r'电话|手机|号码|联系|致电|拨打|来电|传真|热线|座机|短信|微信|電話|手機|號碼|聯絡|携帯|전화|휴대폰|연락|번호|هاتف|جوال|الاتصال|फ़ोन|फोन|मोबाइल|โทร|เบอร์|τηλ|טלפון'),
-    'card': (r'cards?|visa|mastercard|amex|unionpay|debit|credit|maestro|discover|jcb|pan|account|acct|iban|karte|kartennummer|kreditkarte|carte|carta|tarjeta|cart[aã]o|karta|kaart|карта|карты|карту|kartu|thẻ',
+              r'电话|手机|号码|联系|致电|拨打|来电|传真|热线|座机|短信|微信|電話|手機|號碼|聯絡|携帯|전화|휴대폰|연락'
+              r'|번호|هاتف|جوال|الاتصال|फ़ोन|फोन|मोबाइल|โทร|เบอร์|τηλ|טלפון'),
+    'card': (r'cards?|visa|mastercard|amex|unionpay|debit|credit|maestro|discover|jcb|pan|account|acct|iban|karte'
+             r'|kartennummer|kreditkarte|carte|carta|tarjeta|cart[aã]o|karta|kaart|карта|карты|карту|kartu|thẻ',
              r'卡号|银行卡|卡|账号|账户|帐号|帐户|户头|储蓄|借记|信用|銀行|帳號|口座|カード|카드|계좌|بطاقة|कार्ड|บัตร'),
-    'id': (r'ids?|identity|national id|id card|identification|ssn|social security', r'身份证|证件|身份|公民|居民|身分證|證件|新分証'),
-    'passport': (r'passports?|passeport|pasaporte|reisepass|passaporto|passaporte|paspoort|pass|paszport|паспорт|паспорта|hộ chiếu|paspor',
+    'id': (r'ids?|identity|national id|id card|identification|ssn|social security',
+           r'身份证|证件|身份|公民|居民|身分證|證件|新分証'),
+    'passport': (r'passports?|passeport|pasaporte|reisepass|passaporto|passaporte|paspoort|pass|paszport|паспорт'
+                 r'|паспорта|hộ chiếu|paspor',
                  r'护照|通行证|台胞证|回乡证|旅行证|護照|パスポート|旅券|여권|جواز|पासपोर्ट|หนังสือเดินทาง'),
     'email': (r'e-?mails?|mail|correo|courriel|почта', r'邮箱|邮件|郵箱|メール|이메일|بريد|ईमेल|อีเมล'),
-    'ip': (r'ip|ipv4|ipv6|host|server|addr|address|subnet|gateway|dns|ping|ssh|client|remote|from|adresse|direcci[oó]n|login|logged',
+    'ip': (r'ip|ipv4|ipv6|host|server|addr|address|subnet|gateway|dns|ping|ssh|client|remote|from|adresse'
+           r'|direcci[oó]n|login|logged',
            r'地址|服务器|主机|网关|网段|登录|登陆|伺服器|アドレス|서버'),
     'company': (r'uscc|credit code', r'信用代码|统一|代码|税号|纳税'),
-    'address': (r'address(?:ed)?|lives?|living|reside[sd]?|located|ship(?:ped)? to|deliver(?:ed|y)? to|adresse|wohnt|wohne|direcci[oó]n|indirizzo|endere[cç]o|адрес|адресу',
+    'address': (r'address(?:ed)?|lives?|living|reside[sd]?|located|ship(?:ped)? to|deliver(?:ed|y)? to|adresse|wohnt'
+                r'|wohne|direcci[oó]n|indirizzo|endere[cç]o|адрес|адресу',
                 r'地址|住址|住在|位于|寄到|寄往|送到|家住|现住|户籍|通讯|收货|住所|居住|坐落'),
 }
 _said = {k: re.compile(rf'(?<![A-Za-zÀ-ɏЀ-ӿ])(?:{a})(?![A-Za-zÀ-ɏЀ-ӿ])|(?:{b})', re.I) for k, (a, b) in _words.items()}
@@ -118,12 +139,19 @@ def said(
     return _said[kind].search(text, max(0, start-back), start) is not None
 
 _other = re.compile(
-    r'(?:(?<![A-Za-z])(?:orders?|invoice|ticket|tracking|track|transaction|trans|txn|serial|sku|item|part|product|isbn|issn|doi|pmid|arxiv|ref|reference|case|batch|lot|version|ver|model|'
-    r'timestamp|epoch|time|build|commit|hash|sha|md5|uuid|barcode|ean|upc|asin|imei|imsi|vin|zip|population|total|sum|price|cost|amount|revenue|budget|worth|gdp|bestellung|bestellnummer|commande|pedido|заказ|заказа)'
-    r'|订单|单号|流水|编号|序号|序列|批号|批次|货号|型号|条码|条形码|书号|发票|快递|运单|物流|版本|端口|时间戳|交易|工单|案号|文号|票号|商品|产品|学号|工号|订单号|金额|总额|总价|价格|人口|合同|注文|주문|訂單|單號|編號|發票)'
-    r'(?:[ _-]?(?:no|nr|number|num|id|code|key|n°|nº)|号码|号|编码|编号|番号|번호|號|代码|ID)?\.?[\s:：#=\-_"\'（(是为為]*$'
-    r'|(?:[$€£¥￥₩₹₽฿]|(?<![A-Za-z])(?:USD|RMB|CNY|EUR|GBP|JPY|Rs\.?))\s?$|[0-9)\]]\s?[*×÷^=<>]{1,2}\s?$|[A-Za-z]\s?[*×÷^]\s?$|(?<![A-Za-z])[A-Za-z]\s?=\s?$|(?<![A-Za-z0-9])[$#]$|[=+*×÷(]\s?[\-−]$', re.I)
-_unit = re.compile(r'\s?(?:[元块円€£¥￥₩₹₽%‰°]|美元|美金|人民币|万元|[万亿]|bytes?\b|[kKMGT]i?B\b|ms\b|[µμn]s\b|sec|秒|usd\b|eur\b|rmb\b|cny\b|dollars?\b|[kMG]?[Hh]z\b|[kmM]?[WV]\b|people\b|users?\b|times\b|人次|人口|次|条|件|个|公里|km\b|kg\b)'
+    r'(?:(?<![A-Za-z])(?:orders?|invoice|ticket|tracking|track|transaction|trans|txn|serial|sku|item|part|product|isbn'
+    r'|issn|doi|pmid|arxiv|ref|reference|case|batch|lot|version|ver|model|'
+    r'timestamp|epoch|time|build|commit|hash|sha|md5|uuid|barcode|ean|upc|asin|imei|imsi|vin|zip|population|total|sum'
+    r'|price|cost|amount|revenue|budget|worth|gdp|bestellung|bestellnummer|commande|pedido|заказ|заказа)'
+    r'|订单|单号|流水|编号|序号|序列|批号|批次|货号|型号|条码|条形码|书号|发票|快递|运单|物流|版本|端口|时间戳|交易'
+    r'|工单|案号|文号|票号|商品|产品|学号|工号|订单号|金额|总额|总价|价格|人口|合同|注文|주문|訂單|單號|編號|發票)'
+    r'(?:[ _-]?(?:no|nr|number|num|id|code|key|n°|nº)|号码|号|编码|编号|番号|번호|號|代码'
+    r'|ID)?\.?[\s:：#=\-_"\'（(是为為]*$'
+    r'|(?:[$€£¥￥₩₹₽฿]|(?<![A-Za-z])(?:USD|RMB|CNY|EUR|GBP|JPY|Rs\.?))\s?$|[0-9)\]]\s?[*×÷^=<>]{1,2}\s?$'
+    r'|[A-Za-z]\s?[*×÷^]\s?$|(?<![A-Za-z])[A-Za-z]\s?=\s?$|(?<![A-Za-z0-9])[$#]$|[=+*×÷(]\s?[\-−]$', re.I)
+_unit = re.compile(r'\s?(?:[元块円€£¥￥₩₹₽%‰°]|美元|美金|人民币|万元|[万亿]|bytes?\b|[kKMGT]i?B\b|ms\b|[µμn]s\b|sec|秒'
+                   r'|usd\b|eur\b|rmb\b|cny\b|dollars?\b|[kMG]?[Hh]z\b|[kmM]?[WV]\b|people\b|users?\b|times\b|人次|人口'
+                   r'|次|条|件|个|公里|km\b|kg\b)'
                    r'|\s?(?:[*×÷^=<>]=?|/(?![0-9]{7}))\s?[0-9A-Za-z(]|\s[+\-−]\s[0-9]', re.I)
 
 def denied(

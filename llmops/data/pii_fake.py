@@ -19,7 +19,8 @@ def keyed(
     value:str, # The value
 )->bytes: # 32 bytes
     "A hash that only who has the key can make"
-    return hashlib.blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=32, key=hashlib.blake2b(key).digest(), person=kind.encode()[:16]).digest()
+    return hashlib.blake2b(value.encode('utf-8', 'surrogatepass'), digest_size=32, key=hashlib.blake2b(key).digest(),
+                           person=kind.encode()[:16]).digest()
 
 def tag(
     key:bytes, # The secret
@@ -34,22 +35,28 @@ _digit = re.compile('[0-9]')
 
 def _other_digits(r:random.Random, value:str, keep:int=0, last:int=0)->str:
     "Other digits of the same number; the first `keep` and the last `last` stay"
-    return ''.join(c if i < keep or i >= len(value)-last or not c.isdigit() else r.choice('0123456789') for i, c in enumerate(value))
+    return ''.join(c if i < keep or i >= len(value)-last or not c.isdigit() else r.choice('0123456789')
+                   for i, c in enumerate(value))
 
 def _other_letters(r:random.Random, value:str)->str:
     "Other letters and digits, each of its kind"
-    return ''.join(r.choice('0123456789') if c.isdigit() and c.isascii() else r.choice('ABCDEFGHJKLMNPQRSTUVWXYZ') if 'A' <= c <= 'Z' else r.choice('abcdefghijkmnpqrstuvwxyz') if 'a' <= c <= 'z' else c for c in value)
+    return ''.join(r.choice('0123456789') if c.isdigit() and c.isascii() else r.choice('ABCDEFGHJKLMNPQRSTUVWXYZ')
+                   if 'A' <= c <= 'Z' else r.choice('abcdefghijkmnpqrstuvwxyz') if 'a' <= c <= 'z' else c
+                   for c in value)
 
 def _phone(r:random.Random, value:str)->str:
-    keep = 2 if re.fullmatch(r'1[3-9]\d{9}', value) else 4 if value.startswith('861') else 3 if value[0] in '0123456789' and len(value) > 9 else 1
+    keep = (2 if re.fullmatch(r'1[3-9]\d{9}', value)
+            else 4 if value.startswith('861') else 3 if value[0] in '0123456789' and len(value) > 9 else 1)
     out = _other_digits(r, value, keep)
     if keep == 3 and re.fullmatch(r'[2-9]\d{9}', value) and out[3] in '01': out = out[:3]+r.choice('23456789')+out[4:]
     return out
 
 def _id_card(r:random.Random, value:str)->str:
-    if len(value) == 9: return f'{r.randrange(100, 666)}{r.randrange(1, 100):02}{r.randrange(1, 10000):04}' # social security
+    if len(value) == 9:
+        return f'{r.randrange(100, 666)}{r.randrange(1, 100):02}{r.randrange(1, 10000):04}' # social security
     born = (date(1950, 1, 1)+timedelta(r.randrange(20000))).strftime('%Y%m%d')
-    place = r.choice(('110101', '120101', '310101', '440305', '330106', '510104', '420106', '320102', '370102', '610113', '210102', '350102'))
+    place = r.choice(('110101', '120101', '310101', '440305', '330106', '510104', '420106', '320102', '370102',
+                      '610113', '210102', '350102'))
     code = place+born+f'{r.randrange(1, 1000):03}'
     return code+id_check(code) if len(value) == 18 else place+born[2:]+f'{r.randrange(1, 1000):03}'
 
@@ -64,7 +71,8 @@ def _account(r:random.Random, value:str)->str:
     return f'{body[:2]}{98-rest:02}{body[4:]}'
 
 def _company(r:random.Random, value:str)->str:
-    code = value[:2]+r.choice(('110105', '310115', '440305', '330106', '510104'))+''.join(r.choice('0123456789ABCDEFGHJKLMNPQRTUWXY') for _ in range(9))
+    code = (value[:2]+r.choice(('110105', '310115', '440305', '330106', '510104'))
+            +''.join(r.choice('0123456789ABCDEFGHJKLMNPQRTUWXY') for _ in range(9)))
     return code+company_check(code)
 
 def _email(r:random.Random, value:str)->str:
@@ -74,17 +82,26 @@ def _email(r:random.Random, value:str)->str:
 def _ip(r:random.Random, value:str)->str:
     if ':' in value: return '2001:db8:'+':'.join(f'{r.randrange(1, 65536):x}' for _ in range(6))
     first = value.split('.')[0]
-    return '.'.join((first if first in ('10', '192', '172') else str(r.choice([n for n in range(11, 224) if n not in (127, 169, 172, 192)])),
-                     '168' if value.startswith('192.168.') else str(16+r.randrange(16) if first == '172' else r.randrange(1, 255)), str(r.randrange(1, 255)), str(r.randrange(1, 255))))
+    return '.'.join(
+        (first if first in ('10', '192', '172')
+         else str(r.choice([n for n in range(11, 224) if n not in (127, 169, 172, 192)])),
+         '168' if value.startswith('192.168.') else str(16+r.randrange(16) if first == '172' else r.randrange(1, 255)),
+         str(r.randrange(1, 255)), str(r.randrange(1, 255))))
 
 def _plate(r:random.Random, value:str)->str:
     n = value[2:]
-    return r.choice('京津沪渝冀豫辽黑湘皖鲁苏浙赣鄂桂晋陕吉闽粤川')+r.choice('ABCDEFGH')+''.join(c if i in (0, 5) and len(n) == 6 and c.isalpha() else r.choice('0123456789') if c.isdigit() else r.choice('ABCDEFGHJKLMNPQRSTUVWXYZ') if c.isascii() else c for i, c in enumerate(n))
+    return (r.choice('京津沪渝冀豫辽黑湘皖鲁苏浙赣鄂桂晋陕吉闽粤川')+r.choice('ABCDEFGH')
+            +''.join(c if i in (0, 5) and len(n) == 6 and c.isalpha() else r.choice('0123456789') if c.isdigit()
+                     else r.choice('ABCDEFGHJKLMNPQRSTUVWXYZ') if c.isascii() else c for i, c in enumerate(n)))
 
 def _address(r:random.Random, value:str)->str:
     if re.search('[\u4e00-\u9fff]', value):
-        return f'{r.choice(("北京市朝阳区", "上海市静安区", "广州市越秀区", "成都市锦江区", "武汉市武昌区"))}{r.choice(("和平", "解放", "人民", "建设", "文化", "新华", "中山"))}路{r.randrange(1, 1000)}号{r.randrange(1, 60)}栋{r.randrange(101, 3000)}室'
-    return f'{r.randrange(1, 10000)} {r.choice(("Oak", "Maple", "Cedar", "Elm", "Pine", "Lake", "Hill", "Mill", "Park", "River"))} {r.choice(("Street", "Avenue", "Road", "Lane"))}, Apt {r.randrange(1, 1000)}'
+        return (f'{r.choice(("北京市朝阳区", "上海市静安区", "广州市越秀区", "成都市锦江区", "武汉市武昌区"))}'
+                f'{r.choice(("和平", "解放", "人民", "建设", "文化", "新华", "中山"))}路{r.randrange(1, 1000)}号'
+                f'{r.randrange(1, 60)}栋{r.randrange(101, 3000)}室')
+    return (f'{r.randrange(1, 10000)} '
+            f'{r.choice(("Oak", "Maple", "Cedar", "Elm", "Pine", "Lake", "Hill", "Mill", "Park", "River"))} '
+            f'{r.choice(("Street", "Avenue", "Road", "Lane"))}, Apt {r.randrange(1, 1000)}')
 
 def _key(r:random.Random, value:str)->str:
     if 'PRIVATE KEY' in value: return '[KEY]'
@@ -92,13 +109,15 @@ def _key(r:random.Random, value:str)->str:
     return m.group()+_other_letters(r, value[m.end():]) if m else _other_letters(r, value)
 
 _fakes:dict[str, Callable[[random.Random, str], str]] = dict(
-    phone=_phone, id_card=_id_card, bank_card=_card, company=_company, email=_email, ip=_ip, plate=_plate, address=_address, key=_key, passport=lambda r, v: v[:1]+_other_letters(r, v[1:]))
+    phone=_phone, id_card=_id_card, bank_card=_card, company=_company, email=_email, ip=_ip, plate=_plate,
+    address=_address, key=_key, passport=lambda r, v: v[:1]+_other_letters(r, v[1:]))
 
 def _as_written(fake:str, value:str, written:str)->str:
     "Put the characters of the stand-in where those of the value stood"
     if len(fake) != len(value): return fake
     rest = iter(fake)
-    return ''.join(next(rest, '') if c.isascii() and c.isalnum() or c >= '\u4e00' else c for c in written) if sum(c.isascii() and c.isalnum() or c >= '\u4e00' for c in written) == len(fake) else fake
+    return (''.join(next(rest, '') if c.isascii() and c.isalnum() or c >= '\u4e00' else c for c in written)
+            if sum(c.isascii() and c.isalnum() or c >= '\u4e00' for c in written) == len(fake) else fake)
 
 def pseudonym(
     key:bytes, # The secret

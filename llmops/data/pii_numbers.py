@@ -38,17 +38,22 @@ def _glued(text:str, start:int, end:int, name:str='')->bool:
     m = _before.search(text, max(0, start-24), start)
     if not m: return False
     word = m.group().rstrip('-_#.')
-    if c in '-_#.' and not any(x.isdigit() for x in word) and (c == '.' or c == '-' and len(word) > 3 and not word.isupper()): return False
+    if (c in '-_#.' and not any(x.isdigit() for x in word)
+        and (c == '.' or c == '-' and len(word) > 3 and not word.isupper())):
+        return False
     return not (name and said(text, start, name, min(24, len(m.group())+4)))
 
 def _tight(text:str, start:int, end:int)->bool:
     "Does a dot or dash tie it to another digit?"
-    return start > 1 and text[start-1] in '.-/' and text[start-2].isdigit() or end+1 < len(text) and text[end] in '.-' and text[end+1].isdigit()
+    return (start > 1 and text[start-1] in '.-/' and text[start-2].isdigit()
+            or end+1 < len(text) and text[end] in '.-' and text[end+1].isdigit())
 
 # %% ../../nbs/data/pii_numbers.ipynb #6479c47e
 _groups = {'phone': {(3, 4, 4), (3, 8), (3, 3, 5), (7, 4), (3, 5, 3), (4, 4, 3), (5, 6), (4, 3, 4), (2, 3, 3, 3)},
-           'bank_card': {(4, 4, 4, 4), (4, 4, 4, 4, 1), (4, 4, 4, 4, 2), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4), (6, 4, 4, 4), (6, 13), (6, 10), (8, 8), (4, 4, 4, 7), (4, 4, 4, 5), (4, 4, 4, 6)},
-           'id_card': {(6, 8, 4), (6, 4, 4, 4), (3, 3, 4, 4, 4), (6, 4, 2, 2, 4), (4, 4, 4, 4, 2), (3, 3, 8, 4), (6, 9), (6, 6, 3), (6, 8, 3, 1), (6, 4, 2, 2, 3, 1)}}
+           'bank_card': {(4, 4, 4, 4), (4, 4, 4, 4, 1), (4, 4, 4, 4, 2), (4, 4, 4, 4, 3), (4, 6, 5), (4, 6, 4),
+                         (6, 4, 4, 4), (6, 13), (6, 10), (8, 8), (4, 4, 4, 7), (4, 4, 4, 5), (4, 4, 4, 6)},
+           'id_card': {(6, 8, 4), (6, 4, 4, 4), (3, 3, 4, 4, 4), (6, 4, 2, 2, 4), (4, 4, 4, 4, 2), (3, 3, 8, 4), (6, 9),
+                       (6, 6, 3), (6, 8, 3, 1), (6, 4, 2, 2, 3, 1)}}
 _mobile = re.compile(r'1[3-9]\d{9}')
 
 def _windows(text:str, start:int, end:int)->Iterator[tuple[int, int, str, tuple[int, ...], bool]]:
@@ -64,24 +69,38 @@ def _windows(text:str, start:int, end:int)->Iterator[tuple[int, int, str, tuple[
             if n < 11: continue
             if any('*' in x and len(x) > 1 or '|' in x for x in between): continue
             outer = ({text[parts[i-1][1]:a]} if i else set()) | ({text[e:parts[j+1][0]]} if j+1 < len(parts) else set())
-            yield a, e, ''.join(text[x:y] for x, y in parts[i:j+1]), tuple(y-x for x, y in parts[i:j+1]), not outer & between and ' - ' not in between and not any(o in ('.', '-', '/') for o in outer)
+            yield (a, e, ''.join(text[x:y] for x, y in parts[i:j+1]), tuple(y-x for x, y in parts[i:j+1]),
+                   not outer & between and ' - ' not in between and not any(o in ('.', '-', '/') for o in outer))
 
 def _sized(text:str, start:int, end:int)->Iterator[Hit]:
     "Mobiles, identity numbers and cards of a stretch"
     for a, e, digits, sizes, alone in _windows(text, start, end):
-        if len(sizes) == 2 and text[a+sizes[0]:e-sizes[1]] == '.' and not said(text, a, 'card', 12) and not said(text, a, 'id', 12) and not said(text, a, 'phone', 12): continue # a decimal number
+        if (len(sizes) == 2 and text[a+sizes[0]:e-sizes[1]] == '.' and not said(text, a, 'card', 12)
+            and not said(text, a, 'id', 12) and not said(text, a, 'phone', 12)):
+            continue # a decimal number
         n, solid = len(digits), len(sizes) == 1
         if n == 17:
             m = re.compile(rf'{_sep}{{0,3}}([Xx])(?![A-Za-z0-9])').match(text, e)
-            if m and (solid or alone or (*sizes, 1) in _groups['id_card'] or (*sizes[:-1], sizes[-1]+1) in _groups['id_card']) and is_id(digits+'X'): yield Hit('id_card', a, m.end(), digits+'X')
-        if n == 18 and (solid or alone or sizes in _groups['id_card']) and is_id(digits): yield Hit('id_card', a, e, digits)
-        elif n == 15 and (solid or alone or sizes in _groups['id_card']) and is_id(digits) and (said(text, a, 'id') or not is_card(digits) or digits[:2] not in ('34', '37') and not said(text, a, 'card')) and not _glued(text, a, e, 'id') and (said(text, a, 'id') or not denied(text, a, e) and not _tight(text, a, e)):
+            if m and (solid or alone or (*sizes, 1) in _groups['id_card']
+                      or (*sizes[:-1], sizes[-1]+1) in _groups['id_card']) and is_id(digits+'X'):
+                yield Hit('id_card', a, m.end(), digits+'X')
+        if n == 18 and (solid or alone or sizes in _groups['id_card']) and is_id(digits):
             yield Hit('id_card', a, e, digits)
-        elif n >= 13 and (solid or sizes in _groups['bank_card'] or alone and (n > 15 or len({*sizes[:-1]}) == 1 and sizes[-1] <= sizes[0] < 9)) and not (a and text[a-1] == '+') and (told := said(text, a, 'card'), is_card(digits, told))[1]:
-            if not _glued(text, a, e, 'card') and (told or not denied(text, a, e) and not (solid and _tight(text, a, e))): yield Hit('bank_card', a, e, digits)
+        elif (n == 15 and (solid or alone or sizes in _groups['id_card']) and is_id(digits)
+              and (said(text, a, 'id') or not is_card(digits)
+                   or digits[:2] not in ('34', '37') and not said(text, a, 'card')) and not _glued(text, a, e, 'id')
+              and (said(text, a, 'id') or not denied(text, a, e) and not _tight(text, a, e))):
+            yield Hit('id_card', a, e, digits)
+        elif (n >= 13 and (solid or sizes in _groups['bank_card']
+                           or alone and (n > 15 or len({*sizes[:-1]}) == 1 and sizes[-1] <= sizes[0] < 9))
+              and not (a and text[a-1] == '+') and (told := said(text, a, 'card'), is_card(digits, told))[1]):
+            if (not _glued(text, a, e, 'card')
+                and (told or not denied(text, a, e) and not (solid and _tight(text, a, e)))):
+                yield Hit('bank_card', a, e, digits)
         elif n == 11 and _mobile.fullmatch(digits) and (solid or alone or sizes in _groups['phone']):
             if not solid and _thousands(text[a:e]): continue
-            if not _glued(text, a, e, 'phone') and ((told := said(text, a, 'phone', 12)) and not _priced(text, a, e) or not denied(text, a, e) and not (solid and _tight(text, a, e))):
+            if not _glued(text, a, e, 'phone') and ((told := said(text, a, 'phone', 12)) and not _priced(text, a, e)
+                                                    or not denied(text, a, e) and not (solid and _tight(text, a, e))):
                 yield Hit('phone', a, e, digits)
 
 def _thousands(s:str)->bool:
@@ -92,15 +111,19 @@ def _priced(text:str, start:int, end:int)->bool:
     return start > 0 and text[start-1] in '$€£¥￥₩₹₽฿' or text[end:end+1] in tuple('元円€£¥￥₩₹₽%')
 
 # %% ../../nbs/data/pii_numbers.ipynb #70141873
-_country = re.compile(r'1|7|2(?:0|7|[1-689]\d)|3(?:[0-469]|[578]\d)|4(?:[013-9]|2\d)|5(?:[1-8]|[09]\d)|6(?:[0-6]|[7-9]\d)|8(?:[1246]|[035789]\d)|9(?:[0-58]|[679]\d)')
+_country = re.compile(r'1|7|2(?:0|7|[1-689]\d)|3(?:[0-469]|[578]\d)|4(?:[013-9]|2\d)|5(?:[1-8]|[09]\d)'
+                      r'|6(?:[0-6]|[7-9]\d)|8(?:[1246]|[035789]\d)|9(?:[0-58]|[679]\d)')
 _g = r'[ \-.\u00a0\u202f‐-―−·_~*]'
 _phones = [(name, re.compile(p, re.X)) for name, p in (
     ('plus', rf'\+\s?\(?[1-9](?:(?:{_g}|[()/]){{0,3}}[0-9]){{6,14}}'),
     ('zeros', rf'(?<![0-9])00(?:{_g})?[1-9](?:(?:{_g}|[()/]){{0,2}}[0-9]){{7,13}}'),
-    ('china', rf'(?<![0-9])(?:00)?\(?86\)?{_g}{{0,3}}(?:1[3-9](?:{_g}{{0,3}}[0-9]){{9}}|0?(?:10|2[0-57-9]|[3-9][0-9]{{2}}){_g}{{1,2}}[2-8][0-9]{{2,3}}{_g}?[0-9]{{4}})'),
-    ('line', rf'(?<![0-9])[(（]?0(?:10|2[0-57-9]|[3-9][0-9]{{2}})[)）]?{_g}{{0,3}}[2-9](?:{_g}{{0,3}}[0-9]){{6,7}}(?:{_g}?(?:ext\.?|x|转|轉|分机|\#|-){_g}?[0-9]{{1,6}})?'),
+    ('china', rf'(?<![0-9])(?:00)?\(?86\)?{_g}{{0,3}}(?:1[3-9](?:{_g}{{0,3}}[0-9]){{9}}'
+     rf'|0?(?:10|2[0-57-9]|[3-9][0-9]{{2}}){_g}{{1,2}}[2-8][0-9]{{2,3}}{_g}?[0-9]{{4}})'),
+    ('line', rf'(?<![0-9])[(（]?0(?:10|2[0-57-9]|[3-9][0-9]{{2}})[)）]?{_g}{{0,3}}[2-9](?:{_g}{{0,3}}[0-9]){{6,7}}'
+     rf'(?:{_g}?(?:ext\.?|x|转|轉|分机|\#|-){_g}?[0-9]{{1,6}})?'),
     ('hotline', rf'(?<![0-9])[48]00{_g}[0-9]{{3,4}}{_g}[0-9]{{3,4}}'),
-    ('america', rf'(?<![0-9])(?:1{_g}?)?(?:\([2-9][0-9]{{2}}\){_g}{{0,2}}|[2-9][0-9]{{2}}(?:{_g}|{_g}{{3}}|/))[0-9]{{3}}{_g}{{1,3}}[0-9]{{4}}(?:\s?(?:x|ext\.?)\s?[0-9]{{1,5}})?'),
+    ('america', rf'(?<![0-9])(?:1{_g}?)?(?:\([2-9][0-9]{{2}}\){_g}{{0,2}}'
+     rf'|[2-9][0-9]{{2}}(?:{_g}|{_g}{{3}}|/))[0-9]{{3}}{_g}{{1,3}}[0-9]{{4}}(?:\s?(?:x|ext\.?)\s?[0-9]{{1,5}})?'),
     ('brackets', rf'(?<![0-9])\(0?[1-9][0-9]{{0,4}}\){_g}{{0,2}}[0-9]{{2,5}}(?:{_g}?[0-9]{{2,4}}){{1,4}}'),
     ('zero', rf'(?<![0-9])\(?0[1-9][0-9]{{0,3}}(?:\)?{_g}|\)|/){_g}?[0-9]{{2,8}}(?:[ \-.][0-9]{{2,8}}){{0,4}}'),
     ('russia', rf'(?<![0-9])8{_g}?\(?[0-9]{{3}}\)?{_g}?[0-9]{{3}}{_g}[0-9]{{2}}{_g}?[0-9]{{2}}'),
@@ -109,8 +132,11 @@ _phones = [(name, re.compile(p, re.X)) for name, p in (
     ('ssn', r'(?<![0-9])(?!000|666)[0-8][0-9]{2}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}'),
     ('told', r'(?<![0-9])(?:[0-9]{7,15}|\(?[0-9]{1,5}\)?(?:[ \-.][0-9]{2,8}){1,6}|[0-9](?:[ \-.·*][0-9]){6,14})'))]
 _extension = re.compile(r'\s?(?:x|ext\.?|转|轉|分机|#)\s?[0-9]{1,6}(?![0-9A-Za-z])', re.I)
-_date = re.compile(r'\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d(?!\d)|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2}(?!\d)|(?:19|20)\d\d\s?[-–—/]\s?(?:19|20)\d\d(?!\d)|[012]\d[.-][0-5]\d[.-][0-5]\d(?!\d)')
-_sizes = {'plus': (8, 15), 'zeros': (9, 16), 'china': (12, 16), 'line': (10, 18), 'hotline': (10, 10), 'america': (10, 16), 'brackets': (8, 12), 'zero': (9, 12), 'russia': (11, 11), 'two': (9, 11), 'solid': (10, 11), 'ssn': (9, 9), 'told': (7, 15)}
+_date = re.compile(r'\d{1,2}([./-])\d{1,2}\1(?:19|20)\d\d(?!\d)|(?:19|20)\d\d([./-])\d{1,2}\2\d{1,2}(?!\d)'
+                   r'|(?:19|20)\d\d\s?[-–—/]\s?(?:19|20)\d\d(?!\d)|[012]\d[.-][0-5]\d[.-][0-5]\d(?!\d)')
+_sizes = {'plus': (8, 15), 'zeros': (9, 16), 'china': (12, 16), 'line': (10, 18), 'hotline': (10, 10),
+          'america': (10, 16), 'brackets': (8, 12), 'zero': (9, 12), 'russia': (11, 11), 'two': (9, 11),
+          'solid': (10, 11), 'ssn': (9, 9), 'told': (7, 15)}
 
 def _shaped(text:str, start:int, end:int)->Iterator[Hit]:
     "Telephones of a stretch, by their shape"
@@ -130,7 +156,8 @@ def _shaped(text:str, start:int, end:int)->Iterator[Hit]:
             low, high = _sizes[name]
             if not low <= len(digits) <= high or len(set(digits)) == 1 and not told: continue
             if _date.search(text, max(start, a-5), e) and name != 'plus': continue
-            if _phone_ok(text, a, e, name, digits, told or said(text, a, 'phone', 16)): yield Hit('id_card' if name == 'ssn' else 'phone', a, e, _dialled(digits, name))
+            if _phone_ok(text, a, e, name, digits, told or said(text, a, 'phone', 16)):
+                yield Hit('id_card' if name == 'ssn' else 'phone', a, e, _dialled(digits, name))
 
 def _dialled(digits:str, name:str)->str:
     "The same number however it is written"
@@ -141,7 +168,9 @@ def _dialled(digits:str, name:str)->str:
 def _phone_ok(text:str, a:int, e:int, name:str, digits:str, told:bool)->bool:
     "Do the digits and what stands beside let it be a telephone?"
     if name == 'plus':
-        if a and (text[a-1].isalnum() and text[a-1].isascii() or text[a-1] in ')]}' or re.search(r'[0-9A-Za-z)\]]\s$', text[max(0, a-2):a]) and text[a+1] == ' '): return False
+        if a and (text[a-1].isalnum() and text[a-1].isascii() or text[a-1] in ')]}'
+                  or re.search(r'[0-9A-Za-z)\]]\s$', text[max(0, a-2):a]) and text[a+1] == ' '):
+            return False
         if not (c := _country.match(digits)) or denied(text, a, e) and not told: return False
         if len(digits) > 13 and digits == text[a+1:e] or len(digits) > 14: return False
         return len(digits)-c.end() >= 6 and (c.group() != '1' or len(digits) == 11)
@@ -159,7 +188,8 @@ def _phone_ok(text:str, a:int, e:int, name:str, digits:str, told:bool)->bool:
     return name != 'zero' or not _thousands(text[a:e])
 
 # %% ../../nbs/data/pii_numbers.ipynb #355f780a
-_company = re.compile(rf'(?<![0-9A-Za-z])[159ANYany](?:{_sep}{{0,3}})[1-9](?:{_sep}{{0,3}}[0-9]){{6}}(?:{_sep}{{0,3}}[0-9A-HJ-NPQRTUWXYa-hj-npqrtuwxy]){{10}}(?![0-9A-Za-z])')
+_company = re.compile(rf'(?<![0-9A-Za-z])[159ANYany](?:{_sep}{{0,3}})[1-9](?:{_sep}{{0,3}}[0-9]){{6}}'
+                      rf'(?:{_sep}{{0,3}}[0-9A-HJ-NPQRTUWXYa-hj-npqrtuwxy]){{10}}(?![0-9A-Za-z])')
 _iban = re.compile(r'(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ \-]?[A-Z0-9]{4}){2,7}(?:[ \-]?[A-Z0-9]{1,3})?(?![0-9A-Za-z])')
 _not_code = re.compile('[^0-9A-Z]')
 
@@ -167,11 +197,14 @@ def _coded(text:str, start:int, end:int)->Iterator[Hit]:
     "Company codes that begin with this stretch"
     for m in _company.finditer(text, max(0, start-4), min(len(text), end+40)):
         code = _not_code.sub('', m.group().upper())
-        if company_check(code[:17]) == code[17] and (not code[:17].isdigit() or said(text, m.start(), 'company')): yield Hit('company', *m.span(), code)
+        if company_check(code[:17]) == code[17] and (not code[:17].isdigit() or said(text, m.start(), 'company')):
+            yield Hit('company', *m.span(), code)
 
 # %% ../../nbs/data/pii_numbers.ipynb #28d2b341
-_spoken = re.compile(rf'[零〇一二三四五六七八九幺两壹贰叁肆伍陆柒捌玖](?:(?:{_sep}|[，,、])?[零〇一二三四五六七八九幺两壹贰叁肆伍陆柒捌玖]){{10,18}}')
-_as_digits = {ord(c): d for d, cs in zip('0123456789', ('零〇', '一幺壹', '二两贰', '三叁', '四肆', '五伍', '六陆', '七柒', '八捌', '九玖'), strict=True) for c in cs}
+_spoken = re.compile(r'[零〇一二三四五六七八九幺两壹贰叁肆伍陆柒捌玖]'
+                     rf'(?:(?:{_sep}|[，,、])?[零〇一二三四五六七八九幺两壹贰叁肆伍陆柒捌玖]){{10,18}}')
+_as_digits = {ord(c): d for d, cs in zip('0123456789', ('零〇', '一幺壹', '二两贰', '三叁', '四肆', '五伍', '六陆',
+                                                        '七柒', '八捌', '九玖'), strict=True) for c in cs}
 
 def spoken(
     text:str, # Plain text
@@ -179,7 +212,8 @@ def spoken(
     "Mobiles, identity numbers and cards written out in Chinese"
     for m in _spoken.finditer(text):
         digits = ''.join(_digits.findall(m.group().translate(_as_digits)))
-        kind = 'phone' if _mobile.fullmatch(digits) else 'id_card' if is_id(digits) else 'bank_card' if len(digits) > 13 and is_card(digits) else ''
+        kind = ('phone' if _mobile.fullmatch(digits)
+                else 'id_card' if is_id(digits) else 'bank_card' if len(digits) > 13 and is_card(digits) else '')
         if kind: yield Hit(kind, *m.span(), digits)
 
 def stretches(

@@ -14,78 +14,149 @@ from .pii_numbers import Hit
 
 # %% ../../nbs/data/pii_places.ipynb #ce286f88
 _n = r'(?:[0-9]{1,5}(?:[-－—–之][0-9]{1,4})?|[A-Za-z]?[0-9]{1,4}|[一二三四五六七八九十百零〇两]{1,5}|[甲乙丙丁])'
-_door = re.compile(rf'(?:路|街|道|巷|弄|胡同|段|条|里|村|镇|乡|园|苑|城|庄|湾|屯|社区|小区|花园|公寓|大厦|广场|中心|新村|家园|号院|组|區|東|西|南|北|中|线)[ \t]{{0,2}}(?:(?:{_n}[ \t]?(?:号|號|弄|栋|幢|座|楼|室|单元|组|队))|[A-Za-z]座)(?![线線])')
+_door = re.compile(r'(?:路|街|道|巷|弄|胡同|段|条|里|村|镇|乡|园|苑|城|庄|湾|屯|社区|小区|花园|公寓|大厦|广场|中心|新村'
+                   rf'|家园|号院|组|區|東|西|南|北|中|线)[ \t]{{0,2}}'
+                   rf'(?:(?:{_n}[ \t]?(?:号|號|弄|栋|幢|座|楼|室|单元|组|队))|[A-Za-z]座)(?![线線])')
 _named_block = r'(?:[\u4e00-\u9fff]{2,8}?(?:小区|花园|公寓|大厦|广场|中心|家园|苑|院|城|园|校区|宿舍))?'
 _more = re.compile(
-    rf'(?:[ \t,，、]{{0,2}}(?:大?院内?)?{_named_block}[ \t]?(?:[0-9A-Za-z]{{1,5}}(?:[-－—#][0-9A-Za-z]{{1,5}}){{0,3}}|[一二三四五六七八九十东西南北甲乙丙丁]{{1,3}})'
+    rf'(?:[ \t,，、]{{0,2}}(?:大?院内?)?{_named_block}[ \t]?(?:[0-9A-Za-z]{{1,5}}(?:[-－—#][0-9A-Za-z]{{1,5}}){{0,3}}'
+    rf'|[一二三四五六七八九十东西南北甲乙丙丁]{{1,3}})'
     r'[ \t]?(?:号楼|号院|號樓|号|弄|栋|棟|幢|座|楼|樓|单元|單元|门|层|層|室|户|房|组|院|F|f(?![a-z])))+'
     r'|[ \t]?(?:[0-9]{1,3}[-－—][0-9]{1,3}[-－—][0-9]{2,5}|[0-9]{3,4})(?![0-9])')
-_province = ('北京|天津|上海|重庆|河北|山西|辽宁|吉林|黑龙江|江苏|浙江|安徽|福建|江西|山东|河南|湖北|湖南|广东|海南|四川|贵州|云南|陕西|甘肃|青海|台湾|内蒙古|广西|西藏|宁夏|新疆|香港|澳门|重慶|遼寧|黑龍江|江蘇|廣東|臺灣|台北|貴州|雲南|陝西|甘肅|寧夏|廣西')
-_from_province = re.compile(rf'(?:中国|中國|中华人民共和国)?(?:{_province})(?:省|市|自治区|壮族自治区|回族自治区|维吾尔自治区|特别行政区)?[ \t,，]{{0,2}}[\u4e00-\u9fff0-9 \t,，·]{{0,32}}$')
+_province = ('北京|天津|上海|重庆|河北|山西|辽宁|吉林|黑龙江|江苏|浙江|安徽|福建|江西|山东|河南|湖北|湖南|广东|海南|'
+             '四川|贵州|云南|陕西|甘肃|青海|台湾|内蒙古|广西|西藏|宁夏|新疆|香港|澳门|重慶|遼寧|黑龍江|江蘇|廣東|臺灣|'
+             '台北|貴州|雲南|陝西|甘肅|寧夏|廣西')
+_from_province = re.compile(rf'(?:中国|中國|中华人民共和国)?(?:{_province})(?:省|市|自治区|壮族自治区|回族自治区'
+                            rf'|维吾尔自治区|特别行政区)?[ \t,，]{{0,2}}[\u4e00-\u9fff0-9 \t,，·]{{0,32}}$')
 _unit = r'(?:特别行政区|自治州|自治县|自治旗|地区|林区|新区|开发区|高新区|市|州|盟|区|县|旗|區|縣|镇|乡|街道|鎮|鄉|村)'
 _from_unit = re.compile(rf'[\u4e00-\u9fff]{{2,8}}{_unit}[ \t,，]{{0,2}}[\u4e00-\u9fff0-9 \t,，·]{{0,24}}$')
 _name = re.compile(r'[\u4e00-\u9fff0-9]{1,8}$')
-_stop = re.compile(r'.*(?:地址|住址|位于|坐落于|居住于|居住在|住在|家住|现住|暂住|户籍地?|搬到|搬至|搬去|寄到|寄往|寄至|送到|送往|送至|发到|前往|来到|来自|就在|座落|收货人?|配送到?|到达|开在|[在到至往于是为的去从给我你他她它们和与跟了着]|：|:)')
+_stop = re.compile(r'.*(?:地址|住址|位于|坐落于|居住于|居住在|住在|家住|现住|暂住|户籍地?|搬到|搬至|搬去|寄到|寄往|寄至'
+                   r'|送到|送往|送至|发到|前往|来到|来自|就在|座落|收货人?|配送到?|到达|开在'
+                   r'|[在到至往于是为的去从给我你他她它们和与跟了着]|：|:)')
 
 def _chinese(text:str)->Iterator[Hit]:
     at = 0
     for m in _door.finditer(text):
         if m.start() < at: continue
         left = text[max(0, m.start()-44):m.start()]
-        left = re.split(r'[。；;！!？?\n\r"“”「」()（）<>《》【】\[\]{}|]|[,，、](?![\u4e00-\u9fff]{2,8}(?:区|县|市|路|街|镇|區|縣))', left)[-1]
+        left = re.split(r'[。；;！!？?\n\r"“”「」()（）<>《》【】\[\]{}|]'
+                        r'|[,，、](?![\u4e00-\u9fff]{2,8}(?:区|县|市|路|街|镇|區|縣))', left)[-1]
         own = _from_province.search(left) or _from_unit.search(left)
         got = own.group() if own else (n.group() if (n := _name.search(left)) else '')
-        if (own is None or not re.match(rf'(?:中国|中國|中华人民共和国)?(?:{_province})', got)) and (s := _stop.match(got)): got = got[s.end():]
+        if ((own is None or not re.match(rf'(?:中国|中國|中华人民共和国)?(?:{_province})', got))
+            and (s := _stop.match(got))):
+            got = got[s.end():]
         if len(got) < 1 or got[-1] in '铁鐵公轨管': continue
         start = m.start()-len(got)
         end = m.end()
         while (more := _more.match(text, end)) and more.end() > end: end = more.end()
         if own and (code := re.compile(r'[ ,，]{1,2}[0-9]{6}(?![0-9])').match(text, end)): end = code.end()
         if not own and len(got) < 2 and end == m.end() or re.fullmatch('第[一二三四五六七八九十0-9]+', got): continue
-        if re.search(r'[线线][ \t]*[0-9]', m.group()) or m.group()[-2:-1].isalpha() and m.group()[-2].isascii() and not own: continue
+        if (re.search(r'[线线][ \t]*[0-9]', m.group())
+            or m.group()[-2:-1].isalpha() and m.group()[-2].isascii() and not own):
+            continue
         if m.group()[-1] in '组队楼段' and not own: continue
         at = end
         yield Hit('address', start, end, re.sub(r'\s', '', text[start:end]))
 
 _east = [re.compile(p) for p in (
-    r'(?:〒?[0-9]{3}-[0-9]{4}[ 　]?)?(?:東京都|北海道|(?:大阪|京都)府|[\u4e00-\u9fff]{2,3}県)[\u4e00-\u9fff\u3040-\u30ffー]{1,16}?[ 　]?[0-9]{1,4}(?:丁目|番地?|号|[-－−‐])[0-9丁目番地号\-－−‐の]{0,12}(?:[ 　]?[\u30a0-\u30ffA-Za-z\u4e00-\u9fff]{2,16}[0-9]{1,4}号?室?)?',
-    r'(?:[가-힣]{2,8}(?:특별시|광역시|특별자치시|특별자치도|도|시)\s)(?:[가-힣]{1,8}(?:시|군|구)\s){0,2}[가-힣0-9]{1,14}(?:로|길|동|대로|거리|가)\s?(?:지하)?[0-9]{1,4}(?:-[0-9]{1,4})?(?:번길\s?[0-9]{1,4})?(?:,?\s[0-9]{1,4}동)?(?:\s?[0-9]{1,4}호)?')]
+    r'(?:〒?[0-9]{3}-[0-9]{4}[ 　]?)?(?:東京都|北海道|(?:大阪|京都)府'
+    r'|[\u4e00-\u9fff]{2,3}県)[\u4e00-\u9fff\u3040-\u30ffー]{1,16}?[ 　]?[0-9]{1,4}(?:丁目|番地?|号'
+    r'|[-－−‐])[0-9丁目番地号\-－−‐の]{0,12}(?:[ 　]?[\u30a0-\u30ffA-Za-z\u4e00-\u9fff]{2,16}[0-9]{1,4}号?室?)?',
+    r'(?:[가-힣]{2,8}(?:특별시|광역시|특별자치시|특별자치도|도|시)\s)'
+    r'(?:[가-힣]{1,8}(?:시|군|구)\s){0,2}[가-힣0-9]{1,14}(?:로|길|동|대로|거리|가)\s?(?:지하)?[0-9]{1,4}'
+    r'(?:-[0-9]{1,4})?(?:번길\s?[0-9]{1,4})?(?:,?\s[0-9]{1,4}동)?(?:\s?[0-9]{1,4}호)?')]
 
 # %% ../../nbs/data/pii_places.ipynb #6b35642a
 _cap = r"[A-ZÀ-ÖØ-Þ][0-9A-Za-z\u00c0-\u024f'’.\-]{0,20}"
-_streets = ('Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Parkway|Pkwy|Highway|Hwy|Crescent|Cres|Broadway|Terrace|Ter|Mews|Place|Pl|Square|Sq|Close|Way|Row|Alley|Trail|Trl|Circle|Cir|Loop|Walk|Gardens|Grove|Green|Hill')
-_rarer = ('Bridge|Brook|Brooks|Burg|Bypass|Camp|Canyon|Cape|Causeway|Center|Cliff|Cliffs|Club|Common|Corner|Corners|Course|Cove|Coves|Creek|Crossing|Crossroad|Curve|Dale|Dam|Divide|Estate|Estates|Expressway|Extension|Fall|Falls|Ferry|'
-          'Field|Fields|Flat|Flats|Ford|Fords|Forest|Forge|Forges|Fork|Forks|Fort|Freeway|Garden|Gateway|Glen|Glens|Groves|Harbor|Harbors|Haven|Heights|Highway|Hills|Hollow|Inlet|Island|Islands|Isle|Junction|Key|Keys|Knoll|Knolls|Lake|Lakes|Land|'
-          'Landing|Light|Lights|Loaf|Lock|Locks|Lodge|Mall|Manor|Manors|Meadow|Meadows|Mill|Mills|Mission|Motorway|Mount|Mountain|Neck|Orchard|Oval|Overpass|Park|Parks|Pass|Passage|Path|Pike|Pine|Pines|Plain|Plains|Plaza|Point|Points|Port|Ports|'
-          'Prairie|Radial|Ramp|Ranch|Rapid|Rapids|Rest|Ridge|Ridges|River|Route|Rue|Run|Shoal|Shoals|Shore|Shores|Skyway|Spring|Springs|Spur|Spurs|Station|Stravenue|Stream|Summit|Throughway|Trace|Track|Trafficway|Tunnel|Turnpike|Underpass|Union|'
-          'Unions|Valley|Valleys|Via|Viaduct|View|Views|Village|Villages|Ville|Vista|Wall|Well|Wells|Streets|Squares|Ways|Walks|Roads|Greens|Junctions|Mountains|Centers|Avenues|Drives|Lanes|Courts|Places|Trails|Rise|Gap|Pathway|Wynd|Marg|Nagar|Tarn|Motorway|Branch|Bluff|Bluffs|Bend|Bottom|Beach|Bayou|Burgs|Arcade|Annex|Crest|Knolls|Mews')
-_military = re.compile(r'(?:(?:PSC|Unit|CMR) [0-9]{1,5},? Box [0-9]{1,5}|US(?:S|NS|CGC|NV) [A-Z][a-z]+)[,\n ]{1,2}(?:DPO|FPO|APO),? A[APE] [0-9]{5}')
+_streets = ('Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Parkway|Pkwy|Highway|Hwy|Crescent|'
+            'Cres|Broadway|Terrace|Ter|Mews|Place|Pl|Square|Sq|Close|Way|Row|Alley|Trail|Trl|Circle|Cir|Loop|Walk|'
+            'Gardens|Grove|Green|Hill')
+_rarer = ('Bridge|Brook|Brooks|Burg|Bypass|Camp|Canyon|Cape|Causeway|Center|Cliff|Cliffs|Club|Common|Corner|Corners|'
+          'Course|Cove|Coves|Creek|Crossing|Crossroad|Curve|Dale|Dam|Divide|Estate|Estates|Expressway|Extension|'
+          'Fall|Falls|Ferry|'
+          'Field|Fields|Flat|Flats|Ford|Fords|Forest|Forge|Forges|Fork|Forks|Fort|Freeway|Garden|Gateway|Glen|Glens|'
+          'Groves|Harbor|Harbors|Haven|Heights|Highway|Hills|Hollow|Inlet|Island|Islands|Isle|Junction|Key|Keys|Knoll|'
+          'Knolls|Lake|Lakes|Land|'
+          'Landing|Light|Lights|Loaf|Lock|Locks|Lodge|Mall|Manor|Manors|Meadow|Meadows|Mill|Mills|Mission|Motorway|'
+          'Mount|Mountain|Neck|Orchard|Oval|Overpass|Park|Parks|Pass|Passage|Path|Pike|Pine|Pines|Plain|Plains|Plaza|'
+          'Point|Points|Port|Ports|'
+          'Prairie|Radial|Ramp|Ranch|Rapid|Rapids|Rest|Ridge|Ridges|River|Route|Rue|Run|Shoal|Shoals|Shore|Shores|'
+          'Skyway|Spring|Springs|Spur|Spurs|Station|Stravenue|Stream|Summit|Throughway|Trace|Track|Trafficway|Tunnel|'
+          'Turnpike|Underpass|Union|'
+          'Unions|Valley|Valleys|Via|Viaduct|View|Views|Village|Villages|Ville|Vista|Wall|Well|Wells|Streets|Squares|'
+          'Ways|Walks|Roads|Greens|Junctions|Mountains|Centers|Avenues|Drives|Lanes|Courts|Places|Trails|Rise|Gap|'
+          'Pathway|Wynd|Marg|Nagar|Tarn|Motorway|Branch|Bluff|Bluffs|Bend|Bottom|Beach|Bayou|Burgs|Arcade|Annex|'
+          'Crest|Knolls|Mews')
+_military = re.compile(r'(?:(?:PSC|Unit|CMR) [0-9]{1,5},? Box [0-9]{1,5}|US(?:S|NS|CGC|NV) [A-Z][a-z]+)[,\n ]{1,2}'
+                       r'(?:DPO|FPO|APO),? A[APE] [0-9]{5}')
 _flat = r'(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Room|Rm|Studio|#)\.? ?#?[0-9A-Za-z\-]{1,6}'
-_post = r"[A-Z][A-Za-z.'’\-]+(?: [A-Z][A-Za-z.'’\-]+){0,2}(?:,? |,?\n)(?:[A-Z][a-z]+(?:shire|ford)?\n)?(?:[A-Z]{2},? [0-9]{5}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|(?:[A-Z]{2},? )?[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]|(?:NSW|VIC|QLD|WA|SA|TAS|ACT|NT),? [0-9]{4})(?![0-9A-Za-z])"
-_english = re.compile(rf"[0-9]{{1,5}}[A-Za-z]?(?:[\-/][0-9]{{1,4}})?,? (?:[NSEW]\.? )?(?:(?:[A-Z][A-Za-z'’\-]{{1,20}}\.?|[0-9]{{1,3}}(?:st|nd|rd|th)|de|la|of|the) ){{1,4}}?"
-                      rf"(?:{_streets}|{_rarer})(?![0-9A-Za-z_\u00c0-\u024f'’])\.?(?: (?:NW|NE|SW|SE|N|S|E|W|North|South|East|West)(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff]))?(?:,? {_flat})?(?:(?:, ?|,?\n| ){_post})?")
-_addressed = re.compile(rf"[0-9]{{1,5}}[A-Za-z]?(?:[\-/][0-9]{{1,4}})?,? (?:[A-Z][A-Za-z'’\-]{{1,20}}\.? ?){{1,4}}(?:,? {_flat})?(?:, ?|,?\n){_post}")
-_french = re.compile(rf"[0-9]{{1,4}}(?: ?(?:bis|ter|quater|[A-D]))?,? (?:rue|Rue|avenue|Avenue|boulevard|Boulevard|place|Place|chemin|Chemin|impasse|Impasse|quai|Quai|route|Route|allée|Allée|cours|square|passage) "
-                     rf"(?:(?:de|du|des|la|le|les|d’|d'|l’|l'|de l'|aux?|à)[ ]?){{0,3}}{_cap}(?:[ \-](?:(?:de|du|des|la|le) )?{_cap}){{0,3}}(?:,?\s[0-9]{{5}}\s{_cap}(?:[ \-]{_cap})?)?")
-_numbered = re.compile(r'[0-9]{1,5}[A-Za-z]?(?:[\-/ ](?:[0-9]{1,4}|bis|ter))?,? (?=[A-Z0-9]|rue|avenue|boulevard|place|chemin|impasse|quai|route|all|cours|square|passage)')
-_german = re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f])(?:{_cap}[ \-]){{0,2}}(?:[A-ZÀ-ÖØ-Þ][\wà-öø-ÿ\-]{{1,24}}(?:straße|strasse|str\.|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|gatan|vägen|gata|vej|gade|veien|katu|steeg|singel|dijk|gränd|stigen|torget)|Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer)"
-                     rf"\s[0-9]{{1,4}} ?(?:[a-zA-Z](?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff]))?(?:[\-/][0-9]{{1,4}}[a-z]?)?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?P<post>,?\s(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}(?: [A-Z]{{2}})?\s{_cap})?")
+_post = (r"[A-Z][A-Za-z.'’\-]+(?: [A-Z][A-Za-z.'’\-]+){0,2}(?:,? |,?\n)(?:[A-Z][a-z]+(?:shire|ford)?\n)?"
+         r"(?:[A-Z]{2},? [0-9]{5}(?:-[0-9]{4})?|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}"
+         r"|(?:[A-Z]{2},? )?[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]"
+         r"|(?:NSW|VIC|QLD|WA|SA|TAS|ACT|NT),? [0-9]{4})(?![0-9A-Za-z])")
+_english = re.compile(rf"[0-9]{{1,5}}[A-Za-z]?(?:[\-/][0-9]{{1,4}})?,? (?:[NSEW]\.? )?"
+                      rf"(?:(?:[A-Z][A-Za-z'’\-]{{1,20}}\.?|[0-9]{{1,3}}(?:st|nd|rd|th)|de|la|of|the) ){{1,4}}?"
+                      rf"(?:{_streets}|{_rarer})(?![0-9A-Za-z_\u00c0-\u024f'’])\.?"
+                      r"(?: (?:NW|NE|SW|SE|N|S|E|W|North|South|East|West)(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff]))?"
+                      rf"(?:,? {_flat})?(?:(?:, ?|,?\n| ){_post})?")
+_addressed = re.compile(rf"[0-9]{{1,5}}[A-Za-z]?(?:[\-/][0-9]{{1,4}})?,? (?:[A-Z][A-Za-z'’\-]{{1,20}}\.? ?){{1,4}}"
+                        rf"(?:,? {_flat})?(?:, ?|,?\n){_post}")
+_french = re.compile(rf"[0-9]{{1,4}}(?: ?(?:bis|ter|quater|[A-D]))?,? (?:rue|Rue|avenue|Avenue|boulevard|Boulevard"
+                     r"|place|Place|chemin|Chemin|impasse|Impasse|quai|Quai|route|Route|allée|Allée|cours"
+                     r"|square|passage) "
+                     rf"(?:(?:de|du|des|la|le|les|d’|d'|l’|l'|de l'|aux?|à)[ ]?){{0,3}}{_cap}"
+                     rf"(?:[ \-](?:(?:de|du|des|la|le) )?{_cap}){{0,3}}(?:,?\s[0-9]{{5}}\s{_cap}(?:[ \-]{_cap})?)?")
+_numbered = re.compile(r'[0-9]{1,5}[A-Za-z]?(?:[\-/ ](?:[0-9]{1,4}|bis|ter))?,? (?=[A-Z0-9]|rue|avenue|boulevard|place'
+                       r'|chemin|impasse|quai|route|all|cours|square|passage)')
+_german = re.compile(
+    rf"(?<![0-9A-Za-z_\u00c0-\u024f])(?:{_cap}[ \-]){{0,2}}(?:[A-ZÀ-ÖØ-Þ][\wà-öø-ÿ\-]{{1,24}}(?:straße|strasse|str\."
+    r"|weg|platz|allee|gasse|ring|damm|ufer|straat|laan|plein|gracht|kade|gatan|vägen|gata|vej|gade|veien|katu|steeg"
+    r"|singel|dijk|gränd|stigen|torget)|Straße|Strasse|Str\.|Weg|Platz|Allee|Gasse|Ring|Damm|Ufer)"
+    rf"\s[0-9]{{1,4}} ?(?:[a-zA-Z](?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff]))?(?:[\-/][0-9]{{1,4}}[a-z]?)?"
+    rf"(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?P<post>,?\s(?:[A-Z]{{1,2}}-)?[0-9]{{4,5}}(?: [A-Z]{{2}})?\s{_cap})?")
 _german_too = re.compile('[äöüßÄÖÜ]|(?<![A-Za-z])(?:der|die|das|und|ist|ich|wohnt|het|een|van|och|är)(?![A-Za-z])')
-_ends = ('straße', 'strasse', 'str.', 'weg', 'platz', 'allee', 'gasse', 'ring', 'damm', 'ufer', 'straat', 'laan', 'plein', 'gracht', 'kade', 'gatan', 'vägen', 'gata', 'vej', 'gade', 'veien', 'katu', 'steeg', 'singel', 'dijk', 'gränd', 'stigen', 'torget', 'Straße', 'Strasse', 'Str.', 'Weg', 'Platz', 'Allee', 'Gasse', 'Ring', 'Damm', 'Ufer')
+_ends = ('straße', 'strasse', 'str.', 'weg', 'platz', 'allee', 'gasse', 'ring', 'damm', 'ufer', 'straat', 'laan',
+         'plein', 'gracht', 'kade', 'gatan', 'vägen', 'gata', 'vej', 'gade', 'veien', 'katu', 'steeg', 'singel', 'dijk',
+         'gränd', 'stigen', 'torget', 'Straße', 'Strasse', 'Str.', 'Weg', 'Platz', 'Allee', 'Gasse', 'Ring',
+         'Damm', 'Ufer')
 _behind = re.compile('[ \u00a0][0-9]{1,4}')
-_posted_town = re.compile(r"[0-9]{1,4} ?[a-zA-Z]?,? (?:[A-Z]{1,2}-)?(?!(?:19|20)[0-9]{2} )[0-9]{5} [A-ZÀ-Þ][a-zà-ÿ]{2,}(?:[ \-][A-ZÀ-Þ][a-zà-ÿ]+)?")
+_posted_town = re.compile(r"[0-9]{1,4} ?[a-zA-Z]?,? (?:[A-Z]{1,2}-)?(?!(?:19|20)[0-9]{2} )[0-9]{5} [A-ZÀ-Þ][a-zà-ÿ]{2,}"
+                          r"(?:[ \-][A-ZÀ-Þ][a-zà-ÿ]+)?")
 _digits_only = bytes(48 if 48 <= i < 58 else i for i in range(256))
 _street_name = re.compile(r"(?:[A-ZÀ-Þ][0-9A-Za-zÀ-ÿ.’'\-]{1,24})(?: [0-9A-Za-zÀ-ÿ.’'\-]{1,24}){0,3},? $")
-_named = re.compile(r'Gran V|P\.? ?O\.? ?B|Postfach|Apartado|Casilla|Calle |calle |C/|Avenida|Avda|Av\. |Plaza |Paseo |Carrer|Camino |Ronda |Via |Viale |Piazza |Corso |Vicolo |Largo |Strada |Rua |Praça |Travessa |Alameda |Contrada |Borgo |Pasaje |Rambla |Cuesta |Glorieta |Urbanización |Callejón |Acceso |Pasadizo |Cañada |Vial |Rotonda |Incrocio |Canale |Estrada |Ladeira |Praia |Quadra |Vila ')
-_latin = re.compile(rf"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Cc]alle|C/|Gran Vía|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Camino|Ronda|Carrera|Pasaje|Rambla|Cuesta|Glorieta|Urbanización|Callejón|Acceso|Pasadizo|Cañada|Vial|Rotonda|Incrocio|Canale|Via|Viale|Piazza|Corso|Vicolo|Largo|Strada|Contrada|Borgo|Rua|Praça|Travessa|Alameda|Estrada|Ladeira|Quadra) ?(?:(?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|e|y|San|Santa) ?){{0,3}}"
-                    rf"(?:(?<=Vía )|{_cap})(?: (?:(?:de|del|della|di|da|do|dos|das|la|los|e|y) ){{0,2}}{_cap}){{0,4}},? ?(?:n[.º°o]{{1,2}} ?|núm\. ?|No\. ?|#)?[0-9]{{1,5}}[a-zA-Z]?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:(?:,| -)? (?:Piso|piso|Piano|piano|Apt\.|apto|Apto|Puerta|Interno|int\.|Appartamento)\.? ?[0-9A-Za-z]{{1,5}})?(?:,?\s[0-9]{{4,5}}(?:-[0-9]{{3}})?,?\s{_cap}(?: {_cap})?(?: \([A-Z]{{2}}\))?)?")
+_named = re.compile(r'Gran V|P\.? ?O\.? ?B|Postfach|Apartado|Casilla|Calle |calle |C/|Avenida|Avda|Av\. |Plaza |Paseo '
+                    r'|Carrer|Camino |Ronda |Via |Viale |Piazza |Corso |Vicolo |Largo |Strada |Rua |Praça |Travessa '
+                    r'|Alameda |Contrada |Borgo |Pasaje |Rambla |Cuesta |Glorieta |Urbanización |Callejón |Acceso '
+                    r'|Pasadizo |Cañada |Vial |Rotonda |Incrocio |Canale |Estrada |Ladeira |Praia |Quadra |Vila ')
+_latin = re.compile(
+    r"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Cc]alle|C/|Gran Vía|Avenida|Avda\.?|Av\.|Plaza|Paseo|Carrer|Camino"
+    r"|Ronda|Carrera|Pasaje|Rambla|Cuesta|Glorieta|Urbanización|Callejón|Acceso|Pasadizo|Cañada|Vial|Rotonda|Incrocio"
+    r"|Canale|Via|Viale|Piazza|Corso|Vicolo|Largo|Strada|Contrada|Borgo|Rua|Praça|Travessa|Alameda|Estrada|Ladeira"
+    rf"|Quadra) ?(?:(?:de|del|della|dei|delle|di|da|do|dos|das|la|las|los|el|e|y|San|Santa) ?){{0,3}}"
+    rf"(?:(?<=Vía )|{_cap})(?: (?:(?:de|del|della|di|da|do|dos|das|la|los|e|y) ){{0,2}}{_cap}){{0,4}},? ?"
+    rf"(?:n[.º°o]{{1,2}} ?|núm\. ?|No\. ?|#)?[0-9]{{1,5}}[a-zA-Z]?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])"
+    r"(?:(?:,| -)? (?:Piso|piso|Piano|piano|Apt\.|apto|Apto|Puerta|Interno|int\."
+    rf"|Appartamento)\.? ?[0-9A-Za-z]{{1,5}})?"
+    rf"(?:,?\s[0-9]{{4,5}}(?:-[0-9]{{3}})?,?\s{_cap}(?: {_cap})?(?: \([A-Z]{{2}}\))?)?")
 _slavic = [re.compile(p) for p in (
-    r"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:(?:г\.?|город|м\.) ?[А-ЯЁІЇЄ][а-яёіїє\-]+,? )?(?:[Уу]л\.|[Уу]лица|[Уу]лице|вул\.|[Пп]р\.|[Пп]роспект|[Пп]роспекте|пр-т|пр-кт|пер\.|[Пп]ереулок|[Шш]оссе|ш\.|[Нн]аб\.|[Бб]ул\.|[Бб]ульвар|алл\.)\s?(?:[А-ЯЁІЇЄ0-9][\wа-яё\-]*\.? ?){1,4},? ?(?:д\.|дом|буд\.)? ?[0-9]{1,4}(?:[/\-][0-9а-яА-Я]{1,3})?(?:,? ?(?:к\.|корп\.|стр\.) ?[0-9]{1,2})?(?:,? ?(?:кв\.|квартира|оф\.) ?[0-9]{1,4})?",
-    r"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Uu]l\.|ulica|[Aa]l\.|aleja|[Oo]s\.|plac|pl\.) ?(?:[A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+ ?){1,3} ?[0-9]{1,4}[a-zA-Z]?(?:[/\-m. ]{1,3}[0-9]{1,4})?(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:,? [0-9]{2}-[0-9]{3} [A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+)?")]
-_box = re.compile(r'(?:P\.? ?O\.? ?(?:Box|BOX)|Postfach|Apartado(?: de Correos)?|Casilla(?: de Correo)?) ?#?[0-9]{1,6}(?![0-9])')
-_small = re.compile(r'(?<![0-9A-Za-z_$€£.,/:\-])[0-9]{1,5} (?:[a-z]{3,16} ){1,3}(?:street|avenue|road|boulevard|lane|drive|court)(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])', re.I)
-_no_place = re.compile(r'(?:^|\s)(?:AD|BC|AM|PM|The|This|That|These|It|In|On|At|When|While|January|February|March|April|May|June|July|August|September|October|November|December|Students|People|Members|Points|Million|Percent|Times|Years)(?:\s|$)|n[\'’]t\s')
-_sure = re.compile(r'(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Parkway|Pkwy|Highway|Hwy|Court|Ct|Crescent|Broadway|Terrace|Mews)\.?(?:\s|,|$)')
+    r"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:(?:г\.?|город|м\.) ?[А-ЯЁІЇЄ][а-яёіїє\-]+,? )?(?:[Уу]л\.|[Уу]лица"
+    r"|[Уу]лице|вул\.|[Пп]р\.|[Пп]роспект|[Пп]роспекте|пр-т|пр-кт|пер\.|[Пп]ереулок|[Шш]оссе|ш\.|[Нн]аб\.|[Бб]ул\."
+    r"|[Бб]ульвар|алл\.)\s?(?:[А-ЯЁІЇЄ0-9][\wа-яё\-]*\.? ?){1,4},? ?(?:д\.|дом|буд\.)? ?[0-9]{1,4}"
+    r"(?:[/\-][0-9а-яА-Я]{1,3})?(?:,? ?(?:к\.|корп\.|стр\.) ?[0-9]{1,2})?(?:,? ?(?:кв\.|квартира|оф\.) ?[0-9]{1,4})?",
+    r"(?<![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:[Uu]l\.|ulica|[Aa]l\.|aleja|[Oo]s\.|plac|pl\.) ?"
+    r"(?:[A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+ ?){1,3} ?[0-9]{1,4}[a-zA-Z]?(?:[/\-m. ]{1,3}[0-9]{1,4})?"
+    r"(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])(?:,? [0-9]{2}-[0-9]{3} [A-ZŁŚŻŹĆ][\wąćęłńóśźż\-]+)?")]
+_box = re.compile(r'(?:P\.? ?O\.? ?(?:Box|BOX)|Postfach|Apartado(?: de Correos)?'
+                  r'|Casilla(?: de Correo)?) ?#?[0-9]{1,6}(?![0-9])')
+_small = re.compile(r'(?<![0-9A-Za-z_$€£.,/:\-])[0-9]{1,5} (?:[a-z]{3,16} ){1,3}(?:street|avenue|road|boulevard|lane'
+                    r'|drive|court)(?![0-9A-Za-z_\u00c0-\u024f\u0400-\u04ff])', re.I)
+_no_place = re.compile(r'(?:^|\s)(?:AD|BC|AM|PM|The|This|That|These|It|In|On|At|When|While|January|February|March|April'
+                       r'|May|June|July|August|September|October|November|December|Students|People|Members|Points'
+                       r'|Million|Percent|Times|Years)(?:\s|$)|n[\'’]t\s')
+_sure = re.compile(r'(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Parkway|Pkwy|Highway|Hwy|Court|Ct'
+                   r'|Crescent|Broadway|Terrace|Mews)\.?(?:\s|,|$)')
 _posted = re.compile(rf'{_post}$|{_flat}')
 _in_number = set('$€£.,/:-_’\'')
 
@@ -109,20 +180,30 @@ def _western(text:str)->Iterator[Hit]:
             at = m.end()
             yield Hit('address', *m.span(), ' '.join(m.group().lower().split()))
     if 'PO A' in text: yield from (Hit('address', *m.span(), m.group().lower()) for m in _military.finditer(text))
-    for n in _posted_town.finditer(text) if b'00000 ' in text.encode('latin-1', 'replace').translate(_digits_only) else ():
-        if n.start() >= at and (m := _street_name.search(text, max(0, n.start()-80), n.start())): yield Hit('address', m.start(), n.end(), ' '.join(text[m.start():n.end()].lower().split()))
+    for n in (_posted_town.finditer(text)
+              if b'00000 ' in text.encode('latin-1', 'replace').translate(_digits_only) else ()):
+        if n.start() >= at and (m := _street_name.search(text, max(0, n.start()-80), n.start())):
+            yield Hit('address', m.start(), n.end(), ' '.join(text[m.start():n.end()].lower().split()))
     for n in _behind.finditer(text):
         if not text[max(0, n.start()-8):n.start()].endswith(_ends): continue
         s = max(0, n.start()-64)
         for m in _german.finditer(text, s, n.end()+64):
-            if m.start() <= n.start() < m.end() and (not re.search(r'(?:ring|weg|laan|plein|gade|kade|gata|damm)\s[0-9]', m.group().lower()) or m.group('post') or said(text, m.start(), 'address', 24) or not re.search('[a-z]ring ', m.group()) or _german_too.search(text, max(0, m.start()-200), m.end()+200)):
+            if m.start() <= n.start() < m.end() and (
+                    not re.search(r'(?:ring|weg|laan|plein|gade|kade|gata|damm)\s[0-9]', m.group().lower())
+                    or m.group('post') or said(text, m.start(), 'address', 24) or not re.search('[a-z]ring ', m.group())
+                    or _german_too.search(text, max(0, m.start()-200), m.end()+200)):
                 yield Hit('address', *m.span(), ' '.join(m.group().lower().split()))
     if _named.search(text):
-        for pattern in (_latin, _box): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in pattern.finditer(text))
-    if not text.isascii() and re.search('[а-я]', text): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _slavic[0].finditer(text))
-    if 'ul. ' in text or not text.isascii() and any(s in text for s in ('al. ', 'os. ', 'pl. ', 'Ul. ', 'ulica ', 'aleja ', 'plac ')): yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _slavic[1].finditer(text))
+        for pattern in (_latin, _box):
+            yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in pattern.finditer(text))
+    if not text.isascii() and re.search('[а-я]', text):
+        yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _slavic[0].finditer(text))
+    if ('ul. ' in text or not text.isascii()
+        and any(s in text for s in ('al. ', 'os. ', 'pl. ', 'Ul. ', 'ulica ', 'aleja ', 'plac '))):
+        yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _slavic[1].finditer(text))
     if ' street' in text or ' avenue' in text or ' road' in text:
-        yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split())) for m in _small.finditer(text) if said(text, m.start(), 'address', 24))
+        yield from (Hit('address', *m.span(), ' '.join(m.group().lower().split()))
+                    for m in _small.finditer(text) if said(text, m.start(), 'address', 24))
 
 def addresses(
     text:str, # Plain text
@@ -130,6 +211,8 @@ def addresses(
     "Street addresses"
     if not text.isascii():
         if any(c in text for c in '号號弄栋幢座楼樓室单單组'): yield from _chinese(text)
-        if '都' in text or '県' in text or '府' in text or '道' in text: yield from (Hit('address', *m.span(), m.group()) for m in _east[0].finditer(text))
-        if '로' in text or '길' in text or '동' in text or '가 ' in text or '거리' in text: yield from (Hit('address', *m.span(), m.group()) for m in _east[1].finditer(text))
+        if '都' in text or '県' in text or '府' in text or '道' in text:
+            yield from (Hit('address', *m.span(), m.group()) for m in _east[0].finditer(text))
+        if '로' in text or '길' in text or '동' in text or '가 ' in text or '거리' in text:
+            yield from (Hit('address', *m.span(), m.group()) for m in _east[1].finditer(text))
     yield from _western(text)

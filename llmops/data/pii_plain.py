@@ -13,13 +13,17 @@ from html.entities import html5
 from typing import NamedTuple
 
 # %% ../../nbs/data/pii_plain.ipynb #5df9e626
-_leave = set('，：；！？（）…　 ™ªº¨¯´¸ﬀﬁﬂﬃﬄ\u00bc\u00bd\u00be\u2010\u2011\u2024\u2025\u2033\u2034\u2036\u2037\u203c\u2047\u2048\u2049') | set(map(chr, range(0x2000, 0x200b))) | {'\u00a0', '\u202f', '\u205f'}
+_leave = (set('，：；！？（）…　 ™ªº¨¯´¸ﬀﬁﬂﬃﬄ\u00bc\u00bd\u00be\u2010\u2011\u2024\u2025\u2033\u2034\u2036\u2037\u203c'
+              '\u2047\u2048\u2049')
+          | set(map(chr, range(0x2000, 0x200b))) | {'\u00a0', '\u202f', '\u205f'})
 
 def _plain_char(c:str)->str|None:
     "What a character stands for; None: for itself"
     if c in _leave: return None
     cat = unicodedata.category(c)
-    if cat == 'Cf' or c in '\u034f\u115f\u1160\u17b4\u17b5\u20e3\u3164\uffa0' or '\ufe00' <= c <= '\ufe0f' or '\U000e0100' <= c <= '\U000e01ef': return ''
+    if (cat == 'Cf' or c in '\u034f\u115f\u1160\u17b4\u17b5\u20e3\u3164\uffa0' or '\ufe00' <= c <= '\ufe0f'
+        or '\U000e0100' <= c <= '\U000e01ef'):
+        return ''
     if cat == 'Nd': return str(unicodedata.decimal(c))
     k = unicodedata.normalize('NFKC', c)
     if k != c and k.isascii() and k.isprintable(): return k
@@ -30,15 +34,20 @@ def _plain_char(c:str)->str|None:
 def _odd()->tuple[dict[str, str], re.Pattern]:
     "Characters that stand for others, and a search for them"
     # assigned characters that can matter lie below 0x20000, tags and selectors in 0xe0000 to 0xe01ef
-    table = {c: p for c in map(chr, (*range(0x80, 0xd800), *range(0xe000, 0x20000), *range(0xe0000, 0xe01f0))) if (p := _plain_char(c)) is not None}
+    table = {c: p for c in map(chr, (*range(0x80, 0xd800), *range(0xe000, 0x20000), *range(0xe0000, 0xe01f0)))
+             if (p := _plain_char(c)) is not None}
     runs:list[list[int]] = []
-    for o in (o for o in map(ord, table) if o < 0x10000): # beyond, all are looked at: a set of ranges there would be slow
+    # beyond, all are looked at: a set of ranges there would be slow
+    for o in (o for o in map(ord, table) if o < 0x10000):
         if runs and runs[-1][1] == o-1: runs[-1][1] = o
         else: runs.append([o, o])
-    return table, re.compile('['+''.join(f'{re.escape(chr(a))}-{re.escape(chr(b))}' for a, b in runs)+r'\\&%<]|[\U00010000-\U0010ffff]')
+    return table, re.compile(
+        '['+''.join(f'{re.escape(chr(a))}-{re.escape(chr(b))}' for a, b in runs)+r'\\&%<]|[\U00010000-\U0010ffff]')
 
-_escapes = re.compile(r'\\+(?:u\{?[0-9A-Fa-f]{4}\}?|x[0-9A-Fa-f]{2}|[nrt/"])|&(?:\#[0-9]{1,6}|\#[xX][0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});'
-                      r'|%(?:40|2[0BbDdEe]|3[AaDd])|</?(?:b|i|em|strong|span|u|font|wbr|mark|code)(?:\s[^<>]{0,80})?/?>|<!--[^<>]{0,80}-->')
+_escapes = re.compile(r'\\+(?:u\{?[0-9A-Fa-f]{4}\}?|x[0-9A-Fa-f]{2}|[nrt/"])'
+                      r'|&(?:\#[0-9]{1,6}|\#[xX][0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});'
+                      r'|%(?:40|2[0BbDdEe]|3[AaDd])|</?(?:b|i|em|strong|span|u|font|wbr|mark|code)(?:\s[^<>]{0,80})?/?>'
+                      r'|<!--[^<>]{0,80}-->')
 _ascii = re.compile(r'[\\&%<]')
 
 def _unescape(s:str)->str:

@@ -29,7 +29,10 @@ def secret(
 )->bytes: # What it holds
     "The key of hashes and pseudonyms"
     got = os.environ.get(name, '')
-    if len(got) < 16: raise Invalid(f'Hashes and pseudonyms need a key: {name} {"is shorter than 16 characters" if got else "is not set"}. Set it, like: export {name}=$(openssl rand -hex 32)')
+    if len(got) < 16:
+        raise Invalid('Hashes and pseudonyms need a key: '
+                      f'{name} {"is shorter than 16 characters" if got else "is not set"}. '
+                      f'Set it, like: export {name}=$(openssl rand -hex 32)')
     return got.encode()
 
 def _key_mark(args:dict)->str:
@@ -59,7 +62,9 @@ def _odd(v:Any, f:Callable[[str], str], text:bool=False)->Any:
 def _speaker(m:Any, f:Callable[[str], str])->Any:
     if not isinstance(m, dict): return m
     out = m | {k: _odd(v, f, True) for k, v in m.items() if k not in ('role', 'content', 'tool_call_id', 'tool_calls')}
-    if m.get('tool_calls'): out['tool_calls'] = [x | {'function': x['function'] | {'arguments': _odd(x['function']['arguments'], f)}} if 'arguments' in x['function'] else x for x in m['tool_calls']]
+    if m.get('tool_calls'):
+        out['tool_calls'] = [x | {'function': x['function'] | {'arguments': _odd(x['function']['arguments'], f)}}
+                             if 'arguments' in x['function'] else x for x in m['tool_calls']]
     return out
 
 def unusual(
@@ -70,13 +75,15 @@ def unusual(
     out = {}
     for k, v in row.items():
         talk = k in SAID and isinstance(v, list)
-        out[k] = v if k in BESIDE or isinstance(v, str) else [_speaker(m, f) for m in v] if talk else _odd(v, f, k == 'tools')
+        out[k] = (v if k in BESIDE or isinstance(v, str)
+                  else [_speaker(m, f) for m in v] if talk else _odd(v, f, k == 'tools'))
     return row if out == row else out
 
 # %% ../../nbs/data/pii_step.ipynb #08690c6a
 @step('pii', rowwise=True, also=('mask_pii', 'mask'), also_on=_key_mark)
 def pii(ctx:Ctx, batches:Iterator[list[dict]],
-    mode:Literal['replace', 'hash', 'pseudonym']='replace', # [PHONE]; or [PHONE:…] with a keyed hash; or another number that is the same everywhere
+    # [PHONE]; or [PHONE:…] with a keyed hash; or another number that is the same everywhere
+    mode:Literal['replace', 'hash', 'pseudonym']='replace',
     key:str='LLMOPS_PII_KEY', # Environment variable with the secret of hashes and pseudonyms, 16 characters or more
     kinds:list[str]=[], # Only these: key email id_card company bank_card phone ip plate passport address; none: all
 )->Iterator[list[dict]]:
@@ -132,7 +139,8 @@ def scan_pii(store:'Store',
 )->list[dict]: # Rows: kind, what, found, rows, share, samples
     "What personal data a dataset holds: counts by kind, rows, masked samples"
     from llmops.data.pii import KINDS, samples, scan
-    if bad := [k for k in kinds if k not in KINDS]: raise Invalid(f'{bad[0]!r} is no kind of personal data: write some of {", ".join(KINDS)}')
+    if bad := [k for k in kinds if k not in KINDS]:
+        raise Invalid(f'{bad[0]!r} is no kind of personal data: write some of {", ".join(KINDS)}')
     found, where, shown, n = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0), {k: [] for k in KINDS}, 0
     for b in read_batches(store, data):
         for r in b:
@@ -147,4 +155,5 @@ def scan_pii(store:'Store',
                     for k, s in samples(t, hits, most=20):
                         if len(shown[k]) < examples: shown[k].append(dict(row=r.get('_row'), text=s))
             for k in seen: where[k] += 1
-    return [dict(kind=k, what=KINDS[k], found=found[k], rows=where[k], share=round(where[k]/n, 4) if n else 0., samples=shown[k]) for k in KINDS if found[k]]
+    return [dict(kind=k, what=KINDS[k], found=found[k], rows=where[k], share=round(where[k]/n, 4) if n else 0.,
+                 samples=shown[k]) for k in KINDS if found[k]]

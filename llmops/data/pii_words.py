@@ -20,11 +20,19 @@ _local = re.compile(rf"[{_l}!#$%&'*+/=?^_`{{|}}~.\-]{{1,64}}$")
 _quoted = re.compile(r'"[^"@\n]{1,40}"$')
 _far_domain = re.compile('[0-9A-Za-z\u4e00-\u9fff\\-]{1,16}\\.(?:公司|中国|中國|网络|网址|集团|商城|手机|在线|中文网)')
 _domain = re.compile(rf'{_label}(?:[.。．](?=[{_l}]){_label}){{0,5}}')
-_ats = re.compile(rf'\s?[\[({{<【（]\s?(?:at|AT|At|@|艾特)\s?[\])}}>】）]\s?|\s?艾特\s?|(?<=[A-Za-z0-9])[\[(]a[\])](?=[A-Za-z0-9])|\s(?:at|AT)\s(?=[{_l}\-]+(?:\s?[\[({{<]?(?:dot|DOT|点)|\s?[\[({{]\.)|[{_l}\-]{{2,}}\.[a-z]{{2,6}}(?![{_l}]))')
+_ats = re.compile(rf'\s?[\[({{<【（]\s?(?:at|AT|At|@|艾特)\s?[\])}}>】）]\s?|\s?艾特\s?|(?<=[A-Za-z0-9])[\[(]a[\])]'
+                  rf'(?=[A-Za-z0-9])|\s(?:at|AT)\s(?=[{_l}\-]+(?:\s?[\[({{<]?(?:dot|DOT|点)|\s?[\[({{]\.)'
+                  rf'|[{_l}\-]{{2,}}\.[a-z]{{2,6}}(?![{_l}]))')
 _at_sign = re.compile('[\\[({<【（][ @]?(?:at?|AT|At|@)[ \\])}>】）]')
-_dots = re.compile(rf'\s?[\[({{<【（]\s?(?:dot|DOT|Dot|\.|点)\s?[\])}}>】）]\s?|\s(?:dot|DOT)\s|(?<=[{_l}])(?:\s\.\s?|\.\s)(?=(?:com|net|org|cn|edu|io|de|uk|co|fr|jp|info|gov|me|ru)\b)|(?<=[A-Za-z0-9])点(?=[A-Za-z])')
-_tlds = set('com net org edu gov mil int info biz name pro aero coop museum mobi asia tel travel jobs cat post xyz top site online shop store tech club vip work live app dev cloud email world today group life space fun link blog news wang ren ltd art icu ai io example test invalid localhost local internal лан рф бел укр ελ'.split())
-_files = set('png jpg jpeg gif svg webp bmp ico pdf js jsx ts tsx css scss json html htm xml yml yaml md txt csv py java cpp go rb php sh exe dll so zip gz tar rs'.split())
+_dots = re.compile(rf'\s?[\[({{<【（]\s?(?:dot|DOT|Dot|\.|点)\s?[\])}}>】）]\s?|\s(?:dot|DOT)\s'
+                   rf'|(?<=[{_l}])(?:\s\.\s?|\.\s)(?=(?:com|net|org|cn|edu|io|de|uk|co|fr|jp|info|gov|me|ru)\b)'
+                   r'|(?<=[A-Za-z0-9])点(?=[A-Za-z])')
+_tlds = set('com net org edu gov mil int info biz name pro aero coop museum mobi asia tel travel jobs cat post xyz top '
+            'site online shop store tech club vip work live app dev cloud email world today group life space fun link '
+            'blog news wang ren ltd art icu ai io example test invalid localhost local internal '
+            'лан рф бел укр ελ'.split())
+_files = set('png jpg jpeg gif svg webp bmp ico pdf js jsx ts tsx css scss json html htm xml yml yaml md txt csv py '
+             'java cpp go rb php sh exe dll so zip gz tar rs'.split())
 
 def _domain_end(text:str, start:int)->tuple[int, str]:
     "How far a domain goes, and its plain name; 0 if there is none"
@@ -36,9 +44,12 @@ def _domain_end(text:str, start:int)->tuple[int, str]:
         end, name = more.end(), f'{name}.{more.group()}'
     labels = name.lower().split('.')
     def known(label:str)->bool: return label in _tlds or len(label) == 2 and label.isalpha() or label.startswith('xn--')
-    while len(labels) > 2 and not known(labels[-1]) and known(labels[-2]) and text[end-len(labels[-1])-1:end-len(labels[-1])] in '.。': # a sentence that goes on
+    while (len(labels) > 2 and not known(labels[-1]) and known(labels[-2])
+           and text[end-len(labels[-1])-1:end-len(labels[-1])] in '.。'): # a sentence that goes on
         end -= len(labels.pop())+1
-    if len(labels) < 2 or not (labels[-1].isalpha() and len(labels[-1]) >= 2 or labels[-1].startswith('xn--')) or labels[-1] in _files: return 0, ''
+    if (len(labels) < 2 or not (labels[-1].isalpha() and len(labels[-1]) >= 2 or labels[-1].startswith('xn--'))
+        or labels[-1] in _files):
+        return 0, ''
     return end, '.'.join(labels)
 
 def _signs(text:str)->Iterator[tuple[int, int]]:
@@ -50,7 +61,9 @@ def _signs(text:str)->Iterator[tuple[int, int]]:
         while e < len(text) and e-i < 3 and text[e] in ' \t': e += 1
         yield s, e
         i = text.find('@', i+1)
-    if 'dot' in text or 'DOT' in text or '艾特' in text or (' at ' in text or ' AT ' in text) and ('mail' in text or 'Mail' in text or 'MAIL' in text or '邮' in text) or _at_sign.search(text): yield from (m.span() for m in _ats.finditer(text))
+    if ('dot' in text or 'DOT' in text or '艾特' in text or (' at ' in text or ' AT ' in text)
+        and ('mail' in text or 'Mail' in text or 'MAIL' in text or '邮' in text) or _at_sign.search(text)):
+        yield from (m.span() for m in _ats.finditer(text))
 
 def emails(
     text:str, # Plain text
@@ -63,34 +76,52 @@ def emails(
         if not end: continue
         local = a.group()
         start = s-len(local)
-        if text[s:e].strip() in ('at', 'AT') and text[e:end].count(' ') == 0 and '[' not in text[e:end] and not said(text, start, 'email', 32): continue # at a site
-        for cut in () if local[0] == '"' else re.finditer(r'//|[=&?|/`#{}]|^[\'.*!_~\-]+|^mailto:', local): start = max(start, s-len(local)+cut.end())
+        if (text[s:e].strip() in ('at', 'AT') and text[e:end].count(' ') == 0 and '[' not in text[e:end]
+            and not said(text, start, 'email', 32)):
+            continue # at a site
+        for cut in () if local[0] == '"' else re.finditer(r'//|[=&?|/`#{}]|^[\'.*!_~\-]+|^mailto:', local):
+            start = max(start, s-len(local)+cut.end())
         local = text[start:s]
         if not local or not any(c.isalnum() for c in local) or local == 'git' and text[end:end+1] == ':': continue
         if ' @' in text[s:e] or '@ ' in text[s:e]: # a handle, or an address with blanks?
-            if len(local) < 2 or text[e-1] != '@' and text[s] == '@' and domain.split('.')[-1] not in ('com', 'net', 'org', 'cn', 'edu', 'io', 'de', 'uk'): continue
+            if (len(local) < 2 or text[e-1] != '@' and text[s] == '@'
+                and domain.split('.')[-1] not in ('com', 'net', 'org', 'cn', 'edu', 'io', 'de', 'uk')):
+                continue
         while _dot_before(text, start): start = _dot_before(text, start)
         yield Hit('email', start, end, f'{text[start:s]}@{domain}'.lower().replace(' ', ''))
 
 def _dot_before(text:str, start:int)->int:
     "Where the name begins, if a hidden dot is in it; else 0"
-    m = re.compile(rf'([{_l}_\-]{{1,32}})\s?[\[({{]\s?(?:dot|DOT|\.)\s?[\])}}]\s?$').search(text, max(0, start-44), start)
+    m = re.compile(rf'([{_l}_\-]{{1,32}})\s?[\[({{]\s?(?:dot|DOT|\.)\s?[\])}}]\s?$').search(
+        text, max(0, start-44), start)
     return m.start(1) if m else 0
 
 # %% ../../nbs/data/pii_words.ipynb #2f1d7f4a
 _issued = re.compile('|'.join((
-    r'(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA|AGPA|ANPA)[0-9A-Z]{12,20}', r'gh[pousr]_[A-Za-z0-9]{16,255}', r'github_pat_[A-Za-z0-9_]{20,255}', r'gl(?:pat|ptt|dt|rt|soat)-[A-Za-z0-9_\-]{16,}',
-    r'sk-[A-Za-z0-9]{1,8}-[A-Za-z0-9_\-]{16,255}', r'sk-[A-Za-z0-9_]{16,255}', r'(?:sk|rk|pk)_(?:live|test|prod)_[A-Za-z0-9]{10,}', r'whsec_[A-Za-z0-9]{16,}',
-    r'xox[abeoprs]-[A-Za-z0-9\-]{10,255}', r'xapp-[0-9]-[A-Za-z0-9\-]{10,255}', r'eyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]{6,}(?:\.[A-Za-z0-9_\-]*)?', r'AIza[0-9A-Za-z_\-]{30,40}', r'ya29\.[0-9A-Za-z_\-]{20,}', r'GOCSPX-[0-9A-Za-z_\-]{20,}',
-    r'hf_[A-Za-z0-9]{20,}', r'npm_[A-Za-z0-9]{30,}', r'pypi-[A-Za-z0-9_\-]{40,}', r'LTAI[A-Za-z0-9]{10,26}', r'AKID[A-Za-z0-9]{12,40}', r'SG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{16,}',
-    r'(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])', r'do[opr]_v1_[a-f0-9]{40,}', r'shp(?:at|ca|pa|ss)_[a-fA-F0-9]{20,}', r'(?:gsk|xai|pplx|tvly|r8|nvapi|lin_api|figd|PMAK|rpa|csk|jina)[_-][A-Za-z0-9_\-]{24,}',
+    r'(?:AKIA|ASIA|ABIA|ACCA|AIDA|AROA|AGPA|ANPA)[0-9A-Z]{12,20}', r'gh[pousr]_[A-Za-z0-9]{16,255}',
+    r'github_pat_[A-Za-z0-9_]{20,255}', r'gl(?:pat|ptt|dt|rt|soat)-[A-Za-z0-9_\-]{16,}',
+    r'sk-[A-Za-z0-9]{1,8}-[A-Za-z0-9_\-]{16,255}', r'sk-[A-Za-z0-9_]{16,255}',
+    r'(?:sk|rk|pk)_(?:live|test|prod)_[A-Za-z0-9]{10,}', r'whsec_[A-Za-z0-9]{16,}',
+    r'xox[abeoprs]-[A-Za-z0-9\-]{10,255}', r'xapp-[0-9]-[A-Za-z0-9\-]{10,255}',
+    r'eyJ[A-Za-z0-9_\-]{6,}\.[A-Za-z0-9_\-]{6,}(?:\.[A-Za-z0-9_\-]*)?', r'AIza[0-9A-Za-z_\-]{30,40}',
+    r'ya29\.[0-9A-Za-z_\-]{20,}', r'GOCSPX-[0-9A-Za-z_\-]{20,}',
+    r'hf_[A-Za-z0-9]{20,}', r'npm_[A-Za-z0-9]{30,}', r'pypi-[A-Za-z0-9_\-]{40,}', r'LTAI[A-Za-z0-9]{10,26}',
+    r'AKID[A-Za-z0-9]{12,40}', r'SG\.[A-Za-z0-9_\-]{16,}\.[A-Za-z0-9_\-]{16,}',
+    r'(?:AC|SK)[0-9a-f]{32}(?![A-Za-z0-9])', r'do[opr]_v1_[a-f0-9]{40,}', r'shp(?:at|ca|pa|ss)_[a-fA-F0-9]{20,}',
+    r'(?:gsk|xai|pplx|tvly|r8|nvapi|lin_api|figd|PMAK|rpa|csk|jina)[_-][A-Za-z0-9_\-]{24,}',
     r'AGE-SECRET-KEY-1[0-9A-Z]{40,}')))
 _run, _in_run = b'a'*16, bytes(97 if chr(i).isalnum() and i < 128 or i in b'_-' else 32 for i in range(256))
 _telegram = re.compile(r'[0-9]{8,10}:AA[A-Za-z0-9_\-]{30,}')
-_pem = re.compile(r'-{4,5}\s?BEGIN ([A-Z0-9 ]{0,24}?PRIVATE KEY(?: BLOCK)?)\s?-{4,5}(?:.{0,20000}?-{4,5}\s?END \1\s?-{4,5}|[A-Za-z0-9+/=\s:,.\-]{0,20000})', re.S)
-_asks = (b'key', b'secret', b'token', b'passw', b'passphrase', b'passcode', b'pwd', b'credential', b'authorization', b'bearer', b'contrase', b'mot de passe', b'senha', b'wachtwoord', b'kennwort')
-_asks_far = ('密码', '口令', '密钥', '秘钥', '令牌', '凭证', '暗号', '密碼', '金鑰', 'パスワード', '비밀번호', 'пароль', 'ключ', 'токен')
-_assigned = re.compile(r'(?P<word>(?:passw(?:or)?[dt]?|secret|token|key|[^\W\d_]+(?: de passe)?)(?:s|[ _\-.]?(?:id|key|token|value|hash|string|base64))?)(?P<by>["\'`\]]{0,2}\s{0,3}(?:[:=：]|:=|=>|->|is\s|was\s|是|为|為|は|ist\s|es\s|est\s|é\s){1,2}\s{0,3}(?:(?:bearer|basic|token)\s+)?["\'`“「]?|\s+(?=[A-Za-z0-9+/_\-=.~]{20}))'
+_pem = re.compile(r'-{4,5}\s?BEGIN ([A-Z0-9 ]{0,24}?PRIVATE KEY(?: BLOCK)?)\s?-{4,5}'
+                  r'(?:.{0,20000}?-{4,5}\s?END \1\s?-{4,5}|[A-Za-z0-9+/=\s:,.\-]{0,20000})', re.S)
+_asks = (b'key', b'secret', b'token', b'passw', b'passphrase', b'passcode', b'pwd', b'credential', b'authorization',
+         b'bearer', b'contrase', b'mot de passe', b'senha', b'wachtwoord', b'kennwort')
+_asks_far = ('密码', '口令', '密钥', '秘钥', '令牌', '凭证', '暗号', '密碼', '金鑰', 'パスワード', '비밀번호', 'пароль',
+             'ключ', 'токен')
+_assigned = re.compile(r'(?P<word>(?:passw(?:or)?[dt]?|secret|token|key|[^\W\d_]+(?: de passe)?)'
+                       r'(?:s|[ _\-.]?(?:id|key|token|value|hash|string|base64))?)'
+                       r'(?P<by>["\'`\]]{0,2}\s{0,3}(?:[:=：]|:=|=>|->|is\s|was\s|是|为|為|は|ist\s|es\s|est\s'
+                       r'|é\s){1,2}\s{0,3}(?:(?:bearer|basic|token)\s+)?["\'`“「]?|\s+(?=[A-Za-z0-9+/_\-=.~]{20}))'
                        r'(?P<value>[^\s"\'`<>“”「」，。；、！？（）\u4e00-\u9fff\u3040-\u30ff]{6,512})', re.I)
 _whole_word = re.compile(r'(?:monkey|turkey|hockey|donkey|jockey|whiskey|smokey|mickey|lackey|kidney)$', re.I)
 _login = re.compile(r'(?<=://)[^\s:/@"\'<>]{0,64}:([^\s/@"\'<>]{3,256})@(?=[A-Za-z0-9\[])')
@@ -102,13 +133,16 @@ def entropy(
     n = len(text)
     return -sum(c/n*math.log2(c/n) for c in Counter(text).values()) if n else 0.
 
-_placeholder = re.compile(r'your|xxxx|^x+$|\*\*\*|\.\.\.|placeholder|example\b|changeme|insert|<|\$\{|\{\{|%s|\(|\[|os\.|process\.|config\.|self\.|this\.|args\.|request\.|settings\.|none$|null$|true$|false$', re.I)
+_placeholder = re.compile(r'your|xxxx|^x+$|\*\*\*|\.\.\.|placeholder|example\b|changeme|insert|<|\$\{|\{\{|%s|\(|\['
+                          r'|os\.|process\.|config\.|self\.|this\.|args\.|request\.|settings\.|none$'
+                          r'|null$|true$|false$', re.I)
 
 _names_key = re.compile('(?:key|token|secret|password)$', re.I)
 
 def _wordy(value:str)->bool:
     "Is it put together from words?"
-    return value.islower() or value.isupper() or sum(len(w) for w in re.findall('[A-Z]?[a-z]{3,}|[A-Z]{4,}', value)) > .8*len(value)
+    return (value.islower() or value.isupper()
+            or sum(len(w) for w in re.findall('[A-Z]?[a-z]{3,}|[A-Z]{4,}', value)) > .8*len(value))
 
 def _secret(value:str, word:str, quoted:bool)->bool:
     "Does it look like a secret and not like a word, a number or code?"
@@ -116,8 +150,11 @@ def _secret(value:str, word:str, quoted:bool)->bool:
     letters, digits = sum(c.isalpha() for c in value), sum(c.isdigit() for c in value)
     if re.search('pass|pwd|口令|密码|密碼|暗号|パスワード|비밀|senha|contrase|mot de|wort|wachtw|пароль', word, re.I):
         odd = len(value)-letters-digits
-        return len(value) >= 6 and letters > 0 and (digits > 0 or odd > 0 and quoted) and not re.fullmatch(r'[a-z]+[_.\-]?[a-z_.]*\d?', value) and entropy(value) >= 2
-    return len(value) >= 12 and letters > 0 and (digits >= 2 or len(value) >= 20 and not _wordy(value)) and entropy(value) >= (3 if len(value) >= 16 else 2.8) and re.fullmatch(r'[A-Za-z0-9+/_\-=.~:!@#$%^&*|]+', value) is not None
+        return (len(value) >= 6 and letters > 0 and (digits > 0 or odd > 0 and quoted)
+                and not re.fullmatch(r'[a-z]+[_.\-]?[a-z_.]*\d?', value) and entropy(value) >= 2)
+    return (len(value) >= 12 and letters > 0 and (digits >= 2 or len(value) >= 20 and not _wordy(value))
+            and entropy(value) >= (3 if len(value) >= 16 else 2.8)
+            and re.fullmatch(r'[A-Za-z0-9+/_\-=.~:!@#$%^&*|]+', value) is not None)
 
 def keys(
     text:str, # Plain text
@@ -132,29 +169,44 @@ def keys(
         end = len(text) if end < 0 else end
         for m in _issued.finditer(text, max(0, i-3), end+4000 if text[end:end+1] == '.' else end):
             if m.start() >= end: break
-            if m.start() and text[m.start()-1].isascii() and (text[m.start()-1].isalnum() or text[m.start()-1] == '_') and not _names_key.search(text, max(0, m.start()-10), m.start()): continue
+            if (m.start() and text[m.start()-1].isascii() and (text[m.start()-1].isalnum() or text[m.start()-1] == '_')
+                and not _names_key.search(text, max(0, m.start()-10), m.start())):
+                continue
             v = m.group().rstrip('-_.')
             body = v[3:]
-            if re.fullmatch('A[A-Z]{3}[0-9A-Z]{16}', v) or sum(c.isdigit() for c in body) >= 2 and len(set(body)) > 6 or not _wordy(body) and entropy(body) >= 3: yield Hit('key', m.start(), m.start()+len(v), v)
+            if (re.fullmatch('A[A-Z]{3}[0-9A-Z]{16}', v) or sum(c.isdigit() for c in body) >= 2 and len(set(body)) > 6
+                or not _wordy(body) and entropy(body) >= 3):
+                yield Hit('key', m.start(), m.start()+len(v), v)
         i = runs.find(_run, end)
     if ':AA' in text: yield from (Hit('key', *m.span(), m.group()) for m in _telegram.finditer(text))
-    if '://' in text and '@' in text: yield from (Hit('key', *m.span(1), m.group(1)) for m in _login.finditer(text) if not _placeholder.search(m.group(1)))
+    if '://' in text and '@' in text:
+        yield from (Hit('key', *m.span(1), m.group(1))
+                    for m in _login.finditer(text) if not _placeholder.search(m.group(1)))
     low = raw.lower()
     for w, where in (*((w, low) for w in _asks), *(() if text.isascii() else ((w, text) for w in _asks_far))):
         at = where.find(w)
         while at >= 0:
             if (a := _assigned.match(text, at)) and not (w == b'key' and _whole_word.search(text, max(0, at-6), at+3)):
                 v = a.group('value').rstrip(',;.:!?)]}')
-                if _secret(v, str(a.group('word')), a.group('by')[-1:] in tuple('"\'`“「')): yield Hit('key', a.start('value'), a.start('value')+len(v), v)
+                if _secret(v, str(a.group('word')), a.group('by')[-1:] in tuple('"\'`“「')):
+                    yield Hit('key', a.start('value'), a.start('value')+len(v), v)
             at = where.find(w, at+len(w))
 
 # %% ../../nbs/data/pii_words.ipynb #450c0e9e
-_v4 = re.compile(r'(?:(?<![0-9A-Za-z_])|(?<=[Ii][Pp]))(?<![0-9][.。．])(?:[0-9]{1,3}(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)){3}[0-9]{1,3}(?![0-9])(?!\.[0-9])', re.I)
-_v4_sign = re.compile(r'[0-9](?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)[0-9]{1,3}(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)[0-9]', re.I)
-_versioned = re.compile(r'(?:(?<![A-Za-z])(?:v|rv|ver|version|versions|release|build|section|sect|sec|chapter|figure|fig|table|step|rev|revision|firmware|driver|update|patch|upgrade|upgraded|python|java|jdk|php|node|linux|kernel|windows|macos|ios|android|chrome|firefox|'
-                        r'safari|opera|edge|office|excel|numpy|torch|cuda|eq|equation|theorem|lemma|appendix|article|clause|rule|item|oid)(?:\s?(?:no|number|to))?|§|版本号?|固件|章节|第|升级到|更新到|更新至|章|节)[\s:：=v.\-_#(（为是]{0,3}$|(?<![A-Za-z/])[A-Za-z]{2,}[/\-_]$', re.I)
+_v4 = re.compile(r'(?:(?<![0-9A-Za-z_])|(?<=[Ii][Pp]))(?<![0-9][.。．])'
+                 r'(?:[0-9]{1,3}(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)){3}[0-9]{1,3}(?![0-9])(?!\.[0-9])',
+                 re.I)
+_v4_sign = re.compile(r'[0-9](?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)[0-9]{1,3}'
+                      r'(?:\s?[.。．]\s?|\[\.\]|\(\.\)|\[dot\]|\(dot\)|点)[0-9]', re.I)
+_versioned = re.compile(r'(?:(?<![A-Za-z])(?:v|rv|ver|version|versions|release|build|section|sect|sec|chapter|figure'
+                        r'|fig|table|step|rev|revision|firmware|driver|update|patch|upgrade|upgraded|python|java|jdk'
+                        r'|php|node|linux|kernel|windows|macos|ios|android|chrome|firefox|'
+                        r'safari|opera|edge|office|excel|numpy|torch|cuda|eq|equation|theorem|lemma|appendix|article'
+                        r'|clause|rule|item|oid)(?:\s?(?:no|number|to))?|§|版本号?|固件|章节|第|升级到|更新到|更新至|章'
+                        r'|节)[\s:：=v.\-_#(（为是]{0,3}$|(?<![A-Za-z/])[A-Za-z]{2,}[/\-_]$', re.I)
 _v6_sign = re.compile(':[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]')
-_v6 = re.compile(r'(?:(?<![0-9A-Za-z:.])|(?<=[Ii][Pp])|(?<=[Ii][Pp]:))(?:[0-9A-Fa-f]{0,4}:){2,7}(?:[0-9A-Fa-f]{1,4}|(?:[0-9]{1,3}\.){3}[0-9]{1,3})?(?![0-9A-Za-z:])')
+_v6 = re.compile(r'(?:(?<![0-9A-Za-z:.])|(?<=[Ii][Pp])|(?<=[Ii][Pp]:))(?:[0-9A-Fa-f]{0,4}:){2,7}'
+                 r'(?:[0-9A-Fa-f]{1,4}|(?:[0-9]{1,3}\.){3}[0-9]{1,3})?(?![0-9A-Za-z:])')
 
 def ips(
     text:str, # Plain text
@@ -168,9 +220,13 @@ def ips(
             told = said(text, m.start(), 'ip', 16)
             if v.startswith('127.0.0.') or v in ('0.0.0.0', '255.255.255.255') or v.startswith('255.255.'): continue
             if (small := all(len(p) == 1 for p in parts)) and not told: continue
-            if _versioned.search(text, max(0, m.start()-24), m.start()) and not (re.search(r'ip[/\-_: ]*$', text[max(0, m.start()-6):m.start()], re.I)): continue
+            if (_versioned.search(text, max(0, m.start()-24), m.start())
+                and not (re.search(r'ip[/\-_: ]*$', text[max(0, m.start()-6):m.start()], re.I))):
+                continue
             if m.group() != v and not told and ' ' in m.group(): continue
-            if re.match(r'-?(?:alpha|beta|rc|dev|snapshot|release)|版', text[m.end():m.end()+9], re.I) or small and not told: continue
+            if (re.match(r'-?(?:alpha|beta|rc|dev|snapshot|release)|版', text[m.end():m.end()+9], re.I)
+                or small and not told):
+                continue
             yield Hit('ip', *m.span(), v)
     if _v6_sign.search(text):
         for m in _v6.finditer(text):
@@ -182,16 +238,26 @@ def ips(
 
 # %% ../../nbs/data/pii_words.ipynb #edd48e5e
 _s = r'[ \t\u00a0\-‐-―.·•‧・_*]{0,3}'
-_cn_pass = re.compile(rf'(?<![A-Za-z0-9_\-])(?:[EeGg]{_s}[0-9]|[DdSsPp]{_s}[Ee]?{_s}[0-9]|[Ee]{_s}[A-HJ-NP-Za-hj-np-z]{_s}[0-9])(?:{_s}[0-9]){{6,7}}(?![A-Za-z0-9_])')
-_any_pass = re.compile(r'(?<![A-Za-z0-9\-])(?:[A-Za-z]{1,3}[ \-]?[0-9]{5,9}[A-Za-z]?|[0-9]{8,9}|[A-Za-z](?:[ \-.][0-9]+){1,9}|[0-9]{2} ?[A-Z]{2} ?[0-9]{5}|[0-9]{2} ?[0-9]{2} ?[0-9]{6}|[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8})(?![A-Za-z0-9\-])')
-_no_pass = re.compile(r'(?:订单|单号|编号|型号|货号|序列|批号|流水|order|invoice|part|model|sku|serial|ticket|flight|case|ref|code|version|product|item)(?:号|号码|编号|\s?(?:no|number|id|code))?\.?[\s:：#=\-是为]*$', re.I)
+_cn_pass = re.compile(rf'(?<![A-Za-z0-9_\-])(?:[EeGg]{_s}[0-9]|[DdSsPp]{_s}[Ee]?{_s}[0-9]'
+                      rf'|[Ee]{_s}[A-HJ-NP-Za-hj-np-z]{_s}[0-9])(?:{_s}[0-9]){{6,7}}(?![A-Za-z0-9_])')
+_any_pass = re.compile(r'(?<![A-Za-z0-9\-])(?:[A-Za-z]{1,3}[ \-]?[0-9]{5,9}[A-Za-z]?|[0-9]{8,9}'
+                       r'|[A-Za-z](?:[ \-.][0-9]+){1,9}|[0-9]{2} ?[A-Z]{2} ?[0-9]{5}|[0-9]{2} ?[0-9]{2} ?[0-9]{6}'
+                       r'|[CFGHJKLMNPRTVWXYZ][CFGHJKLMNPRTVWXYZ0-9]{8})(?![A-Za-z0-9\-])')
+_no_pass = re.compile(r'(?:订单|单号|编号|型号|货号|序列|批号|流水|order|invoice|part|model|sku|serial|ticket|flight'
+                      r'|case|ref|code|version|product|item)'
+                      r'(?:号|号码|编号|\s?(?:no|number|id|code))?\.?[\s:：#=\-是为]*$', re.I)
 _one = r'[ \t\u00a0\-‐-―.·•‧・_*]'
-_plate = re.compile(rf'[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领]{_s}[A-HJ-Za-hj-z](?:{_s}[A-HJ-NP-Za-hj-np-z0-9]{{4,6}}|(?:{_one}{{1,3}}[A-HJ-NP-Za-hj-np-z0-9]){{4,6}}|{_s}[A-HJ-NP-Za-hj-np-z0-9]{{2,3}}{_one}[A-HJ-NP-Za-hj-np-z0-9]{{2,3}})(?![A-Za-z0-9])[挂学警港澳领使试超]?')
-_account = re.compile(r'(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ \-]?[A-Z0-9]{4}){2,7}(?:[ \-]?[A-Z0-9]{1,3})?(?![0-9A-Za-z])')
+_plate = re.compile(rf'[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领]{_s}[A-HJ-Za-hj-z]'
+                    rf'(?:{_s}[A-HJ-NP-Za-hj-np-z0-9]{{4,6}}|(?:{_one}{{1,3}}[A-HJ-NP-Za-hj-np-z0-9]){{4,6}}'
+                    rf'|{_s}[A-HJ-NP-Za-hj-np-z0-9]{{2,3}}{_one}[A-HJ-NP-Za-hj-np-z0-9]{{2,3}})'
+                    r'(?![A-Za-z0-9])[挂学警港澳领使试超]?')
+_account = re.compile(r'(?<![0-9A-Za-z])[A-Z]{2}[0-9]{2}(?:[ \-]?[A-Z0-9]{4}){2,7}'
+                      r'(?:[ \-]?[A-Z0-9]{1,3})?(?![0-9A-Za-z])')
 _country_code = re.compile('[A-Z][A-Z][0-9][0-9]')
 _alnum = re.compile('[^0-9A-Za-z]+')
 
-_pass_words = ('passp', 'pasap', 'passap', 'paspo', 'paszport', 'hộ chiếu', 'паспорт', '护照', '護照', '通行证', '台胞证', '回乡证', '旅行证', 'パスポート', '旅券', '여권', 'جواز', 'पासपोर्ट', 'หนังสือเดินทาง')
+_pass_words = ('passp', 'pasap', 'passap', 'paspo', 'paszport', 'hộ chiếu', 'паспорт', '护照', '護照', '通行证',
+               '台胞证', '回乡证', '旅行证', 'パスポート', '旅券', '여권', 'جواز', 'पासपोर्ट', 'หนังสือเดินทาง')
 
 def documents(
     text:str, # Plain text
@@ -206,7 +272,10 @@ def documents(
         v = _alnum.sub('', m.group()).upper()
         if not (len(v) == 9 or len(v) == 8 and v[0] in 'SDP' or len(v) == 10 and v[1] == 'E'): continue
         if said(text, m.start(), 'passport', 24): yield Hit('passport', *m.span(), v)
-        elif (v[0] in 'EG' or v[1] == 'E') and not any('a' <= c <= 'z' for c in m.group()) and not (len(m.group()) > len(v) and ' ' in m.group() and text[:m.start()].rstrip()[-1:].isascii()) and not _no_pass.search(text, max(0, m.start()-24), m.start()): yield Hit('passport', *m.span(), v)
+        elif ((v[0] in 'EG' or v[1] == 'E') and not any('a' <= c <= 'z' for c in m.group())
+              and not (len(m.group()) > len(v) and ' ' in m.group() and text[:m.start()].rstrip()[-1:].isascii())
+              and not _no_pass.search(text, max(0, m.start()-24), m.start())):
+            yield Hit('passport', *m.span(), v)
     if where:
         for sign in _country_code.finditer(text):
             if not (m := _account.match(text, sign.start())): continue
@@ -217,9 +286,13 @@ def documents(
         for m in _any_pass.finditer(text):
             v = _alnum.sub('', m.group()).upper()
             near = max(m.start()-28, *(text.rfind(c, 0, m.start())+1 for c in '。；;\n，!?'))
-            if 6 <= len(v) <= 10 and sum(c.isdigit() for c in v) >= 5 and said(text, m.start(), 'passport', m.start()-near): yield Hit('passport', *m.span(), v)
+            if (6 <= len(v) <= 10 and sum(c.isdigit() for c in v) >= 5
+                and said(text, m.start(), 'passport', m.start()-near)):
+                yield Hit('passport', *m.span(), v)
 
-_army = re.compile(r'(?<![A-Za-z])WJ ?[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼]? ?[0-9]{4,5}[A-Z0-9]?(?![0-9A-Za-z])')
+_army = re.compile(
+    r'(?<![A-Za-z])WJ ?[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼]? ?[0-9]{4,5}[A-Z0-9]?'
+    r'(?![0-9A-Za-z])')
 
 def plates(
     text:str, # Plain text
@@ -233,6 +306,9 @@ def plates(
         special = not last.isascii()
         if not special and end < len(text) and text[end].isascii() and text[end].isalnum(): continue
         n = len(body)
-        if n == 7 and not (body[1] in 'ABCDEFGHJK' or body[-1] in 'ABCDEFGHJK' ) or n == 5 and not special or n < 5: continue
-        if n == 7 and sum(c.isdigit() for c in body[1:]) < 4 or not any(c.isdigit() for c in body) and (n != 6 or not body.isupper() or sum(c in 'AEU' for c in body[1:]) > 1): continue
+        if n == 7 and not (body[1] in 'ABCDEFGHJK' or body[-1] in 'ABCDEFGHJK' ) or n == 5 and not special or n < 5:
+            continue
+        if (n == 7 and sum(c.isdigit() for c in body[1:]) < 4 or not any(c.isdigit() for c in body)
+            and (n != 6 or not body.isupper() or sum(c in 'AEU' for c in body[1:]) > 1)):
+            continue
         yield Hit('plate', *m.span(), m.group()[0]+body+(last if special else ''))

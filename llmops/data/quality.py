@@ -20,8 +20,12 @@ _letters = re.compile(r'[^\W\d_]')
 _unspaced = re.compile('[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]')
 _bullet = re.compile(r'\s*(?:[\-*•●○◦▪‣·»►–—]|\d{1,3}[.)、]|[（(]\d{1,3}[)）])\s*\S')
 _ended = re.compile(r'[.!?…"”\'’)\]。！？；;:：」』）】.।؟`>}]\s*$')
-_broken = re.compile('[\ufffd\ue000-\uf8ff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|Ã[\x80-\xbf©¨¤¶¼§ª]|â€[\u2122\u0153\u009d\u00a6\u201c\u02dc]?|锟斤拷|烫烫烫')
-_boiler = re.compile(r'lorem ipsum dolor|enable javascript (?:to|in)|javascript is (?:disabled|required)|please turn on javascript|(?:site|website|page) uses cookies|terms of (?:use|service) (?:\||·)|all rights reserved[^\n]{0,40}all rights reserved|请(?:启用|开启)\s?javascript|您的浏览器(?:不支持|版本过低)', re.I)
+_broken = re.compile('[\ufffd\ue000-\uf8ff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]|Ã[\x80-\xbf©¨¤¶¼§ª]'
+                     '|â€[\u2122\u0153\u009d\u00a6\u201c\u02dc]?|锟斤拷|烫烫烫')
+_boiler = re.compile(r'lorem ipsum dolor|enable javascript (?:to|in)|javascript is (?:disabled|required)'
+                     r'|please turn on javascript|(?:site|website|page) uses cookies|terms of (?:use|service) (?:\||·)'
+                     r'|all rights reserved[^\n]{0,40}all rights reserved|请(?:启用|开启)\s?javascript'
+                     r'|您的浏览器(?:不支持|版本过低)', re.I)
 _vowel = re.compile('[aeiouyAEIOUYà-æè-ïò-öø-ýÿÀ-ÆÈ-ÏÒ-ÖØ-Ýāăąēĕėęěĩīĭįıōŏőœũūŭůűųŷơưạ-ỹ]')
 _latin = re.compile('[A-Za-zÀ-ɏḀ-ỹ]')
 
@@ -29,7 +33,8 @@ _latin = re.compile('[A-Za-zÀ-ɏḀ-ỹ]')
 def stop_words()->frozenset[str]: # Words, lower-case
     "The words without which nobody writes fifty others, of the languages that have blanks"
     return frozenset((
-        'the be to of and that have with in is a for it you on this are i as at by from was he she they we his her or an will can if what how not do all has than more ' # Gopher's eight, and their neighbours
+        'the be to of and that have with in is a for it you on this are i as at by from was he she they we his her or '
+        'an will can if what how not do all has than more ' # Gopher's eight, and their neighbours
         'der die das und ist nicht ein eine zu mit von den auf für '
         'le la les de des et est un une que dans pour qui en du '
         'el los las y es en un una que por para con del se no '
@@ -57,27 +62,33 @@ def problems(
     n = len(text)
     solid = n-sum(map(text.count, ' \n\t\r\u3000\u00a0'))
     if not solid: return
-    bad = sum(len(m) for m in _broken.findall(text)) if not text.isascii() or '\x00' in text or '\x1b' in text or '\x08' in text else 0
+    bad = (sum(len(m) for m in _broken.findall(text))
+           if not text.isascii() or '\x00' in text or '\x1b' in text or '\x08' in text else 0)
     if bad > L['broken']*n: yield 'broken characters are {:.1%} of it, at most {:.1%}', bad/n, L['broken']
     if solid < 1500 and _boiler.search(text): yield 'it is a notice of a web page', 1, 0
     wide = 0 if text.isascii() else len(_unspaced.findall(text))
     letters = len(_letters.findall(text))
-    if solid >= 30 and letters < L['letters']*solid: yield 'letters are {:.0%} of it, at least {:.0%}', letters/solid, L['letters']
+    if solid >= 30 and letters < L['letters']*solid:
+        yield 'letters are {:.0%} of it, at least {:.0%}', letters/solid, L['letters']
     words = text.split()
     if wide < solid/5: yield from _spaced(text, words, letters, L)
     elif wide >= 100:
-        common = sum(map(text.count, '的了是在不有和我这個个人一を は が の に です ます る の และ ที่ ใน မ'.replace(' ', '')))
-        if common < L['common']*wide: yield 'common characters are {:.1%} of it, at least {:.1%}', common/wide, L['common']
+        common = sum(map(text.count,
+                         '的了是在不有和我这個个人一を は が の に です ます る の และ ที่ ใน မ'.replace(' ', '')))
+        if common < L['common']*wide:
+            yield 'common characters are {:.1%} of it, at least {:.1%}', common/wide, L['common']
     lines = _lines(text)
     if len(lines) >= 6:
         share = sum(_bullet.match(x) is not None for x in lines)/len(lines)
-        if share > L['bullets'] and len(lines) >= 12 and n/len(lines) < 25: yield '{:.0%} of the lines are bullets, at most {:.0%}', share, L['bullets']
+        if share > L['bullets'] and len(lines) >= 12 and n/len(lines) < 25:
+            yield '{:.0%} of the lines are bullets, at most {:.0%}', share, L['bullets']
         share = sum(x.rstrip().endswith(('...', '…', '. . .')) for x in lines)/len(lines)
         if share > L['ellipses']: yield '{:.0%} of the lines end with an ellipsis, at most {:.0%}', share, L['ellipses']
     if len(lines) >= 12 and '{' not in text and '```' not in text:
         short = sum(len(x) < (12 if wide > solid/5 else 30) for x in lines)/len(lines)
         ended = sum(_ended.search(x) is not None for x in lines)/len(lines)
-        if short > L['short_lines'] and ended < L['ended_lines']: yield '{:.0%} of the lines are short and few end a sentence, at most {:.0%}', short, L['short_lines']
+        if short > L['short_lines'] and ended < L['ended_lines']:
+            yield '{:.0%} of the lines are short and few end a sentence, at most {:.0%}', short, L['short_lines']
 
 def _spaced(text:str, words:list[str], letters:int, L:dict)->Iterator[tuple[str, float, float]]:
     "Rules on words, for scripts that have blanks"
@@ -85,23 +96,32 @@ def _spaced(text:str, words:list[str], letters:int, L:dict)->Iterator[tuple[str,
     if k < L['min_words']: yield '{:.0f} words, at least {:.0f}', k, L['min_words']
     if L['max_words'] and k > L['max_words']: yield '{:.0f} words, at most {:.0f}', k, L['max_words']
     symbols = len(_hashes.findall(text))+text.count('...')+text.count('…')
-    if k >= 20 and symbols > L['symbols']*k: yield 'there are {:.2f} hash signs and ellipses a word, at most {:.2f}', symbols/k, L['symbols']
+    if k >= 20 and symbols > L['symbols']*k:
+        yield 'there are {:.2f} hash signs and ellipses a word, at most {:.2f}', symbols/k, L['symbols']
     if k >= 8:
         size = sum(map(len, words))/k
-        if size > L['long_words']: yield 'words have {:.1f} characters on average, at most {:.0f}', size, L['long_words']
-        if k >= 30 and size < L['short_words']: yield 'words have {:.1f} characters on average, at least {:.1f}', size, L['short_words']
+        if size > L['long_words']:
+            yield 'words have {:.1f} characters on average, at most {:.0f}', size, L['long_words']
+        if k >= 30 and size < L['short_words']:
+            yield 'words have {:.1f} characters on average, at least {:.1f}', size, L['short_words']
     if k >= 20:
         spoken = sum(_letters.search(w) is not None for w in words)/k
-        if spoken < L['words_with_letters']: yield 'words with a letter are {:.0%}, at least {:.0%}', spoken, L['words_with_letters']
+        if spoken < L['words_with_letters']:
+            yield 'words with a letter are {:.0%}, at least {:.0%}', spoken, L['words_with_letters']
     if k >= 50:
         said = set(map(str.lower, words)) & stop_words()
-        if len(said) < L['stop_words']: yield '{:.0f} kinds of common words, at least {:.0f}', len(said), L['stop_words']
-    if k < 8 and len(text) >= 120 and len(text)/max(k, 1) > 60 and '://' not in text: yield 'words have {:.0f} characters on average, at most {:.0f}', len(text)/max(k, 1), L['long_words']
+        if len(said) < L['stop_words']:
+            yield '{:.0f} kinds of common words, at least {:.0f}', len(said), L['stop_words']
+    if k < 8 and len(text) >= 120 and len(text)/max(k, 1) > 60 and '://' not in text:
+        yield 'words have {:.0f} characters on average, at most {:.0f}', len(text)/max(k, 1), L['long_words']
     if letters >= 100:
         latin = len(_latin.findall(text))
-        if latin >= .8*letters and (v := len(_vowel.findall(text))/latin) < L['vowels']: yield 'vowels are {:.0%} of the letters, at least {:.0%}', v, L['vowels']
+        if latin >= .8*letters and (v := len(_vowel.findall(text))/latin) < L['vowels']:
+            yield 'vowels are {:.0%} of the letters, at least {:.0%}', v, L['vowels']
 
-LIMITS = dict(letters=.25, words_with_letters=.25, symbols=.1, short_words=2., long_words=14., stop_words=2, bullets=.9, ellipses=.3, short_lines=.67, ended_lines=.12, broken=.01, vowels=.25, common=.01, min_words=0, max_words=0)
+LIMITS = dict(letters=.25, words_with_letters=.25, symbols=.1, short_words=2., long_words=14., stop_words=2, bullets=.9,
+              ellipses=.3, short_lines=.67, ended_lines=.12, broken=.01, vowels=.25, common=.01,
+              min_words=0, max_words=0)
 
 # %% ../../nbs/data/quality.ipynb #7a25a053
 @step('quality', rowwise=True)
@@ -125,7 +145,9 @@ def quality(ctx:Ctx, batches:Iterator[list[dict]],
     "Take out rows that read like noise, menus or broken pages (rules of Gopher, C4 and FineWeb)"
     given = {k: v for k, v in locals().items() if k in LIMITS}
     for k, v in given.items():
-        if v < 0 or isinstance(LIMITS[k], float) and LIMITS[k] < 1 and v > 1: raise Invalid(f'{k} is {v}: write {"a share from 0 to 1" if LIMITS[k] < 1 and isinstance(LIMITS[k], float) else "a number that is not below 0"}')
+        if v < 0 or isinstance(LIMITS[k], float) and LIMITS[k] < 1 and v > 1:
+            share = LIMITS[k] < 1 and isinstance(LIMITS[k], float)
+            raise Invalid(f'{k} is {v}: write {"a share from 0 to 1" if share else "a number that is not below 0"}')
     for b in batches:
         out = []
         for r in b:
@@ -136,6 +158,11 @@ def quality(ctx:Ctx, batches:Iterator[list[dict]],
 
 def _reason(what:str)->str:
     "A reason that many rows share"
-    return {'letters': 'too few letters', 'words with': 'too few words with letters', 'words have': 'words too long or too short', 'there are': 'too many hash signs and ellipses', 'vowels': 'letters at random', 'broken': 'broken characters',
-            'common': 'no common characters', 'it is': 'a notice of a web page'}.get(next((k for k in ('letters', 'words with', 'words have', 'there are', 'vowels', 'broken', 'common', 'it is') if what.startswith(k)), ''),
-           'mostly bullets' if 'bullets' in what else 'mostly ellipses' if 'ellipsis' in what else 'mostly short lines' if 'short' in what else 'no common words' if 'kinds' in what else 'too few or too many words')
+    return {'letters': 'too few letters', 'words with': 'too few words with letters',
+            'words have': 'words too long or too short', 'there are': 'too many hash signs and ellipses',
+            'vowels': 'letters at random', 'broken': 'broken characters',
+            'common': 'no common characters', 'it is': 'a notice of a web page'}.get(
+                next((k for k in ('letters', 'words with', 'words have', 'there are', 'vowels', 'broken', 'common',
+                                  'it is') if what.startswith(k)), ''), 'mostly bullets' if 'bullets' in what
+                else 'mostly ellipses' if 'ellipsis' in what else 'mostly short lines' if 'short' in what
+                else 'no common words' if 'kinds' in what else 'too few or too many words')

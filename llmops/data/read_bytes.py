@@ -81,7 +81,8 @@ class _Zst(io.RawIOBase):
     "Unpacks zst in steps of a kilobyte, which become 32 MB at most, and notices an end that comes too early"
     def __init__(self, raw:Any):
         from llmops.ports import need
-        self.raw, self.make, self.rest, self.out = raw, need('zstandard').ZstdDecompressor(max_window_size=1 << 27).decompressobj, b'', b''
+        self.raw, self.make, self.rest, self.out = (
+            raw, need('zstandard').ZstdDecompressor(max_window_size=1 << 27).decompressobj, b'', b'')
         self.d:Any = None
 
     def read(self, n:int=-1)->bytes:
@@ -124,8 +125,10 @@ class Source:
             if not kind or (kind[0] == 'bz2' and not re.match(rb'BZh[1-9]1AY&SY', head)):
                 self.head = head
                 break
-            self.packed, self.path, self._f, self._out = f'{kind[0]}.{self.packed}'.strip('.'), None, kind[1](_Back(head, self._f)), 0
-            self.name = re.sub(rf'\.({kind[0]}|{"gzip" if kind[0] == "gz" else kind[0]}|{"zstd" if kind[0] == "zst" else kind[0]})$', '', self.name, flags=re.I)
+            self.packed, self.path, self._f, self._out = (f'{kind[0]}.{self.packed}'.strip('.'), None,
+                                                          kind[1](_Back(head, self._f)), 0)
+            self.name = re.sub(rf'\.({kind[0]}|{"gzip" if kind[0] == "gz" else kind[0]}'
+                               rf'|{"zstd" if kind[0] == "zst" else kind[0]})$', '', self.name, flags=re.I)
         else: raise Invalid(f'{name!r} is packed more than twice. Unpack it first')
 
     def _fill(self, n:int)->bytes:
@@ -142,12 +145,14 @@ class Source:
             return self._ends(e)
         self._out += len(b)
         if self.packed and self._out > BOMB and self.size and self._out > BOMB_RATIO*max(1, self.at):
-            raise Invalid(f'{self.name!r} unpacks to more than {BOMB_RATIO} times its size. If it is no bomb, unpack it first')
+            raise Invalid(f'{self.name!r} unpacks to more than {BOMB_RATIO} times its size. '
+                          'If it is no bomb, unpack it first')
         return b
 
     def _ends(self, e:Exception)->bytes:
         why = str(e).split('\n')[0][:100] or type(e).__name__
-        self.cut = f'the file is damaged or cut short here ({why})' if self.packed else f'the file cannot be read further ({why})'
+        self.cut = (f'the file is damaged or cut short here ({why})' if self.packed
+                    else f'the file cannot be read further ({why})')
         return b''
 
     def read(self,
@@ -175,7 +180,9 @@ class Source:
         with open(p, 'wb') as f:
             while b := self.read():
                 n += f.write(b)
-                if n > most: raise Invalid(f'{self.name!r} unpacks to more than {most:,} bytes. Unpack it first and name the file')
+                if n > most:
+                    raise Invalid(f'{self.name!r} unpacks to more than {most:,} bytes. '
+                                  'Unpack it first and name the file')
         if self.cut: raise Invalid(f'{self.name!r}: {self.cut}')
         return p
 
@@ -212,11 +219,18 @@ def open_file(
     except OSError as e: raise Invalid(f'{path.name!r} cannot be read: {e.strerror}') from None
 
 # %% ../../nbs/data/read_bytes.ipynb #5a25c5b1
-_starts = ((b'PAR1', 'parquet'), (b'ARROW1', 'arrow'), (b'FEA1', 'is Feather version 1. Write it anew as version 2'), (b'\xff\xff\xff\xff', 'arrow'), (b'PK\x03\x04', 'zip'), (b'PK\x05\x06', 'is an empty zip archive'),
-           (b'\xd0\xcf\x11\xe0', 'xlsx'), (b'\xff\xfe', 'is UTF-16. Convert it with: iconv -f UTF-16 -t UTF-8 FILE > NEW'), (b'\xfe\xff', 'is UTF-16. Convert it with: iconv -f UTF-16 -t UTF-8 FILE > NEW'),
-           (b'%PDF', 'is a PDF, not rows'), (b'\x80\x04\x95', 'is a pickle, which is never opened'), (b'\x80\x05\x95', 'is a pickle, which is never opened'), (b'\x80\x02', 'is a pickle, which is never opened'),
-           (b'\x80\x03', 'is a pickle, which is never opened'), (b'SQLite format 3', 'is an SQLite database. Write the table as CSV first'), (b'7z\xbc\xaf', 'is a 7z archive. Unpack it first'), (b'Rar!', 'is a RAR archive. Unpack it first'),
-           (b'version https://git-lfs', 'is a Git LFS pointer. Fetch the file with: git lfs pull'), (b'\x89PNG', 'is a picture, not rows'), (b'\xff\xd8\xff', 'is a picture, not rows'))
+_starts = ((b'PAR1', 'parquet'), (b'ARROW1', 'arrow'), (b'FEA1', 'is Feather version 1. Write it anew as version 2'),
+           (b'\xff\xff\xff\xff', 'arrow'), (b'PK\x03\x04', 'zip'), (b'PK\x05\x06', 'is an empty zip archive'),
+           (b'\xd0\xcf\x11\xe0', 'xlsx'),
+           (b'\xff\xfe', 'is UTF-16. Convert it with: iconv -f UTF-16 -t UTF-8 FILE > NEW'),
+           (b'\xfe\xff', 'is UTF-16. Convert it with: iconv -f UTF-16 -t UTF-8 FILE > NEW'),
+           (b'%PDF', 'is a PDF, not rows'), (b'\x80\x04\x95', 'is a pickle, which is never opened'),
+           (b'\x80\x05\x95', 'is a pickle, which is never opened'), (b'\x80\x02', 'is a pickle, which is never opened'),
+           (b'\x80\x03', 'is a pickle, which is never opened'),
+           (b'SQLite format 3', 'is an SQLite database. Write the table as CSV first'),
+           (b'7z\xbc\xaf', 'is a 7z archive. Unpack it first'), (b'Rar!', 'is a RAR archive. Unpack it first'),
+           (b'version https://git-lfs', 'is a Git LFS pointer. Fetch the file with: git lfs pull'),
+           (b'\x89PNG', 'is a picture, not rows'), (b'\xff\xd8\xff', 'is a picture, not rows'))
 _csv, _text = ('.csv', '.tsv', '.tab', '.psv'), ('.txt', '.text', '.md')
 
 def file_type(
@@ -234,19 +248,23 @@ def file_type(
     ext, body = Path(name).suffix.lower(), head.removeprefix(b'\xef\xbb\xbf').lstrip()
     if re.match(rb'<(!doctype|html)', body[:40], re.I): raise Invalid(f'{name!r} is a web page, not rows')
     if b'\0' in head and (ext not in (*_csv, *_text, '.jsonl', '.ndjson', '.json') or head.count(0)*4 > len(head)):
-        wide = head.strip(b'\0') and (head[1:200:2].count(0)*2 > len(head[:200])*.6 or head[0:200:2].count(0)*2 > len(head[:200])*.6)
-        raise Invalid(f'{name!r} is UTF-16. Convert it with: iconv -f UTF-16 -t UTF-8 FILE > NEW' if wide else f'{name!r} is not text: byte {head.index(0)} is NUL')
+        wide = (head.strip(b'\0')
+                and (head[1:200:2].count(0)*2 > len(head[:200])*.6 or head[0:200:2].count(0)*2 > len(head[:200])*.6))
+        raise Invalid(f'{name!r} is UTF-16. Convert it with: iconv -f UTF-16 -t UTF-8 FILE > NEW' if wide
+                      else f'{name!r} is not text: byte {head.index(0)} is NUL')
     if ext in _csv: return 'csv'
     if ext in _text: return 'txt'
     if body[:1] == b'[': return 'jsonl' if ext in ('.jsonl', '.ndjson') and _lists(body) else 'json'
     if body[:1] == b'{': return _json_kind(body, ext)
     if ext in ('.jsonl', '.ndjson'): return 'jsonl'
-    raise Invalid(f'{name!r} is no JSON, JSONL, CSV, Parquet, Arrow, Excel or text file: it begins with {ascii(body[:20].decode("latin-1"))}')
+    raise Invalid(f'{name!r} is no JSON, JSONL, CSV, Parquet, Arrow, '
+                  f'Excel or text file: it begins with {ascii(body[:20].decode("latin-1"))}')
 
 def _zipped(head:bytes)->str:
     "A book of Excel or OpenDocument is a zip archive too"
     names = head[:4096]
-    return 'xlsx' if b'[Content_Types].xml' in names or b'xl/' in names[:200] or b'application/vnd.oasis.opendocument.spreadsheet' in names[:120] else 'zip'
+    return ('xlsx' if b'[Content_Types].xml' in names or b'xl/' in names[:200]
+            or b'application/vnd.oasis.opendocument.spreadsheet' in names[:120] else 'zip')
 
 def _object(line:bytes)->bool:
     try: return isinstance(orjson.loads(line), dict)
@@ -264,14 +282,15 @@ def _json_kind(body:bytes, ext:str)->str:
     if len(lines) == 1: return 'json' if ext == '.json' else 'jsonl'
     if _object(lines[0]): return 'jsonl' if ext != '.json' or b''.join(lines[1:]).strip() else 'json'
     if any(x[:1] == b'{' and _object(x) for x in lines[1:20]): return 'jsonl'
-    return 'json' if ext == '.json' or any(x[:1].isspace() or x.rstrip() in (b'}', b']') for x in lines[1:20]) else 'jsonl'
+    return ('json' if ext == '.json'
+            or any(x[:1].isspace() or x.rstrip() in (b'}', b']') for x in lines[1:20]) else 'jsonl')
 
 # %% ../../nbs/data/read_bytes.ipynb #45e19455
 def lines_of(
     src:Source, # An open file
     most:int=MAX_LINE, # Bytes of a line
     some:int=5000, # Lines at once
-)->Iterator[tuple[int, list[bytes], str]]: # Number of the first line, lines without their ends, and why a single one is refused
+)->Iterator[tuple[int, list[bytes], str]]: # Number of the first line, lines without ends, why a single one is refused
     "Lines of a file, thousands at once"
     n, wait, size, first = 1, [], 0, True
     if mac := b'\r' in src.head and b'\n' not in src.head: src.notes['line_ends'] = 'CR'
@@ -303,5 +322,7 @@ def lines_of(
             for s in range(0, len(lines), some): yield n+s, lines[s:s+some], ''
             n, b = n+len(lines), b[k+1:]
         if b: wait, size = [b], len(b)
-    if size: yield n, [b''.join(wait)[:4*MAX_TEXT] if size > most or src.cut else b''.join(wait)], src.cut or (long(size) if size > most else '')
+    if size:
+        yield (n, [b''.join(wait)[:4*MAX_TEXT] if size > most or src.cut else b''.join(wait)],
+               src.cut or (long(size) if size > most else ''))
     elif src.cut: yield n, [b''], src.cut

@@ -70,10 +70,14 @@ def has_header(
     for i, v in enumerate(first):
         col = [r[i] for r in rest]
         if _number.fullmatch(v): return False, f'the first row holds the number {v[:20]}'
-        if len(v) > 100 or len(v) > (25 if v.isascii() else 8) and v.rstrip().endswith(('?', '？', '。')): return False, 'the first row holds a sentence'
-        if len(col) > 2 and col.count(v) and len(set(col)) <= max(2, len(col)/2): return False, f'{v[:20]!r} in the first row is one of few values of column {i+1}'
-        if len(first) > 2 and i == len(first)-1 and col and all(len(x) == 1 and x in 'ABCDEFGHIJ' for x in (v, *col)): return False, f'{v!r} in the first row is a value like those below it'
-    if any(_number.fullmatch(r[i]) for i in range(len(first)) for r in rest[:1]): return True, 'there are numbers below names'
+        if len(v) > 100 or len(v) > (25 if v.isascii() else 8) and v.rstrip().endswith(('?', '？', '。')):
+            return False, 'the first row holds a sentence'
+        if len(col) > 2 and col.count(v) and len(set(col)) <= max(2, len(col)/2):
+            return False, f'{v[:20]!r} in the first row is one of few values of column {i+1}'
+        if len(first) > 2 and i == len(first)-1 and col and all(len(x) == 1 and x in 'ABCDEFGHIJ' for x in (v, *col)):
+            return False, f'{v!r} in the first row is a value like those below it'
+    if any(_number.fullmatch(r[i]) for i in range(len(first)) for r in rest[:1]):
+        return True, 'there are numbers below names'
     return True, 'the first row holds names' if all(map(_name.fullmatch, first)) else 'nothing speaks against it'
 
 def names_for(
@@ -81,7 +85,9 @@ def names_for(
 )->list[str]:
     "Names for columns that have none"
     n = len(rows[0])
-    if n >= 4 and all(len(r) == n and re.fullmatch('[A-J]', r[-1].strip()) and ord(r[-1].strip())-65 < n-2 for r in rows): return ['question', *map(chr, range(65, 65+n-2)), 'answer']
+    if (n >= 4
+        and all(len(r) == n and re.fullmatch('[A-J]', r[-1].strip()) and ord(r[-1].strip())-65 < n-2 for r in rows)):
+        return ['question', *map(chr, range(65, 65+n-2)), 'answer']
     return ['text'] if n == 1 else [f'column{i}' for i in range(1, n+1)]
 
 # %% ../../nbs/data/read_table.ipynb #685e4243
@@ -137,7 +143,8 @@ def _records(feed:_Feed, sep:str)->Iterator[tuple[int, list[str]|Bad]]:
             n, x = feed.rewind()
             reader = made()
             what = 'a value in quotation marks is not closed' if str(e) == 'unexpected end of data' else str(e)
-            yield n, x if isinstance(x, Bad) else Bad(n, _trouble(x, sep), what if not isinstance(e, _Refused) else 'a value in quotation marks goes on in a line that is refused', text_of(x.encode()))
+            yield n, x if isinstance(x, Bad) else Bad(n, _trouble(x, sep), what if not isinstance(
+                e, _Refused) else 'a value in quotation marks goes on in a line that is refused', text_of(x.encode()))
             continue
         if r: yield feed.held[0][0], r
 
@@ -161,13 +168,16 @@ def csv_rows(
         if len(first) >= 20: break
     good = [r for _, r in first if not isinstance(r, Bad)]
     cols, why = list(names), src.notes.get('header_why') or 'as asked'
-    if header is None: header, why = (False, 'names were given') if cols else has_header(good[0], good[1:]) if good else (False, 'no row is good')
+    if header is None:
+        header, why = ((False, 'names were given') if cols
+                       else has_header(good[0], good[1:]) if good else (False, 'no row is good'))
     if header and good:
         at = next(i for i, (_, r) in enumerate(first) if not isinstance(r, Bad))
         del first[at]
         cols = cols or good[0]
     elif good: cols = cols or names_for(good)
-    if len(set(cols)) < len(cols) or (len(cols) > 1 and '' in cols[1:]): raise Invalid(f'{src.name!r}: two columns have one name, or none: {", ".join(cols)[:100]}')
+    if len(set(cols)) < len(cols) or (len(cols) > 1 and '' in cols[1:]):
+        raise Invalid(f'{src.name!r}: two columns have one name, or none: {", ".join(cols)[:100]}')
     cols = [n or 'row' for n in cols]
     src.notes |= {'separator': sep, 'header': header, 'header_why': why}
     def all_()->Iterator[tuple[int, list[str]|Bad]]:
@@ -179,7 +189,9 @@ def csv_rows(
         elif len(r) == len(cols):
             rows.append((n, dict(zip(cols, r, strict=True))))
             size += sum(map(len, r))
-        else: bad.append(Bad(n, 1, f'{len(r)} value{"s"*(len(r) != 1)} for {len(cols)} column{"s"*(len(cols) != 1)}', text_of(sep.join(r).encode())))
+        else:
+            bad.append(Bad(n, 1, f'{len(r)} value{"s"*(len(r) != 1)} for {len(cols)} column{"s"*(len(cols) != 1)}',
+                           text_of(sep.join(r).encode())))
         if len(rows)+len(bad) >= 2000 or size > BLOCK:
             yield Chunk(rows, bad, feed.at)
             rows, bad, size = [], [], 0

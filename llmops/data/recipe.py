@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Invalid, nearest
-from .work import Ctx, Spool, content, plain, row_id, row_key, short # noqa: F401 Steps take all that they need from here
+# Steps take all that they need from here
+from .work import Ctx, Spool, content, plain, row_id, row_key, short # noqa: F401
 from ..strict import read_plain
 from ..verbs import Param, Spec, _param, arguments, resolve
 
@@ -23,7 +24,8 @@ from ..verbs import Param, Spec, _param, arguments, resolve
 class StepSpec(Spec):
     "A step of a recipe: its function and what is documented about it"
     rowwise:bool = False # Is what it does with a row the same whatever the other rows are?
-    also_on:Callable[[dict], str]|None = None # Arguments → what else the result depends on, such as the mark of a secret
+    # Arguments → what else the result depends on, such as the mark of a secret
+    also_on:Callable[[dict], str]|None = None
 
     @cached_property
     def params(self)->dict[str, Param]:
@@ -32,7 +34,8 @@ class StepSpec(Spec):
         docs = docments(self.fn)
         def hint(p:inspect.Parameter)->Any:
             return eval(p.annotation, self.fn.__globals__) if isinstance(p.annotation, str) else p.annotation
-        return {p.name: _param(p, str if p.annotation is p.empty else hint(p), ' '.join((docs.get(p.name) or '').split()))
+        return {p.name: _param(p, str if p.annotation is p.empty else hint(p),
+                               ' '.join((docs.get(p.name) or '').split()))
                 for p in list(inspect.signature(self.fn).parameters.values())[2:]}
 
     def row(self)->dict:
@@ -44,7 +47,8 @@ _also:dict[str, str] = {}
 
 def step(
     name:str='', # What people call it; empty: the function's name
-    rowwise:bool=False, # It looks at one row at a time: yields one list for each list it takes, and tells figures by `ctx.count` only
+    # It looks at one row at a time: yields one list for each list it takes, and tells figures by `ctx.count` only
+    rowwise:bool=False,
     also:tuple[str, ...]=(), # Other names that are understood
     also_on:Callable[[dict], str]|None=None, # Arguments → what else the result depends on, such as the mark of a secret
 )->Callable:
@@ -76,7 +80,8 @@ def find_step(
     load_steps()
     name = _also.get(name, name) if isinstance(name, str) else name
     if not isinstance(name, str) or name not in STEPS:
-        raise Invalid(f'There is no step {ascii(str(name)[:60])}.{nearest(str(name)[:60], [*STEPS, *_also])} See them: llmops data steps')
+        raise Invalid(f'There is no step {ascii(str(name)[:60])}.{nearest(str(name)[:60], [*STEPS, *_also])} See them: '
+                      'llmops data steps')
     return STEPS[name]
 
 # %% ../../nbs/data/recipe.ipynb #c621e3f3
@@ -96,11 +101,13 @@ def check_recipe(
 )->list[Planned]:
     "Read the steps of a recipe, or say which one is wrong and what was meant"
     if isinstance(steps, dict): steps = steps.get('steps')
-    if not isinstance(steps, list) or not steps: raise Invalid('A recipe has a list of steps, like {"steps": [{"step": "normalise"}, {"step": "duplicates"}]}')
+    if not isinstance(steps, list) or not steps:
+        raise Invalid('A recipe has a list of steps, like {"steps": [{"step": "normalise"}, {"step": "duplicates"}]}')
     out = []
     for n, s in enumerate(steps, 1):
         if isinstance(s, str): s = dict(step=s)
-        if not isinstance(s, dict) or 'step' not in s: raise Invalid(f'Step {n} of the recipe has no "step" that names it: {ascii(str(s)[:60])}')
+        if not isinstance(s, dict) or 'step' not in s:
+            raise Invalid(f'Step {n} of the recipe has no "step" that names it: {ascii(str(s)[:60])}')
         spec = find_step(s['step'])
         try: args = arguments(spec, {k: v for k, v in s.items() if k != 'step'})
         except Invalid as e: raise Invalid(f'Step {n} of the recipe, {spec.name}: {e}') from None
@@ -113,8 +120,11 @@ def read_recipe(
     "Read a recipe from a file"
     got = read_plain(path, 'recipe', 'template:NAME')
     if isinstance(got, list): got = dict(steps=got)
-    if not isinstance(got, dict): raise Invalid(f'The recipe {path.name!r} holds no steps. Write {{"steps": [{{"step": "normalise"}}]}}')
-    if odd := set(map(str, got))-{'steps', 'type', 'verb', 'about'}: raise Invalid(f'The recipe {path.name!r} has {", ".join(sorted(odd))}.{nearest(min(odd), ["steps", "about"])} A recipe has steps')
+    if not isinstance(got, dict):
+        raise Invalid(f'The recipe {path.name!r} holds no steps. Write {{"steps": [{{"step": "normalise"}}]}}')
+    if odd := set(map(str, got))-{'steps', 'type', 'verb', 'about'}:
+        raise Invalid(f'The recipe {path.name!r} has {", ".join(sorted(odd))}.{nearest(min(odd), ["steps", "about"])} '
+                      'A recipe has steps')
     return got
 
 # %% ../../nbs/data/recipe.ipynb #ef711355

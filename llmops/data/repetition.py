@@ -17,7 +17,8 @@ from .recipe import Ctx, step
 # %% ../../nbs/data/repetition.ipynb #478a15ba
 _unspaced = re.compile('[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]')
 TOP = {2: .20, 3: .18, 4: .16} # Words in a run → share of characters in the most frequent one, at most
-AGAIN = {5: .15, 6: .14, 7: .13, 8: .12, 9: .11, 10: .10} # Words in a run → share of characters in runs that come again, at most
+# Words in a run → share of characters in runs that come again, at most
+AGAIN = {5: .15, 6: .14, 7: .13, 8: .12, 9: .11, 10: .10}
 
 def twice(
     parts:list[str], # Lines or paragraphs
@@ -52,14 +53,21 @@ def repeats(
     least:int=50, # Tokens that a text has before runs are counted
 )->Iterator[tuple[str, str, float, float]]: # (reason, words for it, figure, limit)
     "What of a text is said again and again"
-    for name, parts, most in (('lines', [x.strip() for x in text.split('\n') if x.strip()], lines), ('paragraphs', [x.strip() for x in re.split(r'\n\s*\n', text) if x.strip()], paragraphs)):
+    for name, parts, most in (('lines', [x.strip() for x in text.split('\n') if x.strip()], lines),
+                              ('paragraphs', [x.strip() for x in re.split(r'\n\s*\n', text) if x.strip()], paragraphs)):
         if len(parts) < 4: continue
         share, chars = twice(parts)
-        if share > most and chars > min(.1, most): yield f'{name} again', f'{share:.0%} of the {name} stand there twice, at most {most:.0%}', share, most
-        if chars > min(.2*scale, 1): yield f'{name} again', f'{name} that stand there twice are {chars:.0%} of the characters, at most {min(.2*scale, 1):.0%}', chars, .2*scale
+        if share > most and chars > min(.1, most):
+            yield f'{name} again', f'{share:.0%} of the {name} stand there twice, at most {most:.0%}', share, most
+        if chars > min(.2*scale, 1):
+            yield (f'{name} again',
+                   f'{name} that stand there twice are {chars:.0%} of the characters, at most {min(.2*scale, 1):.0%}',
+                   chars, .2*scale)
     if len(text) >= 50:
-        c, k = max(((c, text.count(c)) for c in set(text[:2000]) if not c.isspace() and c not in '-=_|*.·─━'), key=lambda x: (x[1], x[0]), default=('', 0))
-        if k > .4*len(text): yield 'one character again', f'the character {c!r} is {k/len(text):.0%} of it, at most 40%', k/len(text), .4
+        c, k = max(((c, text.count(c)) for c in set(text[:2000]) if not c.isspace() and c not in '-=_|*.·─━'),
+                   key=lambda x: (x[1], x[0]), default=('', 0))
+        if k > .4*len(text):
+            yield 'one character again', f'the character {c!r} is {k/len(text):.0%} of it, at most 40%', k/len(text), .4
     wide = not text.isascii() and len(_unspaced.findall(text)) > len(text)/5
     tokens = [c for c in text if not c.isspace()] if wide else text.lower().split()
     if len(tokens) < least*(2 if wide else 1): return
@@ -67,28 +75,36 @@ def repeats(
     for n, most in TOP.items():
         share, run = _top(tokens, n*k)
         if not run: return # no two runs are alike, so no longer ones are
-        if share > most*scale: yield 'the same few words', f'the top {n}-gram {run if not wide else run.replace(" ", "")!r} is {share:.0%} of the characters, at most {most*scale:.0%}', share, most*scale
+        if share > most*scale:
+            yield ('the same few words', f'the top {n}-gram {run if not wide else run.replace(" ", "")!r} is '
+                   f'{share:.0%} of the characters, at most {most*scale:.0%}', share, most*scale)
     for n, most in AGAIN.items():
         share = _again(tokens, n*k)
         if not share: return
-        if share > most*scale: yield 'long runs again', f'runs of {n} words said before are {share:.0%} of the characters, at most {most*scale:.0%}', share, most*scale
+        if share > most*scale:
+            yield ('long runs again',
+                   f'runs of {n} words said before are {share:.0%} of the characters, at most {most*scale:.0%}',
+                   share, most*scale)
 
 # %% ../../nbs/data/repetition.ipynb #76674b30
 @step('repetition', rowwise=True, also=('repeats',))
 def repetition(ctx:Ctx, batches:Iterator[list[dict]],
     lines:float=.3, # Share of lines that stood there before, at most
     paragraphs:float=.3, # Share of paragraphs that stood there before, at most
-    scale:float=2., # Times Gopher's limits on repeated runs of words, which are for web pages; answers take up the words of the question
+    # Times Gopher's limits on repeated runs of words, which are for web pages; answers take up words of the question
+    scale:float=2.,
     least:int=50, # Words that a text has before runs of words are counted
 )->Iterator[list[dict]]:
     "Take out rows that say the same again and again (Gopher's rules; runs of characters in Chinese, Japanese, Thai)"
     for k, v in (('lines', lines), ('paragraphs', paragraphs)):
         if not 0 <= v <= 1: raise Invalid(f'{k} is {v}: write a share from 0 to 1')
-    if scale <= 0 or least < 0: raise Invalid(f'scale is {scale} and least is {least}: scale is above 0 and least not below it')
+    if scale <= 0 or least < 0:
+        raise Invalid(f'scale is {scale} and least is {least}: scale is above 0 and least not below it')
     for b in batches:
         out = []
         for r in b:
-            found = next((f for t in texts(r) if len(t) > 20 for f in repeats(t, lines, paragraphs, scale, least)), None)
+            found = next((f for t in texts(r) if len(t) > 20 for f in repeats(t, lines, paragraphs, scale, least)),
+                         None)
             if found: ctx.out(r, found[0], detail=found[1])
             else: out.append(r)
         yield out

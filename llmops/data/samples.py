@@ -19,46 +19,57 @@ from ..verbs import verb
 # %% ../../nbs/data/samples.ipynb #f688c89f
 HELD = 3 # Phrasings of each intent, the last ones, that training never sees
 INTENTS = {
-    'refund': ['I want my money back', 'please return the payment', 'you charged me twice', 'the amount on my card is too high',
-               'pay me back for this', 'I would like the full price returned', 'when will I get my money', 'I paid two times',
-               'give me back what I paid', 'let me see my cash again, all of it', 'send the money to my card again', 'the charge was wrong, repay it'],
+    'refund': ['I want my money back', 'please return the payment', 'you charged me twice',
+               'the amount on my card is too high',
+               'pay me back for this', 'I would like the full price returned', 'when will I get my money',
+               'I paid two times',
+               'give me back what I paid', 'let me see my cash again, all of it', 'send the money to my card again',
+               'the charge was wrong, repay it'],
     'delivery': ['where is my parcel', 'my package has not arrived', 'the courier is late', 'when does it ship',
-                 'I am still waiting for the box', 'the driver went to the wrong house', 'nothing came so far', 'please track my shipment',
+                 'I am still waiting for the box', 'the driver went to the wrong house', 'nothing came so far',
+                 'please track my shipment',
                  'my parcel seems to be lost', 'nothing is here, my box must be lost', 'when will the courier be here',
                  'the driver has my shipment and did not come'],
-    'cancel': ['please stop this purchase', 'I changed my mind', 'do not send it', 'I no longer need this', 'I want to cancel',
+    'cancel': ['please stop this purchase', 'I changed my mind', 'do not send it', 'I no longer need this',
+               'I want to cancel',
                'take it off my list', 'I bought this by mistake', 'forget my purchase', 'I do not want it any more',
                'stop, do not pack these things', 'my plan has changed, undo it', 'drop this, I have no need of it now'],
     'account': ['I cannot log in', 'reset my password', 'my profile is locked', 'change my email', 'I forgot my login',
-                'the site does not let me sign in', 'my password does not work', 'someone uses my profile', 'unlock my login please',
-                'my login was stolen, lock it', 'the password that I have is not right', 'I cannot open the site with my pin'],
+                'the site does not let me sign in', 'my password does not work', 'someone uses my profile',
+                'unlock my login please',
+                'my login was stolen, lock it', 'the password that I have is not right',
+                'I cannot open the site with my pin'],
     'invoice': ['send me the bill', 'I need a receipt', 'the receipt shows the wrong name', 'where can I find my bill',
                 'I need a paper for the tax office', 'print the receipt again', 'the bill has the wrong company',
                 'my office asks for the document', 'mail me a receipt for my files', 'can I have the bill again',
                 'correct the date of the receipt', 'my bank did not get the document'],
-    'defect': ['it arrived broken', 'the screen is cracked', 'it stopped working', 'a part is missing', 'the button is loose',
+    'defect': ['it arrived broken', 'the screen is cracked', 'it stopped working', 'a part is missing',
+               'the button is loose',
                'it does not turn on', 'the lid came damaged', 'it makes a noise', 'there is a scratch on the side',
                'I turn it on and the lamp stays dead', 'it came with a bent handle', 'one wheel broke after a day'],
 }
-FRAMES = ['Ticket from {n}, order {k}: {t}.', '{n} writes about order {k}: {t}.', 'Order {k}, {n}: {t}.', 'Hello, {t}. Order {k}. {n}',
-          'Hi, this is {n}. {t}. My order is {k}.', '{t}. Order number {k}, name {n}.', 'My name is {n}, order {k}. {t}!',
+FRAMES = ['Ticket from {n}, order {k}: {t}.', '{n} writes about order {k}: {t}.', 'Order {k}, {n}: {t}.',
+          'Hello, {t}. Order {k}. {n}', 'Hi, this is {n}. {t}. My order is {k}.', '{t}. Order number {k}, name {n}.',
+          'My name is {n}, order {k}. {t}!',
           'Order {k}: {t}. Thanks, {n}', '{n} here, about order {k}. {t}.', 'Please look at order {k}: {t}. Best, {n}']
 
 # %% ../../nbs/data/samples.ipynb #bf471ffc
-_given = '''Abigail Adrian Agnes Alan Albert Alice Amara Amelia Amir Anders Andrea Anita Anton Arjun Arthur Astrid Aurora Axel
-Barbara Basil Beatrice Benjamin Bernard Bianca Boris Brenda Bruno Camila Carlos Carmen Caroline Cecilia Cedric Chiara Clara
-Claude Conrad Cora Cyrus Dalia Damian Daniel Daphne David Deborah Dennis Diana Diego Dmitri Dora Edgar Edith Eduardo Elena
-Elias Elsa Emil Emma Enzo Erica Ernest Esther Ethan Eva Fabian Farah Fatima Felix Fiona Flora Florian Frances Frank Frida
-Gabriel Gemma George Gerda Gilbert Gloria Goran Grace Gustav Hamid Hannah Harold Harriet Hassan Hector Heidi Helena Henrik
-Hilda Hugo Ibrahim Ida Igor Ines Ingrid Irene Isaac Isabel Ivan Ivy Jakob Jana Jasmine Javier Jelena Jerome Joan Joel
-Johanna Jonas Josef Judith Julia Karim Karin Kevin Kira Klaus Lara Lars Laura Leila Leon Leonard Lena Lidia Linus Livia
-Lorenz Louisa Lucas Lydia Magda Malik Manuel Marco Margaret Maria Marius Martha Matilda Maurice Maya Melissa Milan Mina
-Miriam Mohamed Monica Morris Nadia Natalia Nathan Nelson Nicola Nina Noah Nora Norman Olaf Olga Oliver Omar Oscar Otto
-Pablo Pamela Patricia Paula Pedro Penelope Peter Philip Priya Quentin Rachel Rafael Ramon Raymond Rebecca Regina Rita
-Robert Rosa Rufus Ruth Salma Samuel Sandra Sara Sasha Selma Sergio Silvia Simon Sofia Stella Stefan Susan Sven Tamara Tariq
-Teresa Theo Thomas Tilda Timothy Tobias Ulrich Ursula Valentin Vanessa Vera Victor Viola Walter Wanda Werner Wilma
-Winston Xavier Yasmin Yusuf Yvonne Zara Zoe'''.split()
-STEMS = 'Alder Ander Black Bol Brad Carl Clay Crof Dal Eller Fair Gar Hart Hill Jack Kings Lang Mar Mill Nor Pem Rams Stan Thorn Wal Whit'.split()
+_given = '''Abigail Adrian Agnes Alan Albert Alice Amara Amelia Amir Anders Andrea Anita Anton Arjun Arthur Astrid
+    Aurora Axel Barbara Basil Beatrice Benjamin Bernard Bianca Boris Brenda Bruno Camila Carlos Carmen Caroline Cecilia
+    Cedric Chiara Clara Claude Conrad Cora Cyrus Dalia Damian Daniel Daphne David Deborah Dennis Diana Diego Dmitri Dora
+    Edgar Edith Eduardo Elena Elias Elsa Emil Emma Enzo Erica Ernest Esther Ethan Eva Fabian Farah Fatima Felix Fiona
+    Flora Florian Frances Frank Frida Gabriel Gemma George Gerda Gilbert Gloria Goran Grace Gustav Hamid Hannah Harold
+    Harriet Hassan Hector Heidi Helena Henrik Hilda Hugo Ibrahim Ida Igor Ines Ingrid Irene Isaac Isabel Ivan Ivy Jakob
+    Jana Jasmine Javier Jelena Jerome Joan Joel Johanna Jonas Josef Judith Julia Karim Karin Kevin Kira Klaus Lara Lars
+    Laura Leila Leon Leonard Lena Lidia Linus Livia Lorenz Louisa Lucas Lydia Magda Malik Manuel Marco Margaret Maria
+    Marius Martha Matilda Maurice Maya Melissa Milan Mina Miriam Mohamed Monica Morris Nadia Natalia Nathan Nelson
+    Nicola Nina Noah Nora Norman Olaf Olga Oliver Omar Oscar Otto Pablo Pamela Patricia Paula Pedro Penelope Peter
+    Philip Priya Quentin Rachel Rafael Ramon Raymond Rebecca Regina Rita Robert Rosa Rufus Ruth Salma Samuel Sandra Sara
+    Sasha Selma Sergio Silvia Simon Sofia Stella Stefan Susan Sven Tamara Tariq Teresa Theo Thomas Tilda Timothy Tobias
+    Ulrich Ursula Valentin Vanessa Vera Victor Viola Walter Wanda Werner Wilma Winston Xavier Yasmin Yusuf Yvonne Zara
+    Zoe'''.split()
+STEMS = ('Alder Ander Black Bol Brad Carl Clay Crof Dal Eller Fair Gar Hart Hill Jack Kings Lang Mar Mill Nor Pem Rams '
+         'Stan Thorn Wal Whit'.split())
 ENDS = 'son ton ley man ford field wood well by den er land mark ster worth ing'.split()
 GIVEN = {n: i % 4 == 1 for i, n in enumerate(_given)}  # Name → is it held out?
 SURNAMES = {a+b: (i+j) % 4 == 1 for i, a in enumerate(STEMS) for j, b in enumerate(ENDS)}
@@ -91,8 +102,8 @@ def ticket(
     frame, t = FRAMES[f], INTENTS[intent][p]
     if frame.startswith('{t}') or '. {t}' in frame: t = t[0].upper() + t[1:]
     out = json.dumps({'intent': intent, 'order': k, 'name': name})
-    return dict(messages=[dict(role='user', content=frame.format(n=name, k=k, t=t)), dict(role='assistant', content=out)],
-                phrase=f'{intent}-{p+1}', split=split)
+    return dict(messages=[dict(role='user', content=frame.format(n=name, k=k, t=t)),
+                          dict(role='assistant', content=out)], phrase=f'{intent}-{p+1}', split=split)
 
 # %% ../../nbs/data/samples.ipynb #03445e16
 def spoil(

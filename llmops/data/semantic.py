@@ -25,7 +25,8 @@ def embedder_name(
     "Which engine embeds"
     from llmops.settings import settings
     name = name or settings().get('embedder', '') or 'hashed'
-    if name not in engines('embedder'): raise Invalid(f'There is no embedder {name!r}. Installed: {", ".join(sorted(engines("embedder")))}')
+    if name not in engines('embedder'):
+        raise Invalid(f'There is no embedder {name!r}. Installed: {", ".join(sorted(engines("embedder")))}')
     return name
 
 def embed(
@@ -48,7 +49,8 @@ def alike_in_meaning(
     block:int=1000, # Rows at a time
 )->tuple[Found, str]: # What goes, and the engine that was used
     "Which texts mean what a better one says"
-    if not 0 < threshold <= 1: raise Invalid(f'threshold is {threshold}: write a cosine above 0 and at most 1, such as 0.92')
+    if not 0 < threshold <= 1:
+        raise Invalid(f'threshold is {threshold}: write a cosine above 0 and at most 1, such as 0.92')
     name = embedder_name(name)
     it = iter(texts)
     with Texts(keep) as t:
@@ -57,7 +59,9 @@ def alike_in_meaning(
 
 def _close(t:Texts, threshold:float, name:str, block:int)->Found:
     import numpy as np
-    if len(t) > MOST: raise Invalid(f'{len(t):,} rows are too many to compare each with each; at most {MOST:,}. Take out near duplicates first, or sample: llmops data dedup --near')
+    if len(t) > MOST:
+        raise Invalid(f'{len(t):,} rows are too many to compare each with each; at most {MOST:,}. '
+                      'Take out near duplicates first, or sample: llmops data dedup --near')
     order = t.order()
     v = embed(t.get(order.tolist()), name)
     of, sim, stay, checked = np.full(len(t), -1), np.ones(len(t)), np.empty(0, np.int64), 0
@@ -73,7 +77,8 @@ def _close(t:Texts, threshold:float, name:str, block:int)->Found:
         inner, mine = b @ b.T, []
         checked += len(b)*(len(b)-1)//2
         for a in range(len(b)):
-            if best[a] < threshold and mine and (x := inner[a, mine]).max() >= threshold: who[a], best[a] = i+mine[int(x.argmax())], x.max()
+            if best[a] < threshold and mine and (x := inner[a, mine]).max() >= threshold:
+                who[a], best[a] = i+mine[int(x.argmax())], x.max()
             if best[a] >= threshold: of[order[i+a]], sim[order[i+a]] = order[who[a]], min(1., float(best[a]))
             else: mine.append(a)
         stay = np.concatenate([stay, i+np.array(mine, np.int64)])

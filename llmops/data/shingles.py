@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING: import numpy as np
 
 # %% ../../nbs/data/shingles.ipynb #ea686a3a
-SAID = ('messages', 'prompt', 'chosen', 'rejected', 'completion', 'text') # Fields of the internal form that hold what is said
+# Fields of the internal form that hold what is said
+SAID = ('messages', 'prompt', 'chosen', 'rejected', 'completion', 'text')
 
 def said(
     row:dict, # A row in the internal form, or any other
     key:str='', # Only these columns, separated by commas; empty: all that is said
 )->str: # One text
     "All that a row says, a line each"
-    names = [k.strip() for k in key.split(',')] if key else [k for k in SAID if k in row] or [k for k in row if not k.startswith('_')]
+    names = ([k.strip() for k in key.split(',')] if key
+             else [k for k in SAID if k in row] or [k for k in row if not k.startswith('_')])
     return '\n'.join(s for k in names for s in strings(row.get(k)))
 
 def strings(
@@ -36,7 +38,8 @@ def strings(
     elif v is not None: yield str(v)
 
 # %% ../../nbs/data/shingles.ipynb #a44aee98
-_wide = tuple((c, unicodedata.normalize('NFKC', c)) for c in '，！？：；（）\u3000') # Common and without neighbours: then the rest is mostly NFKC already, which is quick
+# Common and without neighbours: then the rest is mostly NFKC already, which is quick
+_wide = tuple((c, unicodedata.normalize('NFKC', c)) for c in '，！？：；（）\u3000')
 
 def plain(
     text:str, # Any text
@@ -53,7 +56,7 @@ def plain(
 def shingles(
     texts:Sequence[str], # Texts, in one spelling
     n:int=5, # Characters of a run
-)->'tuple[np.ndarray, np.ndarray]': # Hashes of all runs (repeated ones too) and where each text begins among them, with the end
+)->'tuple[np.ndarray, np.ndarray]': # Hashes of all runs, repeated ones too, and where each text begins among them
     "Hash every run of `n` characters of many texts"
     import numpy as np
     texts = [t if len(t) >= n else t.ljust(n, '\0') for t in texts]
@@ -77,8 +80,8 @@ def shingles(
 
 _block = 1 << 14
 # Odd numbers without a pattern: the fractional parts of square roots of primes, as in SHA-512
-_weights = (0x6a09e667f3bcc909, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1, 0x510e527fade682d1, 0x9b05688c2b3e6c1f,
-            0x1f83d9abfb41bd6b, 0x5be0cd19137e2179)
+_weights = (0x6a09e667f3bcc909, 0xbb67ae8584caa73b, 0x3c6ef372fe94f82b, 0xa54ff53a5f1d36f1, 0x510e527fade682d1,
+            0x9b05688c2b3e6c1f, 0x1f83d9abfb41bd6b, 0x5be0cd19137e2179)
 
 # %% ../../nbs/data/shingles.ipynb #70e508a4
 def jaccard(

@@ -49,7 +49,8 @@ def look_at(
     def numbers(b:list[dict])->Iterator[str]:
         for r in b:
             check_columns(r, columns, 'split')
-            if (lack := next((c for c in columns if r[c] is None), None)): raise Invalid(f'split: row {r.get("_line", "?")} has nothing in the column {lack!r}')
+            if (lack := next((c for c in columns if r[c] is None), None)):
+                raise Invalid(f'split: row {r.get("_line", "?")} has nothing in the column {lack!r}')
             q = question_of(r)
             lot.append(_number(f'{seed}\0{q}'))
             for h, c in zip(held, by, strict=True): h.append(_number(str(r[c])))
@@ -64,7 +65,8 @@ def look_at(
         for _ in walk: pass
     groups = [np.asarray(h) for h in held]
     if near: groups.append(np.where(alike < 0, np.arange(len(lot)), alike))
-    return Seen(np.asarray(lot, np.int64), groups, np.asarray(classes or [0]*len(lot)), list(names) or [''], np.asarray(times or [0.]*len(lot)))
+    return Seen(np.asarray(lot, np.int64), groups, np.asarray(classes or [0]*len(lot)), list(names) or [''],
+                np.asarray(times or [0.]*len(lot)))
 
 def _when(r:dict, column:str)->float:
     try: return when(r[column])
@@ -112,7 +114,8 @@ def draw(
         order = np.lexsort((-rank[pairs[1]], count, pairs[0]))
         kind[pairs[0][order]] = pairs[1][order]
     sizes = {k: int(c) for k, c in zip(seen.names, np.bincount(seen.classes, minlength=len(seen.names)), strict=True)}
-    room = {p: dict(zip(range(len(seen.names)), _room(sizes, round(want[names[p]]*n), seen.names), strict=True)) for p in range(len(names)) if p != rest}
+    room = {p: dict(zip(range(len(seen.names)), _room(sizes, round(want[names[p]]*n), seen.names), strict=True))
+            for p in range(len(names)) if p != rest}
     parts = [p for p in (reversed(range(len(names))) if by_time else range(len(names))) if p != rest]
     to = np.full(len(size), rest)
     for g in np.lexsort((lot, -oldest) if by_time else (lot,)).tolist():
@@ -123,7 +126,8 @@ def draw(
                 break
             if by_time and room[p][k] > 0: # Nothing newer may go to an older part
                 room[p][k] = 0
-    for p in parts if not by_time else []: # Groups larger than a part: it gets the one that fits best, up to twice its size
+    # Groups larger than a part: it gets the one that fits best, up to twice its size
+    for p in parts if not by_time else []:
         n_p = round(want[names[p]]*n)
         if not n_p or (to == p).any(): continue
         left = np.flatnonzero(to == rest)
@@ -136,7 +140,8 @@ def _room(sizes:dict[str, int], n:int, names:list[str])->list[int]:
     return [got[k] for k in names]
 
 # %% ../../nbs/data/split.ipynb #375fbf4f
-ROLE = {'train': 'training', 'test': 'held-out', 'valid': 'validation', 'validation': 'validation', 'dev': 'validation', 'phrasings': 'new phrasings'}
+ROLE = {'train': 'training', 'test': 'held-out', 'valid': 'validation', 'validation': 'validation', 'dev': 'validation',
+        'phrasings': 'new phrasings'}
 
 def said_parts(
     parts:Iterable[list[dict]], # Rows
@@ -148,9 +153,13 @@ def said_parts(
     def walk()->Iterator[list[dict]]:
         for b in parts:
             for r in b:
-                if r.get(column) is None: raise Invalid(f'Row {r.get("_line", "?")} has no {column!r}, others have. Fill it in all, or draw a split: column=""')
+                if r.get(column) is None:
+                    raise Invalid(f'Row {r.get("_line", "?")} has no {column!r}, others have. '
+                                  'Fill it in all, or draw a split: column=""')
                 of.append(names.setdefault(str(r[column]), len(names)))
-                if len(names) > 10: raise Invalid(f'The column {column!r} has more than 10 values: that is not a split. Draw one: column=""')
+                if len(names) > 10:
+                    raise Invalid(f'The column {column!r} has more than 10 values: that is not a split. '
+                                  'Draw one: column=""')
             yield b
     seen = look_at(walk())
     for p in names: check_name(p, 'part')
@@ -163,13 +172,19 @@ def shares_of(
 )->dict[str, float]: # Part → share; they add up to 1
     "Which parts there are to be"
     if not parts:
-        if not 0 <= test < 1 or not 0 <= valid < 1 or not 0 < test+valid < 1: raise Invalid(f'test is {test}{f" and valid is {valid}" if valid else ""}: write the share of rows to hold out, such as 0.1')
+        if not 0 <= test < 1 or not 0 <= valid < 1 or not 0 < test+valid < 1:
+            raise Invalid(f'test is {test}{f" and valid is {valid}" if valid else ""}: '
+                          'write the share of rows to hold out, such as 0.1')
         return {'train': 1-test-valid, **({'valid': valid} if valid else {}), **({'test': test} if test else {})}
-    bad = next((f'{k}: {v}' for k, v in parts.items() if isinstance(v, bool) or not isinstance(v, (int, float)) or not 0 < v), None)
-    if bad or len(parts) < 2: raise Invalid(f'parts is {{"train": 0.8, "valid": 0.1, "test": 0.1}}: each has a share above 0{f", not {bad}" if bad else ""}')
+    bad = next((f'{k}: {v}'
+                for k, v in parts.items() if isinstance(v, bool) or not isinstance(v, (int, float)) or not 0 < v), None)
+    if bad or len(parts) < 2:
+        raise Invalid(f'parts is {{"train": 0.8, "valid": 0.1, '
+                      f'"test": 0.1}}: each has a share above 0{f", not {bad}" if bad else ""}')
     for p in parts: check_name(p, 'part')
     total = sum(parts.values())
-    if not (abs(total-1) < 1e-6 or abs(total-100) < 1e-4): raise Invalid(f'The shares of parts add up to {total:g}, not to 1')
+    if not (abs(total-1) < 1e-6 or abs(total-100) < 1e-4):
+        raise Invalid(f'The shares of parts add up to {total:g}, not to 1')
     return {k: v/total for k, v in parts.items()}
 
 def leaks(
@@ -214,19 +229,25 @@ def split(run:Run,
         of, names = draw(seen, want, bool(time)), list(want)
     count = [int((of == i).sum()) for i in range(len(names))]
     for p, k in zip(names, count, strict=True):
-        if not k: raise Invalid(f'{data} has {n} rows: none is left for {"training" if p == "train" else p if own or parts else "the test" if p == "test" else p}. Take another share or seed, or hold less together')
+        if not k:
+            raise Invalid(f'{data} has {n} rows: none is left for '
+                          f'{"training" if p == "train" else p if own or parts else "the test" if p == "test" else p}. '
+                          'Take another share or seed, or hold less together')
     if bad := leaks(seen, of, names):
         lines = [next(rows_of(run.store, data, i, i+1)).get('_line', i+1) for i in bad[0]['rows']]
-        raise Invalid(f'{len(bad)} questions of {bad[0]["part"]} stand in train too, first lines {lines[0]} and {lines[1]}. Clean the data first, or draw: column=""')
-    how = dict(column=column) if own else {k: v for k, v in dict(shares=want, test=test, seed=seed, by=by, stratify=stratify, time=time, near=near).items() if v or k == 'seed'}
+        raise Invalid(f'{len(bad)} questions of {bad[0]["part"]} stand in train too, '
+                      f'first lines {lines[0]} and {lines[1]}. Clean the data first, or draw: column=""')
+    how = dict(column=column) if own else {k: v for k, v in dict(
+        shares=want, test=test, seed=seed, by=by, stratify=stratify, time=time, near=near).items() if v or k == 'seed'}
     stem, made, done = (out or data.name.removesuffix('-clean')).removeprefix('dataset:'), [], 0
     for p in names: check_name(f'{stem}-{p}')
     for i, p in enumerate(names):
         rows = (r for r, k in zip(rows_of(run.store, data), of, strict=True) if k == i)
         if own: rows = ({k: v for k, v in r.items() if k != column} for r in rows)
-        made.append(write_dataset(run, f'{stem}-{p}', rows, format=data.body.get('format', 'table'), parents=[data], role=ROLE.get(p, p),
-                                  counts=dict(read=n, left=n-count[i], rows=count[i]),
-                                  split=dict(of=str(data.ref), digest=data.digest, part=p, parts=dict(zip(names, count, strict=True)), leaks=0, **how)))
+        made.append(write_dataset(run, f'{stem}-{p}', rows, format=data.body.get('format', 'table'), parents=[data],
+                                  role=ROLE.get(p, p), counts=dict(read=n, left=n-count[i], rows=count[i]),
+                                  split=dict(of=str(data.ref), digest=data.digest, part=p,
+                                             parts=dict(zip(names, count, strict=True)), leaks=0, **how)))
         done += count[i]
         yield dict(step=done, total=n, message=f'{p}: {count[i]:,} rows')
     return made
@@ -248,7 +269,9 @@ def split_rows(ctx:Ctx, batches:Iterator[list[dict]],
     for b in rows:
         out = []
         for i, r in enumerate(b, n):
-            if column in r: raise Invalid(f'split: row {r.get("_line", "?")} has a column {column!r} already. Take it out first: {{"step": "columns", "drop": ["{column}"]}}')
+            if column in r:
+                raise Invalid(f'split: row {r.get("_line", "?")} has a column {column!r} already. '
+                              f'Take it out first: {{"step": "columns", "drop": ["{column}"]}}')
             out.append(r | {column: names[of[i]]})
         n += len(b)
         yield out

@@ -17,13 +17,15 @@ from .recipe import Ctx, step
 # %% ../../nbs/data/steps.ipynb #de45c199
 SAID = ('messages', 'prompt', 'chosen', 'rejected', 'completion')
 
-def _talk(v:Any)->TypeGuard[list[dict]]: return isinstance(v, list) and bool(v) and isinstance(v[0], dict) and 'role' in v[0]
+def _talk(v:Any)->TypeGuard[list[dict]]:
+    return isinstance(v, list) and bool(v) and isinstance(v[0], dict) and 'role' in v[0]
 
 def _message(m:Any, f:Callable[[str], str])->Any:
     c = m.get('content') if isinstance(m, dict) else None
     if isinstance(c, str): return m if (n := f(c)) == c else m | {'content': n}
     if not isinstance(c, list): return m
-    parts = [p | {'text': n} if isinstance(p, dict) and isinstance(p.get('text'), str) and (n := f(p['text'])) != p['text'] else p for p in c]
+    parts = [p | {'text': n} if isinstance(p, dict) and isinstance(p.get('text'), str)
+             and (n := f(p['text'])) != p['text'] else p for p in c]
     return m if all(x is y for x, y in zip(parts, c, strict=True)) else m | {'content': parts}
 
 def change_texts(
@@ -59,8 +61,10 @@ def row_texts(
 _ends = re.compile('\r\n?|[\u0085\u2028\u2029\v\f]')
 _control = re.compile('[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]')
 _unseen = re.compile('[\u200b\u2060\ufeff\u00ad\u180e\ufff9-\ufffb]')
-_joiners = re.compile('(?<![^\\s\x00-\u024f\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef])[\u200c\u200d]+|[\u200c\u200d]+(?![^\\s\x00-\u024f\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef])')
-_blanks, _tails = re.compile('[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+'), re.compile('[ \t\u00a0\u2000-\u200a\u202f\u205f\u3000]+$', re.M)
+_joiners = re.compile('(?<![^\\s\x00-\u024f\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef])[\u200c\u200d]+'
+                      '|[\u200c\u200d]+(?![^\\s\x00-\u024f\u2e80-\u9fff\uac00-\ud7a3\uff00-\uffef])')
+_blanks, _tails = (re.compile('[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+'),
+                   re.compile('[ \t\u00a0\u2000-\u200a\u202f\u205f\u3000]+$', re.M))
 _edge = ' \t\n\r\f\v\u00a0\u3000\ufeff'
 _plain = re.compile('[\t\n\x20-\x7e]*').fullmatch
 
@@ -100,7 +104,8 @@ def normalise(ctx:Ctx, batches:Iterator[list[dict]],
     control:bool=True, # Take out control characters; line ends become \n
     zero_width:bool=True, # Take out characters without width, save where a script or an emoji needs them
     ends:bool=True, # No blanks at the ends of a text
-    blanks:Literal['keep', 'tails', 'one']='keep', # Blanks inside: as they are, none at the end of a line, or one at a time
+    # Blanks inside: as they are, none at the end of a line, or one at a time
+    blanks:Literal['keep', 'tails', 'one']='keep',
     blank_lines:int=0, # At most so many empty lines in a row; 0: as they are
     columns:list[str]|None=None, # Only in these columns; empty: all that is said
 )->Iterator[list[dict]]:
@@ -119,7 +124,8 @@ def _silent(m:Any)->bool:
     if not isinstance(m, dict) or m.get('tool_calls'): return False
     c = m.get('content')
     if isinstance(c, str): return not c.strip()
-    return isinstance(c, list) and all(isinstance(p, dict) and p.get('type') == 'text' and not str(p.get('text') or '').strip() for p in c)
+    return isinstance(c, list) and all(isinstance(p, dict) and p.get('type') == 'text'
+                                       and not str(p.get('text') or '').strip() for p in c)
 
 def is_empty(
     row:dict, # A row in the internal form
@@ -138,7 +144,9 @@ def empty(ctx:Ctx, batches:Iterator[list[dict]],
     for b in batches:
         out = []
         for r in b:
-            if columns: lack = next((c for c in columns if r.get(c) in (None, [], {}) or isinstance(r[c], str) and not r[c].strip()), None)
+            if columns:
+                lack = next((c for c in columns
+                             if r.get(c) in (None, [], {}) or isinstance(r[c], str) and not r[c].strip()), None)
             else: lack = '' if is_empty(r) else None
             if lack is None: out.append(r)
             else: ctx.out(r, f'{lack} is empty' if lack else 'a text is empty')
@@ -152,7 +160,9 @@ def part_texts(
     "The texts of one part of a row"
     if of == 'all': return row_texts(row)
     ms = row.get('messages')
-    if not _talk(ms): return row_texts(row, ('prompt',)) if of == 'question' else row_texts(row, ('completion', 'chosen', 'rejected', 'text'))
+    if not _talk(ms):
+        return (row_texts(row, ('prompt',)) if of == 'question'
+                else row_texts(row, ('completion', 'chosen', 'rejected', 'text')))
     return row_texts({'messages': ms[:-1] if of == 'question' else ms[-1:]})
 
 def _cut_text(text:str, n:int, at:int)->str:
@@ -185,7 +195,8 @@ def length(ctx:Ctx, batches:Iterator[list[dict]],
     min:int=0, # Fewest characters
     max:int=0, # Most characters; 0: any number
     of:Literal['all', 'question', 'answer']='all', # What is counted
-    over:Literal['drop', 'cut']='drop', # What is too long goes, or is cut: text at a blank, a conversation behind an answer
+    # What is too long goes, or is cut: text at a blank, a conversation behind an answer
+    over:Literal['drop', 'cut']='drop',
 )->Iterator[list[dict]]:
     "Take out or cut rows by their number of characters"
     _limits(min, max, of, over)
@@ -193,7 +204,8 @@ def length(ctx:Ctx, batches:Iterator[list[dict]],
                        lambda r: cut_row(r, max, len, lambda t, n: _cut_text(t, n, n)))
 
 def _limits(lo:int, hi:int, of:str, over:str)->None:
-    if lo < 0 or hi < 0 or (hi and lo > hi): raise Invalid(f'min is {lo} and max is {hi}: give 0 <= min <= max, or max=0 for any number')
+    if lo < 0 or hi < 0 or (hi and lo > hi):
+        raise Invalid(f'min is {lo} and max is {hi}: give 0 <= min <= max, or max=0 for any number')
     if over == 'cut' and of != 'all': raise Invalid('over=cut counts all of a row: of must be all')
 
 def by_size(
@@ -229,9 +241,11 @@ def tokenizer_of(
     "Load a model's tokenizer"
     if model is None: raise Invalid('tokens needs model: the model whose tokenizer counts, like model:base')
     p = run.files(model)/'tokenizer.json'
-    if not p.exists(): raise Invalid(f'{model} has no tokenizer.json to count tokens with. See its files: llmops show {model}')
+    if not p.exists():
+        raise Invalid(f'{model} has no tokenizer.json to count tokens with. See its files: llmops show {model}')
     try: from tokenizers import Tokenizer
-    except ImportError: raise Invalid('Counting tokens needs the package tokenizers: pip install "llmops-workbench[train]"') from None
+    except ImportError:
+        raise Invalid('Counting tokens needs the package tokenizers: pip install "llmops-workbench[train]"') from None
     t = Tokenizer.from_file(str(p))
     t.no_truncation()
     t.no_padding()
@@ -243,7 +257,8 @@ def tokens(ctx:Ctx, batches:Iterator[list[dict]],
     min:int=0, # Fewest tokens
     max:int=0, # Most tokens, without what a chat template adds; 0: any number
     of:Literal['all', 'question', 'answer']='all', # What is counted
-    over:Literal['drop', 'cut']='drop', # What is too long goes, or is cut: text at a token, a conversation behind an answer
+    # What is too long goes, or is cut: text at a token, a conversation behind an answer
+    over:Literal['drop', 'cut']='drop',
 )->Iterator[list[dict]]:
     "Take out or cut rows by their number of tokens"
     _limits(min, max, of, over)
@@ -263,14 +278,16 @@ _patience = 5 # Seconds that a pattern may work on one text
 @step('regex', rowwise=True)
 def regex(ctx:Ctx, batches:Iterator[list[dict]],
     pattern:str, # Regular expression, as Python writes it; (?i) in front: big and small letters alike
-    do:Literal['drop', 'keep', 'replace']='drop', # Drop rows in which it is found, keep only these, or replace what it finds
+    # Drop rows in which it is found, keep only these, or replace what it finds
+    do:Literal['drop', 'keep', 'replace']='drop',
     by:str='', # Replacement; \1 is the first group
     columns:list[str]|None=None, # Only in these columns; empty: all that is said
 )->Iterator[list[dict]]:
     "Take out, keep or change rows by a pattern"
     import regex as quick # As re, but it can be told to give up
     try: p, q = re.compile(pattern), quick.compile(pattern)
-    except (re.error, RecursionError, OverflowError, quick.error) as e: raise Invalid(f'regex: {ascii(pattern[:60])} is not a regular expression: {e}') from None
+    except (re.error, RecursionError, OverflowError, quick.error) as e:
+        raise Invalid(f'regex: {ascii(pattern[:60])} is not a regular expression: {e}') from None
     try: re._parser.parse_template(by, p) # type: ignore[attr-defined]
     except (re.error, IndexError) as e: raise Invalid(f'regex: {ascii(by[:60])} cannot replace: {e}') from None
     def one(r:dict)->dict|None:
@@ -294,7 +311,8 @@ def regex(ctx:Ctx, batches:Iterator[list[dict]],
         for r in b:
             try: n = one(r)
             except TimeoutError:
-                raise Invalid(f'regex: {ascii(pattern[:60])} took longer than {_patience} seconds for row {r.get("_line", "?")}: it tries too many ways. '
+                raise Invalid(f'regex: {ascii(pattern[:60])} took longer than {_patience} seconds for row '
+                              f'{r.get("_line", "?")}: it tries too many ways. '
                               'Write it without a repetition inside a repetition, such as a+ for (a+)+') from None
             if n is not None: out.append(n)
         yield out

@@ -31,7 +31,9 @@ def check_columns(
 )->None:
     "Refuse a column that is not there"
     for c in columns:
-        if c not in row: raise Invalid(f'{what}: row {row.get("_line", row.get("_row", "?"))} has no column {c!r}.{nearest(c, map(str, row))} Its columns: {", ".join(k for k in row if k[:1] != "_")}')
+        if c not in row:
+            raise Invalid(f'{what}: row {row.get("_line", row.get("_row", "?"))} has no column '
+                          f'{c!r}.{nearest(c, map(str, row))} Its columns: {", ".join(k for k in row if k[:1] != "_")}')
 
 # %% ../../nbs/data/steps_rows.ipynb #a677e5eb
 def lots(
@@ -72,7 +74,8 @@ def sample(ctx:Ctx, batches:Iterator[list[dict]],
 )->Iterator[list[dict]]:
     "Draw rows, whatever order they come in"
     import numpy as np
-    if (rows > 0) == (share > 0) or rows < 0 or not 0 <= share <= 1: raise Invalid('sample: give rows, like rows=1000, or share, like share=0.1')
+    if (rows > 0) == (share > 0) or rows < 0 or not 0 <= share <= 1:
+        raise Invalid('sample: give rows, like rows=1000, or share, like share=0.1')
     lot, group, names = [], array('q'), {}
     def seen()->Iterator[list[dict]]:
         for b in batches:
@@ -86,7 +89,8 @@ def sample(ctx:Ctx, batches:Iterator[list[dict]],
     sizes = dict(zip(names, np.bincount(group).tolist(), strict=True))
     want = shares(sizes, min(len(s), rows or round(share*len(s))))
     if by: ctx.note(groups=len(names))
-    yield from choose(ctx, s, drawn(np.concatenate(lot), np.asarray(group), {names[k]: n for k, n in want.items()}), 'not drawn')
+    yield from choose(ctx, s, drawn(np.concatenate(lot), np.asarray(group), {names[k]: n for k, n in want.items()}),
+                      'not drawn')
 
 def choose(
     ctx:Ctx, # Of the step
@@ -114,16 +118,20 @@ def columns(ctx:Ctx, batches:Iterator[list[dict]],
     "Take, drop or rename columns"
     if take and drop: raise Invalid('columns: say which to take or which to drop, not both')
     if not (take or drop or rename): raise Invalid('columns: say what to take, drop or rename, like drop=["id"]')
-    if any(not isinstance(v, str) or v[:1] in ('', '_') for v in (rename or {}).values()): raise Invalid('columns: rename is {"old": "new"}, and a new name does not begin with _')
+    if any(not isinstance(v, str) or v[:1] in ('', '_') for v in (rename or {}).values()):
+        raise Invalid('columns: rename is {"old": "new"}, and a new name does not begin with _')
     take, drop, rename = take or [], drop or [], rename or {}
     for b in batches:
         out = []
         for r in b:
             n = {k: v for k, v in r.items() if (not take or k in take or k[:1] == '_') and k not in drop}
             if rename and any(k in n for k in rename):
-                if clash := next((v for k, v in rename.items() if k in n and v in n and v not in rename), None): raise Invalid(f'columns: row {r.get("_line", "?")} has a column {clash!r} already')
+                if clash := next((v for k, v in rename.items() if k in n and v in n and v not in rename), None):
+                    raise Invalid(f'columns: row {r.get("_line", "?")} has a column {clash!r} already')
                 n = {rename.get(k, k): v for k, v in n.items()}
-            if not any(k[:1] != '_' for k in n): raise Invalid(f'columns: nothing is left of row {r.get("_line", "?")}. Its columns: {", ".join(k for k in r if k[:1] != "_")}')
+            if not any(k[:1] != '_' for k in n):
+                raise Invalid(f'columns: nothing is left of row {r.get("_line", "?")}. '
+                              f'Its columns: {", ".join(k for k in r if k[:1] != "_")}')
             if list(n) != list(r): ctx.changed(r, n)
             out.append(n)
         yield out
@@ -144,7 +152,8 @@ def convert(ctx:Ctx, batches:Iterator[list[dict]],
         if way is None and b:
             kind = kind_of(b[0])
             if kind == to: raise Invalid(f'convert: the rows hold {kind} already')
-            data = type('Rows', (), dict(body=dict(columns={k: '' for r in b for k in r if k[:1] != '_'}), __str__=lambda _: 'The data'))()
+            data = type('Rows', (), dict(body=dict(columns={k: '' for r in b for k in r if k[:1] != '_'}),
+                                         __str__=lambda _: 'The data'))()
             way = _way(ctx.run, data, kind, to, '', None, ask, answer, model)
         out = []
         for r in b:

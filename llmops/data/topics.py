@@ -45,7 +45,9 @@ def _names(ws:list[tuple[str, float]], most:int)->list[str]:
             if s < .5*inside[0][1]: continue
             out[out.index(inside[0])] = (w, inside[0][1])
             out = [o for o in out if o not in inside[1:]]
-        elif any(len(w) > 1 and (o[-1:] == w[0] and o[-2:] == w[:2] or w[-2:] == o[:2]) and re.match(f'[{_alone}]', w) for o, _ in out): continue
+        elif any(len(w) > 1 and (o[-1:] == w[0] and o[-2:] == w[:2] or w[-2:] == o[:2]) and re.match(f'[{_alone}]', w)
+                 for o, _ in out):
+            continue
         else: out.append((w, s))
         if len(out) >= most*3: break
     return [w for w, _ in out[:most]]
@@ -66,7 +68,8 @@ def topics(
     k = min(k, n//5)
     if k < 2: return []
     for most in (.4, .9): # Words of most rows are left out, unless too many rows then have none left
-        vec = TfidfVectorizer(analyzer=terms, max_features=20_000, min_df=2, max_df=most, sublinear_tf=True, dtype=np.float32)
+        vec = TfidfVectorizer(analyzer=terms, max_features=20_000, min_df=2, max_df=most, sublinear_tf=True,
+                              dtype=np.float32)
         try: x = vec.fit_transform(texts)
         except ValueError: continue # No word stands in two rows and not in most
         if (np.diff(x.indptr) > 0).mean() > .9: break
@@ -90,5 +93,6 @@ def topics(
         lift[here < min(2, len(mine))] = 0
         best = np.argsort(-lift, kind='stable')[:200]
         share = w[mine, c]/(w[mine].sum(1)+1e-9)*np.minimum(1, w[mine, c]/np.quantile(w[mine, c], .8))
-        out.append(Topic(_names([(str(names[i]), float(lift[i])) for i in best if lift[i] > 0], words), len(mine), [int(i) for i in mine[np.argsort(-share, kind='stable')[:examples]]]))
+        out.append(Topic(_names([(str(names[i]), float(lift[i])) for i in best if lift[i] > 0], words), len(mine),
+                         [int(i) for i in mine[np.argsort(-share, kind='stable')[:examples]]]))
     return sorted(out, key=lambda t: (-t.rows, t.words))
