@@ -134,14 +134,16 @@ def metrics(
     run:str, # Run id, or a ref of what it made
 )->list[dict]: # Rows with `step`, `at` and what was measured
     "What a run told about itself while it went on"
-    return [dict(step=e.data.get('step'), at=stamp(e.at)) | {k: v for k, v in e.data.items() if k != 'step'} for e in store.events('step', f'run:{run_of(store, run)}')]
+    return [dict(step=e.data.get('step'), at=stamp(e.at)) | {k: v for k, v in e.data.items() if k != 'step'}
+            for e in store.events('step', f'run:{run_of(store, run)}')]
 
 def numbers(
     rows:list[dict], # From `offline` or `metrics`
 )->list[dict]: # `step` and what can be drawn over it
     "What of a row belongs on a curve"
     drop = {'at', 'total', 't'}
-    kept = [{k: v for k, v in r.items() if k not in drop and (v is None or isinstance(v, int|float) and not isinstance(v, bool))} for r in rows]
+    kept = [{k: v for k, v in r.items()
+             if k not in drop and (v is None or isinstance(v, int|float) and not isinstance(v, bool))} for r in rows]
     return [r for r in kept if r.get('step') is not None and len(r) > 1]
 
 @view

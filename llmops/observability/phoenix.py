@@ -17,7 +17,8 @@ from ..store import Store
 from ..verbs import verb, view
 
 # %% ../../nbs/observability/phoenix.ipynb #7640f7f8
-event_kind('trace_server', 'The trace server was started or stopped', lambda about, data: [('traces', 'server', data.get('url'))])
+event_kind('trace_server', 'The trace server was started or stopped',
+           lambda about, data: [('traces', 'server', data.get('url'))])
 
 _shown = ('url', 'user', 'password_file', 'pid', 'log')
 

@@ -31,9 +31,11 @@ def rate(run:Run,
     about:str='', # Release or deployment that answered, if the caller knows it
 )->dict: # What was written
     "Rate an answer that a span recorded"
-    if not re.fullmatch('[0-9a-f]{16}', span): raise Invalid(f'{ascii(span)[:40]} is not the id of a span: 16 hex digits')
+    if not re.fullmatch('[0-9a-f]{16}', span):
+        raise Invalid(f'{ascii(span)[:40]} is not the id of a span: 16 hex digits')
     if score is None and not label and not explanation: raise Invalid('Give a score, a label or an explanation')
-    what = dict(span=span, trace=trace, name=name, kind='HUMAN', label=label or None, score=score, explanation=explanation or None, at=stamp(now()))
+    what = dict(span=span, trace=trace, name=name, kind='HUMAN', label=label or None, score=score,
+                explanation=explanation or None, at=stamp(now()))
     run.event('feedback', Ref.parse(about) if about else f'span:{span}', **what)
     return what
 
@@ -47,7 +49,10 @@ def _many(a:dict, prefix:str)->list[dict]:
             if n.isdigit() and rest: out.setdefault(int(n), {})[rest] = v
     return [out[i] for i in sorted(out)]
 
-def _call(name:Any, arguments:Any)->dict: return {'type': 'function', 'function': {'name': str(name or ''), 'arguments': arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)}}
+def _call(name:Any, arguments:Any)->dict:
+    return {'type': 'function',
+            'function': {'name': str(name or ''), 'arguments': arguments if isinstance(arguments, str)
+                         else json.dumps(arguments, ensure_ascii=False)}}
 
 def _openinference(a:dict, prefix:str)->list[dict]:
     out = []
@@ -55,13 +60,16 @@ def _openinference(a:dict, prefix:str)->list[dict]:
         m = {k.removeprefix('message.'): v for k, v in m.items()}
         parts = [p.get('message_content.text') for p in _many(m, 'contents')]
         said = dict(role=m.get('role', ''), content=m.get('content') or '\n'.join(p for p in parts if p))
-        if calls := [_call(c.get('tool_call.function.name'), c.get('tool_call.function.arguments', '{}')) for c in _many(m, 'tool_calls')]: said['tool_calls'] = calls
+        if calls := [_call(c.get('tool_call.function.name'), c.get('tool_call.function.arguments', '{}'))
+                     for c in _many(m, 'tool_calls')]:
+            said['tool_calls'] = calls
         out.append(said)
     return out
 
 def _flat_genai(a:dict, prefix:str)->list[dict]:
-    return [dict(role=m.get('role', ''), content=m.get('content') or '', **({'tool_calls': [_call(c.get('name'), c.get('arguments', '{}')) for c in _many(m, 'tool_calls')]} if _many(m, 'tool_calls') else {}))
-            for m in _many(a, prefix)]
+    return [dict(role=m.get('role', ''), content=m.get('content') or '',
+                 **({'tool_calls': [_call(c.get('name'), c.get('arguments', '{}')) for c in _many(m, 'tool_calls')]}
+                    if _many(m, 'tool_calls') else {})) for m in _many(a, prefix)]
 
 def _parts(v:Any)->list[dict]:
     "Messages with parts, as JSON or already taken apart"
@@ -73,10 +81,14 @@ def _parts(v:Any)->list[dict]:
         parts = [p for p in m.get('parts') or [] if isinstance(p, dict)]
         answers = [p for p in parts if p.get('type') == 'tool_call_response']
         if answers:
-            out += [dict(role='tool', content=r if isinstance(r := p.get('response', p.get('result', '')), str) else json.dumps(r, ensure_ascii=False)) for p in answers]
+            out += [dict(role='tool', content=r if isinstance(r := p.get('response', p.get('result', '')), str)
+                         else json.dumps(r, ensure_ascii=False)) for p in answers]
             continue
-        said = dict(role=m.get('role', ''), content='\n'.join(str(p['content']) for p in parts if p.get('type') == 'text' and p.get('content')) or (m.get('content') if isinstance(m.get('content'), str) else ''))
-        if calls := [_call(p.get('name'), p.get('arguments', '{}')) for p in parts if p.get('type') == 'tool_call']: said['tool_calls'] = calls
+        said = dict(role=m.get('role', ''),
+                    content='\n'.join(str(p['content']) for p in parts if p.get('type') == 'text' and p.get('content'))
+                    or (m.get('content') if isinstance(m.get('content'), str) else ''))
+        if calls := [_call(p.get('name'), p.get('arguments', '{}')) for p in parts if p.get('type') == 'tool_call']:
+            said['tool_calls'] = calls
         out.append(said)
     return out
 
@@ -85,12 +97,15 @@ def conversation(
 )->list[dict]: # Messages, question and answer; empty: the span has none
     "What was said in a call"
     for ask, answer in ((_openinference(a, 'llm.input_messages'), _openinference(a, 'llm.output_messages')),
-                        (_parts(a.get('gen_ai.system_instructions') and [dict(role='system', parts=_list(a['gen_ai.system_instructions']))])+_parts(a.get('gen_ai.input.messages')), _parts(a.get('gen_ai.output.messages'))),
+                        (_parts(a.get('gen_ai.system_instructions')
+                                and [dict(role='system', parts=_list(a['gen_ai.system_instructions']))])
+                         +_parts(a.get('gen_ai.input.messages')), _parts(a.get('gen_ai.output.messages'))),
                         (_flat_genai(a, 'gen_ai.prompt'), _flat_genai(a, 'gen_ai.completion'))):
         if ask and answer: return [*ask, *({**m, 'role': m['role'] or 'assistant'} for m in answer)]
     q, r = a.get('input.value'), a.get('output.value')
     plain = all(a.get(k, 'text/plain') == 'text/plain' for k in ('input.mime_type', 'output.mime_type'))
-    return [dict(role='user', content=q), dict(role='assistant', content=r)] if plain and isinstance(q, str) and isinstance(r, str) and q and r else []
+    return ([dict(role='user', content=q), dict(role='assistant', content=r)]
+            if plain and isinstance(q, str) and isinstance(r, str) and q and r else [])
 
 def _list(v:Any)->list:
     try: got = strict_json(v) if isinstance(v, str) else v
@@ -107,12 +122,14 @@ def _sources(store:Store, source:str, project:str, limit:int)->tuple[list[dict],
     spans = phoenix.spans(where, project, limit)
     said = phoenix.annotations(where, [s['span'] for s in spans], project)
     roots = {s['trace']: s['span'] for s in spans if not s.get('parent')}
-    return spans, said+[{**a, 'span': roots[a['trace']]} for a in phoenix.annotations(where, list(roots), project, traces=True) if a['trace'] in roots]
+    return spans, said+[{**a, 'span': roots[a['trace']]}
+                        for a in phoenix.annotations(where, list(roots), project, traces=True) if a['trace'] in roots]
 
 def _fits(s:dict, about:str, since:float, until:float)->bool:
     a, at = s['attributes'], when(s['start']) if s['start'] else 0.
     if not since <= at <= until: return False
-    return not about or any(str(a.get(f'llmops.{k}', '')) == about or str(a.get(f'llmops.{k}', '')).startswith(f'{about}@') for k in ('release', 'deployment', 'model'))
+    return not about or any(str(a.get(f'llmops.{k}', '')) == about or str(a.get(f'llmops.{k}', '')).startswith(
+        f'{about}@') for k in ('release', 'deployment', 'model'))
 
 @view
 def rated(store:Store,
@@ -128,12 +145,21 @@ def rated(store:Store,
     spans, said = _sources(store, source, project, limit)
     by:dict[str, list[dict]] = {}
     for e in [*store.events('feedback'), *store.events('label.sent')]:
-        if 'span' in e.data and e.data.get('to', 'store') == 'store': said.append({k: e.data.get(k) for k in ('span', 'trace', 'name', 'kind', 'label', 'score', 'explanation', 'identifier', 'at')})
-    for a in said: by.setdefault(a['span'], []).append({k: a.get(k) for k in ('name', 'kind', 'label', 'score', 'explanation', 'identifier', 'at')})
+        if 'span' in e.data and e.data.get('to', 'store') == 'store':
+            said.append({k: e.data.get(k) for k in ('span', 'trace', 'name', 'kind', 'label', 'score', 'explanation',
+                                                    'identifier', 'at')})
+    for a in said:
+        by.setdefault(a['span'], []).append(
+            {k: a.get(k) for k in ('name', 'kind', 'label', 'score', 'explanation', 'identifier', 'at')})
     out = []
     for s in spans:
         if not _fits(s, whole, when(since) if since else 0, when(until) if until else 1e18): continue
         a = s['attributes']
-        out.append(dict(trace=s['trace'], span=s['span'], at=s['start'], ok=s.get('status') != 'ERROR', release=a.get('llmops.release', ''), deployment=a.get('llmops.deployment', ''), model=a.get('llmops.model') or a.get('llm.model_name') or a.get('gen_ai.request.model') or '',
-                        messages=conversation(a), annotations=list({(x['name'], x['identifier'] or x['at']): x for x in sorted(by.get(s['span'], []), key=lambda x: x['at'] or '')}.values())))
+        out.append(
+            dict(trace=s['trace'], span=s['span'], at=s['start'], ok=s.get('status') != 'ERROR',
+                 release=a.get('llmops.release', ''), deployment=a.get('llmops.deployment', ''),
+                 model=a.get('llmops.model') or a.get('llm.model_name') or a.get('gen_ai.request.model') or '',
+                 messages=conversation(a),
+                 annotations=list({(x['name'], x['identifier'] or x['at']): x
+                                   for x in sorted(by.get(s['span'], []), key=lambda x: x['at'] or '')}.values())))
     return sorted(out, key=lambda r: r['at'])[-limit:]

@@ -35,12 +35,16 @@ def flat(
 )->dict: # One row of a table
     "The part of a span that people look at"
     a = span['attributes']
-    ms = span.get('ms') or round((datetime.fromisoformat(span['end'])-datetime.fromisoformat(span['start'])).total_seconds()*1000, 3)
-    return dict(at=span['start'][:23].rstrip('Z')+'Z', name=span['name'], kind=a.get('openinference.span.kind') or span.get('kind', ''), ms=ms, model=a.get('llm.model_name', ''),
+    ms = (span.get('ms')
+          or round((datetime.fromisoformat(span['end'])-datetime.fromisoformat(span['start'])).total_seconds()*1000, 3))
+    return dict(at=span['start'][:23].rstrip('Z')+'Z', name=span['name'],
+                kind=a.get('openinference.span.kind') or span.get('kind', ''), ms=ms, model=a.get('llm.model_name', ''),
                 prompt_tokens=a.get('llm.token_count.prompt'), completion_tokens=a.get('llm.token_count.completion'),
-                first_token_ms=a.get('llmops.first_token_ms'), ok=span['status'] != 'ERROR', why=span.get('message', ''),
+                first_token_ms=a.get('llmops.first_token_ms'), ok=span['status'] != 'ERROR',
+                why=span.get('message', ''),
                 input=a.get('input.value', ''), output=a.get('output.value', ''), release=a.get('llmops.release', ''),
-                deployment=a.get('llmops.deployment', ''), version=a.get('llmops.model', ''), trace=span['trace'], span=span['span'], parent=span.get('parent') or '')
+                deployment=a.get('llmops.deployment', ''), version=a.get('llmops.model', ''), trace=span['trace'],
+                span=span['span'], parent=span.get('parent') or '')
 
 # %% ../../nbs/observability/trace.ipynb #f58cf271
 @view
@@ -80,7 +84,9 @@ def traffic(
         ms = sorted(r['ms'] for r in rows)
         cut = quantiles(ms, n=20, method='inclusive') if len(ms) > 1 else ms*19
         known = [r for r in rows if r['prompt_tokens'] is not None and r['completion_tokens'] is not None]
-        out.append(dict(deployment=name, release=rows[-1]['release'], calls=len(rows), failed=sum(not r['ok'] for r in rows), p50_ms=round(cut[9], 1), p95_ms=round(cut[18], 1),
+        out.append(dict(deployment=name, release=rows[-1]['release'], calls=len(rows),
+                        failed=sum(not r['ok'] for r in rows), p50_ms=round(cut[9], 1), p95_ms=round(cut[18], 1),
                         prompt_tokens=sum(r['prompt_tokens'] for r in known) if known else None,
-                        completion_tokens=sum(r['completion_tokens'] for r in known) if known else None, last=rows[-1]['at']))
+                        completion_tokens=sum(r['completion_tokens'] for r in known) if known else None,
+                        last=rows[-1]['at']))
     return out
