@@ -19,7 +19,8 @@ from .core import Failed, Full, Invalid, NotFound
 # %% ../nbs/01a_blobs.ipynb #ee7743b1
 SMALL = 256*1024 # Bytes; files up to this size go into packs
 _hex = re.compile(r'[0-9a-f]{64}')
-_usual = re.compile(r'(?=.{1,500}$)[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*') # No part begins with a dot
+# No part begins with a dot
+_usual = re.compile(r'(?=.{1,500}$)[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*')
 _entry = struct.Struct('>32sQQ') # digest, offset, size
 _tail = struct.Struct('>Q32s8s') # entries, BLAKE3 of the index, magic
 _magic = b'LLMPACK1'
@@ -28,7 +29,8 @@ def check_digest(
     d:str, # 64 hex digits
 )->str: # The same
     "Refuse what is not a digest (it becomes a path)"
-    if not isinstance(d, str) or not _hex.fullmatch(d): raise Invalid(f'{str(d)[:80]!r} is not a blob digest (64 hex digits)')
+    if not isinstance(d, str) or not _hex.fullmatch(d):
+        raise Invalid(f'{str(d)[:80]!r} is not a blob digest (64 hex digits)')
     return d
 
 def check_path(
@@ -37,8 +39,9 @@ def check_path(
     "Refuse a path that could leave its folder"
     if _usual.fullmatch(p): return p
     q = PurePosixPath(p)
-    if not p or p != str(q) or q.is_absolute() or '..' in q.parts or '\\' in p or '\0' in p or len(p.encode('utf-8', 'surrogateescape')) > 1024 \
-       or any(0xD800 <= ord(c) < 0xE000 or ord(c) < 32 for c in p):
+    if (not p or p != str(q) or q.is_absolute() or '..' in q.parts or '\\' in p or '\0' in p
+        or len(p.encode('utf-8', 'surrogateescape')) > 1024
+        or any(0xD800 <= ord(c) < 0xE000 or ord(c) < 32 for c in p)):
         raise Invalid(f'{ascii(p[:80])} cannot be a path in a version: use relative paths below the folder')
     return p
 
@@ -50,7 +53,8 @@ def room(
     try: yield
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise Full(f'No room left while writing {what} ({e.strerror}). Nothing was registered. Free space, or run: llmops gc') from None
+            raise Full(f'No room left while writing {what} ({e.strerror}). Nothing was registered. '
+                       'Free space, or run: llmops gc') from None
         raise
 
 def hash_file(
@@ -97,8 +101,10 @@ def _walk(folder:str, under:str, top:str)->Iterator[tuple[str, str, os.stat_resu
         name = under+e.name
         if e.is_symlink():
             real = os.path.realpath(e.path)
-            if not real.startswith(top+os.sep): raise Invalid(f'{name!r} is a link that leads out of the folder. Copy the file in and try again')
-            if not os.path.isfile(real): raise Invalid(f'{name!r} is a link to a folder or to nothing. Copy the files in and try again')
+            if not real.startswith(top+os.sep):
+                raise Invalid(f'{name!r} is a link that leads out of the folder. Copy the file in and try again')
+            if not os.path.isfile(real):
+                raise Invalid(f'{name!r} is a link to a folder or to nothing. Copy the files in and try again')
         if e.is_dir(): yield from _walk(e.path, name+'/', top)
         else: yield check_path(name), e.path, e.stat()
 
@@ -137,7 +143,9 @@ class Blobs:
                 names = {p for p in os.listdir(self.local/'packs') if p.endswith('.pack')}
             else:
                 with suppress(FileNotFoundError): self.fs.invalidate_cache(f'{self.root}/packs')
-                try: names = {p.rsplit('/', 1)[1] for p in self.fs.ls(f'{self.root}/packs', detail=False) if p.endswith('.pack')}
+                try:
+                    names = {p.rsplit('/', 1)[1]
+                             for p in self.fs.ls(f'{self.root}/packs', detail=False) if p.endswith('.pack')}
                 except FileNotFoundError: names = set()
                 mark = frozenset(names)
             for gone in set(self._packs)-names:
@@ -152,10 +160,13 @@ class Blobs:
     def _read_index(self, name:str)->dict[str, tuple[int, int]]:
         path = f'{self.root}/packs/{name}'
         size = os.path.getsize(path) if self.local else self.fs.size(path)
-        n, sum_, magic = _tail.unpack(self._range(path, size-_tail.size, _tail.size)) if size >= _tail.size else (0, b'', b'')
-        if magic != _magic or n*_entry.size+_tail.size > size: raise Failed(f'Pack {name} is damaged. Find what it held with: llmops verify')
+        n, sum_, magic = (_tail.unpack(self._range(path, size-_tail.size, _tail.size)) if size >= _tail.size
+                          else (0, b'', b''))
+        if magic != _magic or n*_entry.size+_tail.size > size:
+            raise Failed(f'Pack {name} is damaged. Find what it held with: llmops verify')
         index = self._range(path, size-_tail.size-n*_entry.size, n*_entry.size)
-        if blake3(index).digest() != sum_: raise Failed(f'The index of pack {name} is damaged. Find what it held with: llmops verify')
+        if blake3(index).digest() != sum_:
+            raise Failed(f'The index of pack {name} is damaged. Find what it held with: llmops verify')
         return {d.hex(): (o, s) for d, o, s in _entry.iter_unpack(index)}
 
     def _range(self, path:str, start:int, size:int)->bytes:
@@ -328,7 +339,8 @@ class Blobs:
         db = sqlite3.connect(self.local/'tmp'/'stat.db', timeout=5, isolation_level=None)
         db.execute('pragma journal_mode=wal')
         db.execute('pragma synchronous=off')
-        db.execute('create table if not exists stat(dev int, ino int, size int, mtime int, ctime int, digest text, primary key(dev, ino)) without rowid')
+        db.execute('create table if not exists stat(dev int, ino int, size int, mtime int, ctime int, digest text, '
+                   'primary key(dev, ino)) without rowid')
         return db
 
     def _cached(self, sts:list[os.stat_result])->list[str|None]:
@@ -339,7 +351,8 @@ class Blobs:
             db = self._stats
             inodes = [s.st_ino for s in sts]
             q = 'select dev, ino, size, mtime, ctime, digest from stat where dev=? and ino between ? and ?'
-            for dev in {s.st_dev for s in sts}: known.update({r[:5]: r[5] for r in db.execute(q, (dev, min(inodes), max(inodes)))}) # type: ignore[union-attr]
+            for dev in {s.st_dev for s in sts}:
+                known.update({r[:5]: r[5] for r in db.execute(q, (dev, min(inodes), max(inodes)))}) # type: ignore[union-attr]
             db.close() # type: ignore[union-attr]
         return [known.get(_key(s)) for s in sts]
 
@@ -363,10 +376,14 @@ class Blobs:
         try: b = Path(self._path(d)).read_bytes() if self.local else self.fs.cat_file(self._path(d))
         except FileNotFoundError:
             if d not in self._where: self._load_packs()
-            if d not in self._where: raise NotFound(f'Blob {d[:12]}… is not in this store. See what else is missing with: llmops verify') from None
+            if d not in self._where:
+                raise NotFound(f'Blob {d[:12]}… is not in this store. '
+                               'See what else is missing with: llmops verify') from None
             pack = self._where[d]
             b = self._range(f'{self.root}/packs/{pack}', *self._packs[pack][d])
-        if blake3(b).hexdigest() != d: raise Failed(f'Blob {d[:12]}… is damaged: its bytes no longer match its digest. See which versions it harms with: llmops verify')
+        if blake3(b).hexdigest() != d:
+            raise Failed(f'Blob {d[:12]}… is damaged: its bytes no longer match its digest. '
+                         'See which versions it harms with: llmops verify')
         return b
 
     def open(self,
@@ -380,7 +397,9 @@ class Blobs:
         return io.BytesIO(self.get(d))
 
     def _check(self, path:str|Path, d:str)->None:
-        if hash_file(path) != d: raise Failed(f'Blob {d[:12]}… is damaged: its bytes no longer match its digest. See which versions it harms with: llmops verify')
+        if hash_file(path) != d:
+            raise Failed(f'Blob {d[:12]}… is damaged: its bytes no longer match its digest. '
+                         'See which versions it harms with: llmops verify')
 
     def get_folder(self,
         files:Iterable[dict], # Manifest
@@ -429,14 +448,16 @@ class Blobs:
 
     @contextmanager
     def lease(self, exclusive:bool=False)->Iterator[None]:
-        "Say that blobs are being written and not yet named by a version; a collection without grace waits for nobody to hold one"
+        "Say that blobs are being written that no version names yet; a collection without grace waits until nobody does"
         if not self.local:
             yield
             return
         fd = os.open(self.local/'tmp'/'lease', os.O_RDWR|os.O_CREAT, 0o644)
         try:
             try: fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)|(fcntl.LOCK_NB if exclusive else 0))
-            except BlockingIOError: raise Failed('Something is being written just now. Wait for it, or keep young blobs: llmops gc --grace 3600') from None
+            except BlockingIOError:
+                raise Failed('Something is being written just now. '
+                             'Wait for it, or keep young blobs: llmops gc --grace 3600') from None
             yield
         finally: os.close(fd)
 

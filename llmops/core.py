@@ -77,7 +77,9 @@ def check_kind(
     kind:str, # A kind of version
 )->str: # The same kind
     "Refuse a kind that does not exist"
-    if kind not in KINDS: raise Invalid(f'{str(kind)[:60]!r} is not a kind of version.{nearest(str(kind)[:60], KINDS)} Kinds: {", ".join(KINDS)}')
+    if kind not in KINDS:
+        raise Invalid(f'{str(kind)[:60]!r} is not a kind of version.{nearest(str(kind)[:60], KINDS)} Kinds: '
+                      f'{", ".join(KINDS)}')
     return kind
 
 # %% ../nbs/00_core.ipynb #5e843353
@@ -154,7 +156,8 @@ def stamp(
     t:float|None, # Seconds since 1970
 )->str|None: # ISO 8601, UTC, milliseconds
     "A time as people and JSON write it"
-    return None if t is None else datetime.fromtimestamp(t, timezone.utc).isoformat(timespec='milliseconds').replace('+00:00', 'Z')
+    return (None if t is None
+            else datetime.fromtimestamp(t, timezone.utc).isoformat(timespec='milliseconds').replace('+00:00', 'Z'))
 
 def when(
     s:str|float, # ISO 8601, a date, or seconds since 1970
@@ -166,7 +169,8 @@ def when(
         datetime.fromtimestamp(t, timezone.utc)
         return t
     except (ValueError, OverflowError, OSError, AttributeError):
-        raise Invalid(f'{str(s)[:60]!r} is not a time. Write 2026-11-22T15:04:05Z, 2026-11-22 or seconds since 1970') from None
+        raise Invalid(f'{str(s)[:60]!r} is not a time. '
+                      'Write 2026-11-22T15:04:05Z, 2026-11-22 or seconds since 1970') from None
 
 @dataclass(frozen=True, slots=True)
 class Version:

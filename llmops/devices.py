@@ -72,7 +72,8 @@ def _nvml()->list[Device]|None:
             m, name = nv.nvmlDeviceGetMemoryInfo(h), nv.nvmlDeviceGetName(h)
             busy:float|None = None
             with suppress(nv.NVMLError): busy = float(nv.nvmlDeviceGetUtilizationRates(h).gpu)
-            out.append(Device('cuda', name.decode() if isinstance(name, bytes) else name, int(m.total), int(m.free), i, busy))
+            out.append(Device('cuda', name.decode() if isinstance(name, bytes) else name, int(m.total),
+                              int(m.free), i, busy))
         return out
     except nv.NVMLError: return None
     finally: nv.nvmlShutdown()
@@ -87,12 +88,14 @@ def smi_rows(
     out = []
     for line in text.strip().splitlines():
         p = [x.strip() for x in line.split(',')]
-        if len(p) == 5 and p[0].isdigit() and (total := num(p[2])): out.append(Device('cuda', p[1], int(total*2**20), int((num(p[3]) or 0)*2**20), int(p[0]), num(p[4])))
+        if len(p) == 5 and p[0].isdigit() and (total := num(p[2])):
+            out.append(Device('cuda', p[1], int(total*2**20), int((num(p[3]) or 0)*2**20), int(p[0]), num(p[4])))
     return out
 
 def _smi()->list[Device]:
-    try: r = subprocess.run(['nvidia-smi', '--query-gpu=index,name,memory.total,memory.free,utilization.gpu', '--format=csv,noheader,nounits'],
-                            capture_output=True, text=True, timeout=10)
+    try:
+        r = subprocess.run(['nvidia-smi', '--query-gpu=index,name,memory.total,memory.free,utilization.gpu',
+                            '--format=csv,noheader,nounits'], capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.SubprocessError): return []
     return smi_rows(r.stdout) if r.returncode == 0 else []
 
@@ -116,7 +119,8 @@ def pick(
     raise Invalid(f'No GPU is found on this machine{why}. Take device=cpu, or leave it at auto')
 
 # %% ../nbs/02f_devices.ipynb #97260139
-PEAK:tuple[tuple[str, dict[str, float]], ...] = ( # Part of the card's name → FLOP/s by data type; the first that fits counts
+# Part of the card's name → FLOP/s by data type; the first that fits counts
+PEAK:tuple[tuple[str, dict[str, float]], ...] = (
     ('B200', dict(bf16=2250e12, fp16=2250e12, fp32=80e12)),
     ('H200', dict(bf16=989.4e12, fp16=989.4e12, fp32=66.9e12)),
     ('GH200', dict(bf16=989.4e12, fp16=989.4e12, fp32=66.9e12)),

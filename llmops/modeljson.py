@@ -13,11 +13,12 @@ from functools import cache
 from typing import Any
 
 # %% ../nbs/02c_modeljson.ipynb #0d6d3d29
-CODE = frozenset('''auto_map auto_class trust_remote_code remote_code code_revision custom_code custom_pipelines custom_pipeline
-    custom_generate custom_object_save custom_objects use_kernels kernel_config kernel_mapping plugins allow_remote module_path
-    import_path entry_point python_code pickle torch_load assistant_model cache_file covariance_file'''.split())
-_private = frozenset('''_name_or_path _from_model_config _commit_hash __type __float__ _sliding_window_pattern _remove_final_layer_norm
-    _pad_token_id _frame_rate'''.split())
+CODE = frozenset('''auto_map auto_class trust_remote_code remote_code code_revision custom_code custom_pipelines
+    custom_pipeline custom_generate custom_object_save custom_objects use_kernels kernel_config kernel_mapping plugins
+    allow_remote module_path import_path entry_point python_code pickle torch_load assistant_model cache_file
+    covariance_file'''.split())
+_private = frozenset('''_name_or_path _from_model_config _commit_hash __type __float__ _sliding_window_pattern
+    _remove_final_layer_norm _pad_token_id _frame_rate'''.split())
 _attention = frozenset('eager sdpa flash_attention_2 flash_attention_3 flash_attention_4 flex_attention'.split())
 _experts = frozenset('eager grouped_mm batched_mm deepgemm'.split())
 _plain = re.compile(r'[A-Za-z_][A-Za-z0-9_]{0,127}')
@@ -26,7 +27,8 @@ def _implementation(key:str, value:Any)->bool:
     "Is this one of the engine's own implementations?"
     known = _attention if 'attn' in key else _experts
     values = value.values() if isinstance(value, dict) else [value]
-    return all(v is None or v in known for v in values if v is None or isinstance(v, str)) and all(v is None or isinstance(v, str) for v in values)
+    return (all(v is None or v in known for v in values if v is None or isinstance(v, str))
+            and all(v is None or isinstance(v, str) for v in values))
 
 def code(
     o:Any, # JSON
@@ -40,31 +42,36 @@ def code(
         here = f'{at}.{k}' if at else k
         if k in ('attn_implementation', '_attn_implementation', 'experts_implementation', '_experts_implementation'):
             if not _implementation(k, v): out.append(f'{here} asks for an implementation from outside: {ascii(v)[:60]}')
-        elif k in CODE or (k.startswith('_') and k not in _private): out.append(f'{here} can make the engine run code from outside')
+        elif k in CODE or (k.startswith('_') and k not in _private):
+            out.append(f'{here} can make the engine run code from outside')
         elif k == 'parent_library' and not (isinstance(v, str) and re.fullmatch(r'transformers(\.[a-z0-9_]+)*', v)):
             out.append(f'{here} makes the engine import {ascii(v)[:60]}')
-        elif k == 'megatron_core' and v not in (None, 'megatron.core'): out.append(f'{here} makes the engine import {ascii(v)[:60]}')
+        elif k == 'megatron_core' and v not in (None, 'megatron.core'):
+            out.append(f'{here} makes the engine import {ascii(v)[:60]}')
         else: out += code(v, here)
     return out
 
 # %% ../nbs/02c_modeljson.ipynb #69d03704
-_any = '''architectures model_type dtype torch_dtype transformers_version id2label label2id problem_type is_encoder_decoder
-    output_hidden_states output_attentions return_dict chunk_size_feed_forward _name_or_path _commit_hash attn_implementation
-    _attn_implementation experts_implementation _experts_implementation quantization_config tie_word_embeddings use_cache pad_token_id
-    bos_token_id eos_token_id sep_token_id unk_token_id decoder_start_token_id torchscript tokenizer_class vocab_size
-    max_position_embeddings initializer_range finetuning_task task_specific_params prefix num_labels unsloth_fixed unsloth_version'''
-_text = '''_sliding_window_pattern attention_bias attention_dropout attn_logit_softcapping decoder_sparse_step embd_pdrop final_logit_softcapping
-    first_k_dense_replace head_dim hidden_act hidden_activation hidden_size intermediate_size kv_lora_rank layer_types
-    max_window_layers mlp_bias mlp_only_layers moe_intermediate_size n_group n_routed_experts n_shared_experts norm_topk_prob
-    num_attention_heads num_experts num_experts_per_tok num_hidden_layers num_key_value_heads num_local_experts num_mtp_layers
-    num_nextn_predict_layers original_max_position_embeddings output_router_logits pretraining_tp q_lora_rank qk_nope_head_dim
-    qk_rope_head_dim qk_head_dim qkv_bias query_pre_attn_scalar resid_pdrop rms_norm_eps rope_interleave rope_parameters rope_scaling rope_theta
-    rope_local_base_freq partial_rotary_factor routed_scaling_factor router_aux_loss_coef shared_expert_intermediate_size
-    sliding_window sliding_window_pattern topk_group topk_method scoring_func use_bidirectional_attention use_mrope use_qk_norm
-    use_sliding_window v_head_dim ep_size moe_layer_freq aux_loss_alpha seq_aux'''
-FAMILY = {'llama': 'Llama', 'mistral': 'Mistral', 'qwen2': 'Qwen', 'qwen2_moe': 'Qwen', 'qwen3': 'Qwen', 'qwen3_moe': 'Qwen',
-          'glm': 'ChatGLM', 'glm4': 'ChatGLM', 'glm4_moe': 'ChatGLM', 'gemma2': 'Gemma', 'gemma3_text': 'Gemma', 'phi3': 'Phi',
-          'deepseek_v3': 'DeepSeek'}
+_any = '''architectures model_type dtype torch_dtype transformers_version id2label label2id problem_type
+    is_encoder_decoder output_hidden_states output_attentions return_dict chunk_size_feed_forward _name_or_path
+    _commit_hash attn_implementation _attn_implementation experts_implementation _experts_implementation
+    quantization_config tie_word_embeddings use_cache pad_token_id bos_token_id eos_token_id sep_token_id unk_token_id
+    decoder_start_token_id torchscript tokenizer_class vocab_size max_position_embeddings initializer_range
+    finetuning_task task_specific_params prefix num_labels unsloth_fixed unsloth_version'''
+_text = '''_sliding_window_pattern attention_bias attention_dropout attn_logit_softcapping decoder_sparse_step
+    embd_pdrop final_logit_softcapping first_k_dense_replace head_dim hidden_act hidden_activation hidden_size
+    intermediate_size kv_lora_rank layer_types max_window_layers mlp_bias mlp_only_layers moe_intermediate_size n_group
+    n_routed_experts n_shared_experts norm_topk_prob num_attention_heads num_experts num_experts_per_tok
+    num_hidden_layers num_key_value_heads num_local_experts num_mtp_layers num_nextn_predict_layers
+    original_max_position_embeddings output_router_logits pretraining_tp q_lora_rank qk_nope_head_dim qk_rope_head_dim
+    qk_head_dim qkv_bias query_pre_attn_scalar resid_pdrop rms_norm_eps rope_interleave rope_parameters rope_scaling
+    rope_theta rope_local_base_freq partial_rotary_factor routed_scaling_factor router_aux_loss_coef
+    shared_expert_intermediate_size sliding_window sliding_window_pattern topk_group topk_method scoring_func
+    use_bidirectional_attention use_mrope use_qk_norm use_sliding_window v_head_dim ep_size moe_layer_freq
+    aux_loss_alpha seq_aux'''
+FAMILY = {'llama': 'Llama', 'mistral': 'Mistral', 'qwen2': 'Qwen', 'qwen2_moe': 'Qwen', 'qwen3': 'Qwen',
+          'qwen3_moe': 'Qwen', 'glm': 'ChatGLM', 'glm4': 'ChatGLM', 'glm4_moe': 'ChatGLM', 'gemma2': 'Gemma',
+          'gemma3_text': 'Gemma', 'phi3': 'Phi', 'deepseek_v3': 'DeepSeek'}
 
 @cache
 def config_keys(
@@ -92,47 +99,53 @@ def _class_keys(cls:Any)->frozenset[str]:
     return frozenset(f for f in own if not f.startswith('_') or f in _private)|frozenset(_any.split())
 
 # %% ../nbs/02c_modeljson.ipynb #7f3e7122
-_generation = '''max_length max_new_tokens min_length min_new_tokens early_stopping max_time stop_strings do_sample num_beams use_mtp
-    use_cache cache_implementation cache_config max_cache_len temperature top_k top_p min_p top_h typical_p epsilon_cutoff eta_cutoff
-    repetition_penalty encoder_repetition_penalty length_penalty no_repeat_ngram_size bad_words_ids renormalize_logits
-    forced_bos_token_id forced_eos_token_id remove_invalid_values exponential_decay_length_penalty suppress_tokens
-    begin_suppress_tokens sequence_bias token_healing guidance_scale watermarking_config num_return_sequences output_attentions
-    output_hidden_states output_scores output_logits return_dict_in_generate pad_token_id bos_token_id eos_token_id
-    encoder_no_repeat_ngram_size decoder_start_token_id is_assistant num_assistant_tokens num_assistant_tokens_schedule
-    assistant_confidence_threshold prompt_lookup_num_tokens max_matching_ngram_size assistant_early_exit assistant_lookbehind
-    target_lookbehind assistant_ensemble_weight speculation_type disable_compile low_memory penalty_alpha dola_layers
-    diversity_penalty num_beam_groups prefill_chunk_size _from_model_config transformers_version trust_score chat_format
-    max_window_size user_token_id assistant_token_id'''
-_tokenizer = '''add_bos_token add_eos_token add_prefix_space added_tokens_decoder additional_special_tokens backend bos_token
-    chat_template clean_up_tokenization_spaces cls_token do_lower_case encode_special_tokens eos_token errors extra_special_tokens
-    from_slow image_size image_token is_fast is_local language legacy local_files_only mask_token max_length model_input_names
-    model_max_length model_specific_special_tokens name_or_path never_split pad_to_multiple_of pad_token pad_token_type_id
-    padding_side processor_class remove_space response_schema sep_token sp_model_kwargs spaces_between_special_tokens
-    special_tokens_map_file split_special_tokens stride strip_accents tokenize_chinese_chars tokenizer_class trim_offsets
-    truncation_side truncation_strategy unk_token use_default_system_prompt use_fast vocab_size vocab_file merges_file tokenizer_file
+_generation = '''max_length max_new_tokens min_length min_new_tokens early_stopping max_time stop_strings do_sample
+    num_beams use_mtp use_cache cache_implementation cache_config max_cache_len temperature top_k top_p min_p top_h
+    typical_p epsilon_cutoff eta_cutoff repetition_penalty encoder_repetition_penalty length_penalty
+    no_repeat_ngram_size bad_words_ids renormalize_logits forced_bos_token_id forced_eos_token_id remove_invalid_values
+    exponential_decay_length_penalty suppress_tokens begin_suppress_tokens sequence_bias token_healing guidance_scale
+    watermarking_config num_return_sequences output_attentions output_hidden_states output_scores output_logits
+    return_dict_in_generate pad_token_id bos_token_id eos_token_id encoder_no_repeat_ngram_size decoder_start_token_id
+    is_assistant num_assistant_tokens num_assistant_tokens_schedule assistant_confidence_threshold
+    prompt_lookup_num_tokens max_matching_ngram_size assistant_early_exit assistant_lookbehind target_lookbehind
+    assistant_ensemble_weight speculation_type disable_compile low_memory penalty_alpha dola_layers diversity_penalty
+    num_beam_groups prefill_chunk_size _from_model_config transformers_version trust_score chat_format max_window_size
+    user_token_id assistant_token_id'''
+_tokenizer = '''add_bos_token add_eos_token add_prefix_space added_tokens_decoder additional_special_tokens backend
+    bos_token chat_template clean_up_tokenization_spaces cls_token do_lower_case encode_special_tokens eos_token errors
+    extra_special_tokens from_slow image_size image_token is_fast is_local language legacy local_files_only mask_token
+    max_length model_input_names model_max_length model_specific_special_tokens name_or_path never_split
+    pad_to_multiple_of pad_token pad_token_type_id padding_side processor_class remove_space response_schema sep_token
+    sp_model_kwargs spaces_between_special_tokens special_tokens_map_file split_special_tokens stride strip_accents
+    tokenize_chinese_chars tokenizer_class trim_offsets truncation_side truncation_strategy unk_token
+    use_default_system_prompt use_fast vocab_size vocab_file merges_file tokenizer_file
     transformers_version'''
-_adapter = '''alora_invocation_tokens alpha_pattern auto_mapping base_model_name_or_path base_model_class parent_library bias
-    ensure_weight_tying exclude_modules fan_in_fan_out inference_mode init_lora_weights kasa_config layer_replication layers_pattern
-    layers_to_transform loftq_config lora_alpha lora_bias lora_dropout megatron_core modules_to_save peft_type peft_version
-    qalora_group_size r rank_pattern revision target_modules target_parameters task_type trainable_token_indices use_bdlora use_dora
-    use_qalora use_rslora'''
-_images = '''crop_size do_center_crop do_convert_rgb do_normalize do_pad do_rescale do_resize do_sample_frames image_mean image_std
-    image_processor_type feature_extractor_type video_processor_type processor_class resample rescale_factor size patch_size
-    temporal_patch_size merge_size min_pixels max_pixels fps num_frames max_frames min_frames default_to_square data_format
-    input_data_format return_tensors image_token video_token image_seq_length chat_template return_metadata do_image_splitting
-    max_image_size image_grid_pinpoints crop_to_patches max_patches min_patches max_image_tiles use_covering_area_grid do_pan_and_scan
-    pan_and_scan_min_crop_size pan_and_scan_max_num_crops pan_and_scan_min_ratio_to_activate'''
-_processor = _images+''' image_processor video_processor num_additional_image_tokens vision_feature_select_strategy image_seq_len
-    image_break_token image_end_token spatial_merge_size'''
+_adapter = '''alora_invocation_tokens alpha_pattern auto_mapping base_model_name_or_path base_model_class parent_library
+    bias ensure_weight_tying exclude_modules fan_in_fan_out inference_mode init_lora_weights kasa_config
+    layer_replication layers_pattern layers_to_transform loftq_config lora_alpha lora_bias lora_dropout megatron_core
+    modules_to_save peft_type peft_version qalora_group_size r rank_pattern revision target_modules target_parameters
+    task_type trainable_token_indices use_bdlora use_dora use_qalora use_rslora'''
+_images = '''crop_size do_center_crop do_convert_rgb do_normalize do_pad do_rescale do_resize do_sample_frames
+    image_mean image_std image_processor_type feature_extractor_type video_processor_type processor_class resample
+    rescale_factor size patch_size temporal_patch_size merge_size min_pixels max_pixels fps num_frames max_frames
+    min_frames default_to_square data_format input_data_format return_tensors image_token video_token image_seq_length
+    chat_template return_metadata do_image_splitting max_image_size image_grid_pinpoints crop_to_patches max_patches
+    min_patches max_image_tiles use_covering_area_grid do_pan_and_scan pan_and_scan_min_crop_size
+    pan_and_scan_max_num_crops pan_and_scan_min_ratio_to_activate'''
+_processor = _images+''' image_processor video_processor num_additional_image_tokens vision_feature_select_strategy
+    image_seq_len image_break_token image_end_token spatial_merge_size'''
 KEYS = {name: frozenset(keys.split()) for name, keys in {
     'generation_config.json': _generation, 'tokenizer_config.json': _tokenizer, 'special_tokens_map.json': _tokenizer,
     'adapter_config.json': _adapter, 'preprocessor_config.json': _images, 'processor_config.json': _processor,
-    'video_preprocessor_config.json': _images, 'chat_template.json': 'chat_template', 'configuration.json': 'framework task',
-    'tokenizer.json': 'version truncation padding added_tokens normalizer pre_tokenizer post_processor decoder model'}.items()}
-NOTES = frozenset('trainer_state.json all_results.json train_results.json eval_results.json quantize_config.json'.split()) # Numbers about training
+    'video_preprocessor_config.json': _images, 'chat_template.json': 'chat_template',
+    'configuration.json': 'framework task',
+    'tokenizer.json': 'version truncation padding added_tokens normalizer pre_tokenizer post_processor decoder model'}
+        .items()}
+NOTES = frozenset('trainer_state.json all_results.json train_results.json eval_results.json '
+                  'quantize_config.json'.split()) # Numbers about training
 WORDS = frozenset('vocab.json added_tokens.json'.split()) # token → number
-METHODS = frozenset('''bitsandbytes gptq awq aqlm vptq quanto eetq higgs hqq compressed-tensors fbgemm_fp8 torchao bitnet spqr fp8 quark
-    fp_quant auto-round mxfp4 nvfp4 mxfp8'''.split())
+METHODS = frozenset('''bitsandbytes gptq awq aqlm vptq quanto eetq higgs hqq compressed-tensors fbgemm_fp8 torchao
+    bitnet spqr fp8 quark fp_quant auto-round mxfp4 nvfp4 mxfp8'''.split())
 
 # %% ../nbs/02c_modeljson.ipynb #b37dfe70
 def _token_key(k:str)->bool: return bool(re.fullmatch(r'[a-z0-9]+(_[a-z0-9]+)*_tokens?', k))
@@ -146,7 +159,8 @@ def unknown(
     "Keys of a configuration, and of the configurations in it, that its class does not have"
     out = [f'{at}{k}' for k in o if k not in known]
     for k in ('image_processor', 'video_processor'): # Those of processor_config.json
-        if isinstance(o.get(k), dict): out += [f'{at}{k}.{x}' for x in o[k] if x not in KEYS['preprocessor_config.json']]
+        if isinstance(o.get(k), dict):
+            out += [f'{at}{k}.{x}' for x in o[k] if x not in KEYS['preprocessor_config.json']]
     for k, v in o.items():
         if isinstance(v, dict) and isinstance(t := v.get('model_type'), str) and k in known:
             inner = _class(t) or (getattr(cls, 'sub_configs', None) or {}).get(k)
@@ -158,17 +172,23 @@ def _values(name:str, o:dict, files:Iterable[str])->list[str]:
     "Values that say more than they should"
     out = []
     parts = [o, *(o[k] for k in ('image_processor', 'video_processor') if isinstance(o.get(k), dict))]
-    for k in ('tokenizer_class', 'processor_class', 'image_processor_type', 'feature_extractor_type', 'video_processor_type', 'model_type', 'peft_type'):
+    for k in ('tokenizer_class', 'processor_class', 'image_processor_type', 'feature_extractor_type',
+              'video_processor_type', 'model_type', 'peft_type'):
         for v in (part[k] for part in parts if part.get(k) is not None):
-            if not (isinstance(v, str) and re.fullmatch(r'[A-Za-z][A-Za-z0-9_\-]{0,127}(\.\d+)?', v)): out.append(f'{k} is not a plain name: {ascii(v)[:60]}')
+            if not (isinstance(v, str) and re.fullmatch(r'[A-Za-z][A-Za-z0-9_\-]{0,127}(\.\d+)?', v)):
+                out.append(f'{k} is not a plain name: {ascii(v)[:60]}')
     a = o.get('architectures') or []
-    if not isinstance(a, list) or not all(isinstance(x, str) and _plain.fullmatch(x) for x in a): out.append('architectures is not a list of plain names')
+    if not isinstance(a, list) or not all(isinstance(x, str) and _plain.fullmatch(x) for x in a):
+        out.append('architectures is not a list of plain names')
     for k in ('vocab_file', 'merges_file', 'tokenizer_file'):
-        if o.get(k) is not None and o[k] not in files: out.append(f'{k} names {ascii(o[k])[:60]}, which is not a file of this folder')
+        if o.get(k) is not None and o[k] not in files:
+            out.append(f'{k} names {ascii(o[k])[:60]}, which is not a file of this folder')
     q = o.get('quantization_config')
     if q is not None and (not isinstance(q, dict) or q.get('quant_method') not in METHODS):
-        out.append(f'quantization_config.quant_method is {ascii(q.get("quant_method") if isinstance(q, dict) else q)[:40]}, which is not a known method')
-    if name == 'configuration.json' and not all(isinstance(v, str) for v in o.values()): out.append('holds more than text')
+        out.append('quantization_config.quant_method is '
+                   f'{ascii(q.get("quant_method") if isinstance(q, dict) else q)[:40]}, which is not a known method')
+    if name == 'configuration.json' and not all(isinstance(v, str) for v in o.values()):
+        out.append('holds more than text')
     return out
 
 def check_json(
@@ -185,20 +205,24 @@ def check_json(
         bad['values'].append('is not an object')
         return bad
     if base in WORDS:
-        if not all(type(v) is int and 0 <= v < 1<<31 for v in o.values()): bad['values'].append('holds more than tokens and their numbers')
+        if not all(type(v) is int and 0 <= v < 1<<31 for v in o.values()):
+            bad['values'].append('holds more than tokens and their numbers')
         return bad
     bad['code'] = code({k: v for k, v in o.items() if k != 'model'} if base == 'tokenizer.json' else o)
     bad['values'] = _values(base, o, set(files))
     if base in NOTES: return bad
     if base == 'config.json': known = config_keys(str(o.get('model_type')))
-    elif base == 'adapter_config.json': known = KEYS[base]|{k for k, v in o.items() if v is None}|_adapter_keys(str(o.get('peft_type')))
+    elif base == 'adapter_config.json':
+        known = KEYS[base]|{k for k, v in o.items() if v is None}|_adapter_keys(str(o.get('peft_type')))
     else: known = KEYS.get(base)
     if known is None and base == 'config.json':
-        bad['keys'].append(f'model_type {ascii(o.get("model_type"))[:60]} is no family that transformers brings; it would need code from outside')
+        bad['keys'].append(f'model_type {ascii(o.get("model_type"))[:60]} is no family that transformers brings; '
+                           'it would need code from outside')
     elif known is None: bad['keys'].append('is not a file that a model needs; take it out of the folder')
     else:
         cls = _class(str(o.get('model_type'))) if base == 'config.json' and o.get('model_type') not in FAMILY else None
-        odd = [k for k in unknown(o, known, '', cls) if k not in set(allow) and not (base in ('tokenizer_config.json', 'special_tokens_map.json') and _token_key(k))]
+        odd = [k for k in unknown(o, known, '', cls) if k not in set(allow)
+               and not (base in ('tokenizer_config.json', 'special_tokens_map.json') and _token_key(k))]
         seen = {w.split(' ', 1)[0] for w in bad['code']}
         bad['keys'] += [f'unknown key {ascii(k)[1:-1][:80]}' for k in odd if k not in seen]
     return bad

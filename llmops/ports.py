@@ -27,7 +27,7 @@ class Trainer(Protocol):
 class LLM(Protocol):
     "Answers prompts with a model in a folder"
     def answer(self, model:Path, prompts:list, **options:Any)->Iterator[dict]:
-        "One `{text, token_ids, prompt_ids, finish_reason}` for each prompt (text or messages), in order; greedy by default"
+        "One `{text, token_ids, prompt_ids, finish_reason}` for each prompt (text or messages); greedy by default"
 
 @runtime_checkable
 class Server(Protocol):
@@ -80,9 +80,10 @@ class Embedder(Protocol):
 class Tuner(Protocol):
     "Searches a space: proposes values, has them tried, ends what is not worth its time"
     def search(self, study:dict, known:list[dict], attempt:Any)->Iterator[dict]:
-        "The row of each trial `{number, values, status, value, curve}` as it ends; `attempt(values, report)` runs one and ends it where `report(step, loss)` is true"
+        "Rows `{number, values, status, value, curve}`; `attempt(values, report)` ends where `report(step, loss)` says"
 
-PORTS:dict[str, type] = dict(trainer=Trainer, llm=LLM, server=Server, runner=Runner, sink=Sink, tracer=Tracer, embedder=Embedder, tuner=Tuner)
+PORTS:dict[str, type] = dict(trainer=Trainer, llm=LLM, server=Server, runner=Runner, sink=Sink, tracer=Tracer,
+                             embedder=Embedder, tuner=Tuner)
 
 # %% ../nbs/02_ports.ipynb #56941083
 @cache
@@ -101,11 +102,16 @@ def engine(
 )->Any: # An object that obeys the port
     "Import an engine and make it"
     known = engines(port)
-    if name not in known: raise NotFound(f'No {port} engine {name!r} is installed.{nearest(name, known)} Installed: {", ".join(sorted(known)) or "none"}')
+    if name not in known:
+        raise NotFound(f'No {port} engine {name!r} is installed.{nearest(name, known)} Installed: '
+                       f'{", ".join(sorted(known)) or "none"}')
     try: made = known[name].load()
-    except ImportError as e: raise Failed(f'The {port} engine {name!r} needs {e.name or e}. Get it with: pip install {e.name or name}') from None
+    except ImportError as e:
+        raise Failed(f'The {port} engine {name!r} needs {e.name or e}. '
+                     f'Get it with: pip install {e.name or name}') from None
     made = made() if isinstance(made, type) else made
-    if not isinstance(made, PORTS[port]): raise Failed(f'The {port} engine {name!r} does not obey its port: it lacks one of {_methods(PORTS[port])}')
+    if not isinstance(made, PORTS[port]):
+        raise Failed(f'The {port} engine {name!r} does not obey its port: it lacks one of {_methods(PORTS[port])}')
     return made
 
 def _methods(p:type)->str: return ', '.join(k for k in vars(p) if not k.startswith('_'))
@@ -118,7 +124,8 @@ def need(
     "Import a package, or say how to get it"
     try: return importlib.import_module(package)
     except ImportError as e:
-        if e.name and e.name.split('.')[0] != package.split('.')[0]: raise Failed(f'{package} is installed but {e.name} is missing. Get it with: pip install {e.name}') from None
+        if e.name and e.name.split('.')[0] != package.split('.')[0]:
+            raise Failed(f'{package} is installed but {e.name} is missing. Get it with: pip install {e.name}') from None
         how = f"'llmops-workbench[{extra}]'" if extra else package.split('.')[0]
         raise Failed(f'This needs {package}. Get it with: pip install {how}') from None
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from .core import (AnyVersion, Denied, Invalid, LlmopsError, NotFound, Ref, Report, Version, check_name, event_kind, stamp, when)
+from .core import (
+    AnyVersion, Denied, Invalid, LlmopsError, NotFound, Ref, Report, Version, check_name, event_kind, stamp, when)
 from .verbs import Run, local_path, verb, view
 
 if TYPE_CHECKING: from llmops.store import Store
@@ -21,13 +22,16 @@ if TYPE_CHECKING: from llmops.store import Store
 # %% ../nbs/04_registry.ipynb #b23918e7
 def _alias_state(about:str, d:dict)->list[tuple[str, str, Any]]: return [(about, f'alias:{d["alias"]}', d['to'])]
 def _approval(about:str, d:dict)->list[tuple[str, str, Any]]:
-    return [(about, 'approval', dict(status=d['status'], report=d.get('report', ''), note=d.get('note', ''), by=d.get('by', '')))]
+    return [(about, 'approval',
+             dict(status=d['status'], report=d.get('report', ''), note=d.get('note', ''), by=d.get('by', '')))]
 
 event_kind('alias', 'A name such as prod now means another version', _alias_state)
 event_kind('approve', 'Somebody approved a version, resting on a report', _approval)
 event_kind('reject', 'Somebody rejected a version', _approval)
-event_kind('archive', 'A version is no longer listed', lambda about, d: [(about, 'archived', None if d.get('undo') else dict(note=d['note'], by=d.get('by', '')))])
-event_kind('retire', 'A version may no longer be used or deployed', lambda about, d: [(about, 'retired', dict(note=d['note'], by=d.get('by', '')))]);
+event_kind('archive', 'A version is no longer listed',
+           lambda about, d: [(about, 'archived', None if d.get('undo') else dict(note=d['note'], by=d.get('by', '')))])
+event_kind('retire', 'A version may no longer be used or deployed',
+           lambda about, d: [(about, 'retired', dict(note=d['note'], by=d.get('by', '')))])
 
 # %% ../nbs/04_registry.ipynb #a977f132
 def row(
@@ -39,15 +43,18 @@ def row(
     names = store.state(v.ref.base)
     approval = s.get('approval') or {}
     status = 'retired' if 'retired' in s else 'archived' if 'archived' in s else approval.get('status', '')
-    return {**v.row(), 'aliases': sorted(k.removeprefix('alias:') for k, n in names.items() if k.startswith('alias:') and n == v.number),
+    return {**v.row(), 'aliases': sorted(k.removeprefix('alias:')
+                                         for k, n in names.items() if k.startswith('alias:') and n == v.number),
             'status': status, 'waived': (s.get('waive') or {}).get('reason', ''), 'summary': summary(v)}
 
 def summary(
     v:Version, # A version
 )->dict: # The few plain values that say most
     "What is short and telling in a body"
-    keys = ('title', 'type', 'passed', 'format', 'rows', 'architecture', 'parameters', 'dtype', 'licence', 'adapter', 'engine')
-    return {k: v.body[k] for k in keys if isinstance(v.body.get(k), (str, int, float, bool)) and v.body[k] not in ('', None)}
+    keys = ('title', 'type', 'passed', 'format', 'rows', 'architecture', 'parameters', 'dtype', 'licence',
+            'adapter', 'engine')
+    return {k: v.body[k]
+            for k in keys if isinstance(v.body.get(k), (str, int, float, bool)) and v.body[k] not in ('', None)}
 
 # %% ../nbs/04_registry.ipynb #e32a6174
 ADDERS:dict[str, Callable[[Run, str, Path, dict], dict]] = {}
@@ -74,7 +81,8 @@ def add(run:Run,
     hub = '://' in path or path.startswith(('hf:', 'ms:'))
     at = path if hub else local_path(path)
     try:
-        if fn is _plain and (hub or not Path(at).exists()): raise NotFound(f'There is no file or folder {ascii(path)[:100]}')
+        if fn is _plain and (hub or not Path(at).exists()):
+            raise NotFound(f'There is no file or folder {ascii(path)[:100]}')
         return run.write(r.kind, r.name, fn(run, r.name, at, options or {})) # type: ignore[arg-type]
     except OSError as e:
         if isinstance(e, LlmopsError) or e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise
@@ -99,8 +107,10 @@ def alias(run:Run,
 )->str: # The ref with its alias
     "Let an alias mean this version"
     check_name(name, 'alias')
-    if name.isdigit() or name == 'latest': raise Invalid(f'{name!r} cannot be an alias: it reads as a version. Choose a word like prod')
-    if run.store.state(ref.ref, 'retired'): raise Denied(f'{ref} is retired and can have no alias. See why: llmops history {ref}')
+    if name.isdigit() or name == 'latest':
+        raise Invalid(f'{name!r} cannot be an alias: it reads as a version. Choose a word like prod')
+    if run.store.state(ref.ref, 'retired'):
+        raise Denied(f'{ref} is retired and can have no alias. See why: llmops history {ref}')
     run.event('alias', ref.ref.base, alias=name, to=ref.number, was=run.store.state(ref.ref.base, f'alias:{name}'))
     return f'{ref.ref.base}@{name}'
 
@@ -134,8 +144,11 @@ def approve(run:Run,
     "Approve a version, resting on a report"
     if not note.strip(): raise Invalid(f'Say why {ref} is approved: --note TEXT')
     if ref.body.get('report', {}).get('digest') != report.digest and not _mentions(report.body, ref.digest):
-        raise Denied(f'{report} is not about {ref}: neither names the other\'s digest. See what it is about: llmops show {report}')
-    if report.body.get('passed') is False: raise Denied(f'{report} did not pass its gates. See which: llmops show {report}. Ship it all the same, on record, with: llmops waive {ref} --reason TEXT')
+        raise Denied(f'{report} is not about {ref}: neither names the other\'s digest. '
+                     f'See what it is about: llmops show {report}')
+    if report.body.get('passed') is False:
+        raise Denied(f'{report} did not pass its gates. See which: llmops show {report}. '
+                     f'Ship it all the same, on record, with: llmops waive {ref} --reason TEXT')
     if run.store.state(ref.ref, 'retired'): raise Denied(f'{ref} is retired. See why: llmops history {ref}')
     rule = policy(run.store).get('approve', {})
     if rule.get('second_person') and run.by == maker(run.store, ref):
@@ -171,8 +184,11 @@ def retire(run:Run,
 )->str: # The ref
     "Withdraw a version for good: it can have no alias, no approval and no deployment"
     if not note.strip(): raise Invalid(f'Say why {ref} is retired: --note TEXT')
-    held = [k.removeprefix('alias:') for k, n in run.store.state(ref.ref.base).items() if k.startswith('alias:') and n == ref.number]
-    if held: raise Denied(f'{ref} is still {", ".join(held)}. Move the alias first: llmops alias {ref.ref.base}@NUMBER {held[0]}')
+    held = [k.removeprefix('alias:')
+            for k, n in run.store.state(ref.ref.base).items() if k.startswith('alias:') and n == ref.number]
+    if held:
+        raise Denied(f'{ref} is still {", ".join(held)}. '
+                     f'Move the alias first: llmops alias {ref.ref.base}@NUMBER {held[0]}')
     run.event('retire', ref.ref, note=note)
     return str(ref)
 
@@ -194,7 +210,8 @@ def proven_versions(store:'Store',
 )->list[dict]: # Rows, newest last
     "Versions of a name that one may roll back to"
     got = [row(store, v) for v in store.find(ref.kind, ref.name)]
-    return [{**r, 'report': (store.state(r['ref'], 'approval') or {}).get('report', '')} for r in reversed(got) if r['status'] == 'approved']
+    return [{**r, 'report': (store.state(r['ref'], 'approval') or {}).get('report', '')}
+            for r in reversed(got) if r['status'] == 'approved']
 
 @verb()
 def rollback(run:Run,
@@ -207,7 +224,9 @@ def rollback(run:Run,
     if tag.isdigit() or tag == 'latest': raise Invalid(f'Say which alias goes back, like {ref.ref.base}@prod')
     ok = [r for r in proven_versions(run.store, ref) if r['number'] < ref.number]
     if to: ok = [r for r in proven_versions(run.store, ref) if str(r['number']) == to.rpartition('@')[2]]
-    if not ok: raise Denied(f'{ref.ref.base} has no proven version {to or "before "+str(ref.number)} to go back to: only approved versions are. See: llmops history {ref.ref.base}')
+    if not ok:
+        raise Denied(f'{ref.ref.base} has no proven version {to or "before "+str(ref.number)} to go back to: '
+                     f'only approved versions are. See: llmops history {ref.ref.base}')
     run.event('alias', ref.ref.base, alias=tag, to=ok[-1]['number'], was=ref.number)
     return run.store.get(ok[-1]['ref'])
 
@@ -230,7 +249,8 @@ def show(store:'Store',
     ref:AnyVersion, # Which version
 )->list[dict]: # One row, with the body and all current state
     "Everything about a version"
-    return [{**row(store, ref), **{k: v for k, v in ref.body.items() if k in ('rows', 'format', 'columns')}, 'body': ref.body, 'state': store.state(ref.ref)}]
+    return [{**row(store, ref), **{k: v for k, v in ref.body.items() if k in ('rows', 'format', 'columns')},
+             'body': ref.body, 'state': store.state(ref.ref)}]
 
 def _runs_of(state:dict, how:str)->list[str]: return sorted(k.removeprefix(how) for k in state if k.startswith(how))
 
@@ -238,7 +258,7 @@ def _runs_of(state:dict, how:str)->list[str]: return sorted(k.removeprefix(how) 
 def lineage(store:'Store',
     ref:AnyVersion, # Where to begin
     depth:int=50, # How far
-)->list[dict]: # Rows: ref, direction (up: it was made from; down: made from it), depth, from_ref, verb, run, notebook, cell
+)->list[dict]: # Rows: ref, direction (up: made from; down: made of it), depth, from_ref, verb, run, notebook, cell
     "What a version was made from, and what was made from it"
     out:list[dict] = []
     def walk(at:str, direction:str, level:int, seen:set)->None:
@@ -246,11 +266,13 @@ def lineage(store:'Store',
         for rid in _runs_of(store.state(at), 'made_by:' if direction == 'up' else 'read_by:'):
             r = store.state(f'run:{rid}', 'run') or {}
             nb = r.get('notebook') or {}
-            for other in dict.fromkeys([x['ref'] for x in r.get('reads', {}).values()] if direction == 'up' else r.get('writes', [])):
+            for other in dict.fromkeys([x['ref'] for x in r.get('reads', {}).values()] if direction == 'up'
+                                       else r.get('writes', [])):
                 if other == at or (at, other) in seen: continue
                 seen.add((at, other))
                 v = store.get(other)
-                out.append({**v.row(), 'direction': direction, 'depth': level, 'from_ref': at, 'verb': r.get('verb', ''), 'run': rid,
+                out.append({**v.row(), 'direction': direction, 'depth': level, 'from_ref': at,
+                            'verb': r.get('verb', ''), 'run': rid,
                             'notebook': nb.get('path', ''), 'cell': nb.get('cell', ''), 'source': nb.get('source', '')})
                 walk(other, direction, level+1, seen)
     walk(str(ref), 'up', 1, set())
@@ -270,7 +292,9 @@ def history(store:'Store',
         if r.tag == 'latest':
             evs = store.events(about=r.base, limit=limit, newest=True)
             for x in store.find(r.kind, r.name): evs += store.events(about=x, limit=limit, newest=True)
-        else: evs = store.events(about=v, limit=limit, newest=True)+[e for e in store.events(about=r.base, newest=True) if e.data.get('to') == v.number or e.data.get('was') == v.number]
+        else:
+            evs = store.events(about=v, limit=limit, newest=True)+[e for e in store.events(
+                about=r.base, newest=True) if e.data.get('to') == v.number or e.data.get('was') == v.number]
     rows = sorted(evs, key=lambda e: e.seq)[-limit:]
     return [{**e.row(), 'by': e.data.get('by', ''), **_names(e.about)} for e in rows]
 
@@ -304,7 +328,7 @@ def comparer(
     kind:str, # Kind of version
     *tells:str, # Fields of the body that it tells of in its own way
 )->Callable:
-    "Register what else differs between two versions of this kind: a function of (store, a, b) that returns rows of `compare`"
+    "Register what else differs between two versions of this kind: a function of (store, a, b) → rows of `compare`"
     def f(fn:Callable)->Callable:
         COMPARERS[kind] = (fn, tells)
         return fn
@@ -322,7 +346,8 @@ def compare(store:'Store',
     out = more(store, a, b) if more and a.digest != b.digest else []
     for k in sorted(x.keys()|y.keys()):
         if k in x and k in y and x[k] == y[k]: continue
-        out.append(dict(field=k, a=x.get(k), b=y.get(k), change='changed' if k in x and k in y else 'removed' if k in x else 'added'))
+        out.append(dict(field=k, a=x.get(k), b=y.get(k),
+                        change='changed' if k in x and k in y else 'removed' if k in x else 'added'))
     return out
 
 def _flat(o:Any, at:str='')->dict[str, Any]:

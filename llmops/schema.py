@@ -66,11 +66,13 @@ def migrate(
     cfg.set_main_option('path_separator', 'os')
     scripts = ScriptDirectory(str(here), version_locations=[str(here)])
     try:
-        with EnvironmentContext(cfg, scripts, fn=lambda rev, _: scripts._upgrade_revs('head', rev), destination_rev='head') as env:
+        with EnvironmentContext(cfg, scripts, fn=lambda rev, _: scripts._upgrade_revs('head', rev),
+                                destination_rev='head') as env:
             env.configure(connection=conn)
             env.run_migrations()
     except CommandError as e:
-        raise Failed(f'This store was written by a newer llmops ({e}). Get it with: pip install -U llmops-workbench') from None
+        raise Failed(f'This store was written by a newer llmops ({e}). '
+                     'Get it with: pip install -U llmops-workbench') from None
 
 # %% ../nbs/01b_schema.ipynb #7ead2d23
 def statements(
@@ -109,7 +111,8 @@ def statements(
         state_of=sa.select(s.key, s.value).where(s.about == b('about_')),
         state_one=sa.select(s.value).where((s.about == b('about_')) & (s.key == b('key_'))),
         state_all=sa.select(s.about, s.key, s.value, s.seq).order_by(s.about, s.key),
-        state_key=limited(sa.select(s.about, s.value).where((s.key == b('key_')) & (s.about < b('before_'))).order_by(s.about.desc())),
+        state_key=limited(sa.select(s.about, s.value).where((s.key == b('key_')) & (s.about < b('before_'))).order_by(
+            s.about.desc())),
         all_versions=sa.select(*cols).order_by(v.kind, v.name, v.number),
     )
     for full, c in (('', brief), ('_full', cols)):
@@ -117,7 +120,8 @@ def statements(
             src = sa.select(*c).select_from(both) if latest else sa.select(*c)
             for kind in (True, False):
                 w = src.where(v.kind == b('kind_')) if kind else src
-                w = w.where(v.name.like(b('like_'), escape='\\') & (v.created <= b('until_'))).order_by(v.created.desc(), v.kind.desc(), v.name.desc(), v.number.desc())
+                w = w.where(v.name.like(b('like_'), escape='\\') & (v.created <= b('until_'))).order_by(
+                    v.created.desc(), v.kind.desc(), v.name.desc(), v.number.desc())
                 q[f'find{full}{"_latest" if latest else ""}{"_kind" if kind else ""}'] = limited(w)
     ev = [e.seq, e.at, e.kind, e.about, e.data, e.prev, e.hash]
     for kind in (True, False):
@@ -126,7 +130,8 @@ def statements(
                 w = sa.select(*ev).where((e.seq > b('after_')) & (e.seq < b('before_')))
                 if kind: w = w.where(e.kind == b('kind_'))
                 if about: w = w.where(e.about == b('about_'))
-                q[f'events{"_kind" if kind else ""}{"_about" if about else ""}{"_newest" if newest else ""}'] = limited(w.order_by(e.seq.desc() if newest else e.seq))
+                q[f'events{"_kind" if kind else ""}{"_about" if about else ""}{"_newest" if newest else ""}'] = limited(
+                    w.order_by(e.seq.desc() if newest else e.seq))
     out = {}
     for k, stmt in q.items():
         keys = [c.name for c in stmt.table.columns] if isinstance(stmt, sa.Insert) and stmt.select is None else None

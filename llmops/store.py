@@ -15,8 +15,9 @@ from typing import Any
 from blake3 import blake3
 
 from .blobs import Blobs, room
-from .core import (EVENTS, Event, Failed, Invalid, NotFound, Ref, Version, canonical, check_kind, check_name, digest, event_kind,
-                         nearest, now, stamp)
+from .core import (
+    EVENTS, Event, Failed, Invalid, NotFound, Ref, Version, canonical, check_kind, check_name, digest, event_kind,
+    nearest, now, stamp)
 
 # %% ../nbs/01_store.ipynb #3d3a52e1
 GENESIS = '0'*64
@@ -41,7 +42,8 @@ class _Db:
 
         from llmops.schema import statements
         self.lite = url.startswith('sqlite')
-        opts:dict[str, Any] = dict(poolclass=sa.pool.NullPool, isolation_level='AUTOCOMMIT') if not self.lite else dict(poolclass=sa.pool.NullPool)
+        opts:dict[str, Any] = (dict(poolclass=sa.pool.NullPool, isolation_level='AUTOCOMMIT') if not self.lite
+                               else dict(poolclass=sa.pool.NullPool))
         self.engine = sa.create_engine(url, **opts)
         if self.lite: sa.event.listen(self.engine, 'connect', self._pragmas(durability))
         self.sql = statements(self.engine.dialect)
@@ -52,8 +54,11 @@ class _Db:
     def _pragmas(durability:str)->Callable:
         def f(db:Any, _:Any)->None:
             db.isolation_level = None
-            db.text_factory = lambda b: b.decode('utf-8', 'surrogateescape') # A flipped bit must reach `verify`, not stop it
-            for p in ('busy_timeout=60000', 'journal_mode=wal', f'synchronous={durability}', 'temp_store=memory', f'wal_autocheckpoint={1000 if durability == "full" else 8000}', 'cache_size=-32000', 'mmap_size=268435456'):
+            # A flipped bit must reach `verify`, not stop it
+            db.text_factory = lambda b: b.decode('utf-8', 'surrogateescape')
+            for p in ('busy_timeout=60000', 'journal_mode=wal', f'synchronous={durability}', 'temp_store=memory',
+                      f'wal_autocheckpoint={1000 if durability == "full" else 8000}', 'cache_size=-32000',
+                      'mmap_size=268435456'):
                 db.execute(f'pragma {p}')
         return f
 
@@ -63,7 +68,9 @@ class _Db:
         o = self._own
         if getattr(o, 'pid', None) != os.getpid():
             try: o.sa = self.engine.connect()
-            except Exception as e: raise Failed(f'There is no usable store: {str(e).splitlines()[0][:200]}. Check store in settings.ini or LLMOPS_STORE, or restore store.db from a backup') from None
+            except Exception as e:
+                raise Failed(f'There is no usable store: {str(e).splitlines()[0][:200]}. '
+                             'Check store in settings.ini or LLMOPS_STORE, or restore store.db from a backup') from None
             o.raw, o.pid = o.sa.connection.dbapi_connection, os.getpid()
         return o.raw
 
@@ -99,7 +106,8 @@ class _Db:
             yield
             return
         o = self._own
-        if getattr(o, 'lock_pid', None) != os.getpid(): o.lock, o.lock_pid = os.open(self.lock, os.O_RDWR|os.O_CREAT, 0o644), os.getpid()
+        if getattr(o, 'lock_pid', None) != os.getpid():
+            o.lock, o.lock_pid = os.open(self.lock, os.O_RDWR|os.O_CREAT, 0o644), os.getpid()
         fcntl.flock(o.lock, fcntl.LOCK_EX)
         try: yield
         finally: fcntl.flock(o.lock, fcntl.LOCK_UN)
@@ -138,7 +146,8 @@ def blobs_in(
 def _declared(rows:Iterable[tuple[str, str, dict]])->list[tuple[str, str, dict]]:
     rows = list(rows)
     for k, about, data in rows:
-        if k not in EVENTS: raise Invalid(f'{k!r} is not a kind of event.{nearest(k, EVENTS)} Declare it with core.event_kind')
+        if k not in EVENTS:
+            raise Invalid(f'{k!r} is not a kind of event.{nearest(k, EVENTS)} Declare it with core.event_kind')
         for _, key, _ in project(k, about, data):
             if key is None or not isinstance(key, str): raise Invalid(f'{k}: a key of current state must be text')
     return rows
@@ -151,7 +160,8 @@ class Store:
     def __init__(self,
         url:str|Path, # A folder (SQLite inside), or a SQLAlchemy URL such as postgresql+psycopg://…
         blobs:str|Path|None=None, # Folder or fsspec URL of the blobs; default: `blobs` in the folder
-        durability:str='full', # `full` syncs each transaction to disk, `normal` survives a killed process but not a power cut
+        # `full` syncs each transaction to disk, `normal` survives a killed process but not a power cut
+        durability:str='full',
         blob_durability:str='normal', # The same for blobs
     ):
         if durability not in ('full', 'normal') or blob_durability not in ('full', 'normal'):
@@ -160,12 +170,15 @@ class Store:
         self.url, lock = url, None
         if '://' in url and not url.startswith('sqlite'):
             if url.startswith(('postgresql://', 'postgres://')): url = 'postgresql+psycopg://'+url.split('://', 1)[1]
-            if blobs is None: raise Invalid('A database URL needs a place for blobs too: set blobs in settings.ini or LLMOPS_BLOBS')
+            if blobs is None:
+                raise Invalid('A database URL needs a place for blobs too: set blobs in settings.ini or LLMOPS_BLOBS')
             self.folder = Path(blobs).absolute().parent if '://' not in str(blobs) else Path.cwd()/'.llmops'
         else:
             self.folder = Path(url.removeprefix('sqlite:///')).absolute()
             try: self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as e: raise Failed(f'The folder {self.folder.name!r} of the store cannot be made: {e.strerror}. Choose another in settings.ini or LLMOPS_STORE') from None
+            except OSError as e:
+                raise Failed(f'The folder {self.folder.name!r} of the store cannot be made: {e.strerror}. '
+                             'Choose another in settings.ini or LLMOPS_STORE') from None
             url, lock = f'sqlite:///{self.folder/"store.db"}', self.folder/'write.lock'
         self.db = _Db(url, durability, lock)
         with room('the store'): self.blobs = Blobs(blobs or self.folder/'blobs', durable=blob_durability == 'full')
@@ -184,7 +197,8 @@ class Store:
             try: return self.db.raw.execute('select version_num from alembic_version').fetchone()[0]
             except self.db.errors as e:
                 if 'alembic_version' in str(e): return None
-                raise Failed(f'There is no usable store in {self.folder.name!r}: {e}. Restore store.db from a backup, or make a new store with: llmops init') from None
+                raise Failed(f'There is no usable store in {self.folder.name!r}: {e}. '
+                             'Restore store.db from a backup, or make a new store with: llmops init') from None
         if current() == HEAD: return
         with self.db._mutex, self.db._queue(), self.db.engine.connect() as c:
             if not self.db.lite: c.execute(sa.text('select pg_advisory_lock(4715202)'))
@@ -206,7 +220,8 @@ class Store:
         "Add a version; the same content again is the same version"
         check_kind(kind)
         check_name(name)
-        if not isinstance(body, dict): raise Invalid(f'The body of {kind}:{name} is a {type(body).__name__}; it must be a JSON object')
+        if not isinstance(body, dict):
+            raise Invalid(f'The body of {kind}:{name} is a {type(body).__name__}; it must be a JSON object')
         text = canonical(body)
         d = blake3(text.encode()).hexdigest()
         with self.db.write():
@@ -239,9 +254,13 @@ class Store:
         if not r:
             known = [n for k, n, _ in self.db.run('names').fetchall() if k == ref.kind]
             raise NotFound(f'{ref} is not in this store.{nearest(ref.name, known)} See what is: llmops ls {ref.kind}')
-        if ref.number is not None: raise NotFound(f'{ref} is not in this store: {ref.base} has versions 1 to {r[0]}. See them: llmops ls {ref.kind} --all')
-        have = [k.removeprefix('alias:') for k, _ in self.db.run('state_of', about_=ref.base).fetchall() if k.startswith('alias:')]
-        raise NotFound(f'{ref}: no alias {ref.tag!r}.{nearest(ref.tag, have)} Set it with: llmops alias {ref.base}@{r[0]} {ref.tag}')
+        if ref.number is not None:
+            raise NotFound(f'{ref} is not in this store: {ref.base} has versions 1 to {r[0]}. '
+                           f'See them: llmops ls {ref.kind} --all')
+        have = [k.removeprefix('alias:')
+                for k, _ in self.db.run('state_of', about_=ref.base).fetchall() if k.startswith('alias:')]
+        raise NotFound(f'{ref}: no alias {ref.tag!r}.{nearest(ref.tag, have)} Set it with: '
+                       f'llmops alias {ref.base}@{r[0]} {ref.tag}')
 
     def by_digest(self,
         d:str, # Digest of a body
@@ -263,7 +282,9 @@ class Store:
         if kind: check_kind(kind)
         full = '_full' if bodies else ''
         make = _version if bodies else _brief
-        if name: return [make(r) for r in self.db.run(f'versions{full}', kind_=kind, name_=check_name(name), before_=min(before, 2**31-1), limit_=limit).fetchall()]
+        if name:
+            return [make(r) for r in self.db.run(f'versions{full}', kind_=kind, name_=check_name(name),
+                                                 before_=min(before, 2**31-1), limit_=limit).fetchall()]
         like = '%'+q.replace('\\', '\\\\').replace('%', r'\%').replace('_', r'\_')+'%'
         key = f'find{full}{"" if all else "_latest"}{"_kind" if kind else ""}'
         return [make(r) for r in self.db.run(key, kind_=kind, like_=like, until_=until, limit_=limit).fetchall()]
@@ -290,7 +311,8 @@ class Store:
         with self.db.write(): return self._append(rows, now())
 
     def decide(self,
-        choose:Callable[[], Iterable[tuple[str, str, dict]]], # Reads the store and gives (kind, about, data); what it raises leaves nothing behind
+        # Reads the store and gives (kind, about, data); what it raises leaves nothing behind
+        choose:Callable[[], Iterable[tuple[str, str, dict]]],
     )->list[Event]:
         "Add facts that depend on what is true, while nobody else writes"
         with self.db.write(): return self._append(_declared(choose()), now())
@@ -343,7 +365,8 @@ class Store:
         before:str=_high, # Only what sorts below this
     )->list[tuple[str, Any]]: # (about, value), highest first; runs sort by time
         "Everything that has a key, such as every run"
-        return [(a, json.loads(v)) for a, v in self.db.run('state_key', key_=key, before_=before, limit_=limit).fetchall()]
+        return [(a, json.loads(v))
+                for a, v in self.db.run('state_key', key_=key, before_=before, limit_=limit).fetchall()]
 
     def state_at(self,
         at:float, # Seconds since 1970
@@ -394,10 +417,12 @@ class Store:
         for seq, at, kind, about, data, p, h in self._log():
             if seq != want: bad(f'event {want}', f'missing: the log goes on at {seq}')
             elif p != prev: bad(f'event {seq}', 'does not follow the event before it')
-            if chain(p, seq, at, kind, about, data) != h: bad(f'event {seq}', f'its fields no longer match its hash ({kind} about {ascii(about)[1:-1]})')
+            if chain(p, seq, at, kind, about, data) != h:
+                bad(f'event {seq}', f'its fields no longer match its hash ({kind} about {ascii(about)[1:-1]})')
             prev, want = h, seq+1
             if kind == 'version':
-                with suppress(ValueError, AttributeError, KeyError): said[about] = (json.loads(data)['digest'], json.loads(data)['made_by'], at)
+                with suppress(ValueError, AttributeError, KeyError):
+                    said[about] = (json.loads(data)['digest'], json.loads(data)['made_by'], at)
         used:dict[str, str] = {}
         last:dict[tuple, int] = {}
         for r in self.db.run('all_versions').fetchall():
@@ -405,7 +430,8 @@ class Store:
             ref = f'{kind}:{name}@{n}'
             if n != last.get((kind, name), 0)+1: bad(ref, f'version {last.get((kind, name), 0)+1} is missing before it')
             last[kind, name] = n
-            if blake3(text.encode('utf-8', 'surrogateescape')).hexdigest() != d: bad(ref, 'its body no longer matches its digest')
+            if blake3(text.encode('utf-8', 'surrogateescape')).hexdigest() != d:
+                bad(ref, 'its body no longer matches its digest')
             else:
                 for b in blobs_in(json.loads(text)): used.setdefault(b, ref)
             if said.pop(ref, None) != (d, made_by, created): bad(ref, 'differs from the event that recorded it')
@@ -421,16 +447,20 @@ class Store:
         have = {(a, k): (v, s) for a, k, v, s in self.db.run('state_all').fetchall()}
         want_state = self._fold()
         for key in sorted(set(have)|set(want_state)):
-            if have.get(key) != want_state.get(key): bad(' '.join(map(lambda s: ascii(s)[1:-1], key)), 'current state differs from the log. Make it again with: llmops rebuild')
-        if {(k, n): c for k, n, c in self.names()} != last: bad('names', 'latest numbers differ from the versions. Make them again with: llmops rebuild')
+            if have.get(key) != want_state.get(key):
+                bad(' '.join(map(lambda s: ascii(s)[1:-1], key)),
+                    'current state differs from the log. Make it again with: llmops rebuild')
+        if {(k, n): c for k, n, c in self.names()} != last:
+            bad('names', 'latest numbers differ from the versions. Make them again with: llmops rebuild')
         if blobs:
             here = {d for d, _, _ in self.blobs.all()}
             for b in sorted(set(used)-here): bad(f'blob {b}', f'missing, needed by {used[b]}')
-            for b in self.blobs.bad(): bad(f'blob {b}', 'its bytes no longer match its digest'+(f', needed by {used[b]}' if b in used else ''))
+            for b in self.blobs.bad():
+                bad(f'blob {b}', 'its bytes no longer match its digest'+(f', needed by {used[b]}' if b in used else ''))
         return out
 
     def live(self)->set[str]: # Digests
-        "Every blob that a version, an event or current state names; of passing kinds of event only what current state names"
+        "Every blob that a version, an event or state names; of passing kinds of event only what state names"
         out:set[str] = set()
         for r in self.db.run('all_versions').fetchall(): out.update(blobs_in(json.loads(r[4])))
         for e in self._log():
@@ -451,10 +481,11 @@ def _version(r:Any)->Version: return Version(Ref(r[0], r[1], str(r[2])), r[3], j
 
 _blank = object.__new__
 _kind, _name, _tag = (Ref.__dict__[k].__set__ for k in ('kind', 'name', 'tag'))
-_at, _digest, _body, _created, _by = (Version.__dict__[k].__set__ for k in ('ref', 'digest', 'body', 'created', 'made_by'))
+_at, _digest, _body, _created, _by = (Version.__dict__[k].__set__
+                                      for k in ('ref', 'digest', 'body', 'created', 'made_by'))
 
 def _brief(r:Any)->Version:
-    "A version without its body; setting slots costs half of what a frozen dataclass's constructor does, and lists are long"
+    "A version without its body; setting slots costs half of what a frozen dataclass does, and lists are long"
     ref, v = _blank(Ref), _blank(Version)
     _kind(ref, r[0])
     _name(ref, r[1])

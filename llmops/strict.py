@@ -28,7 +28,8 @@ def _finite(s:str)->float:
     if math.isinf(x := float(s)): raise ValueError(f'the number {s[:40]} is too large')
     return x
 
-strict = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_word, parse_float=_finite) # Reads one value at a place in a text
+# Reads one value at a place in a text
+strict = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_word, parse_float=_finite)
 
 def half_pair(
     s:str, # JSON text
@@ -65,7 +66,8 @@ def read_plain(
         if path.stat().st_size > 1 << 20: raise OSError(0, f'a {what} has at most 1 MB')
         text = path.read_text('utf-8-sig')
     except (OSError, UnicodeDecodeError) as e:
-        raise Invalid(f'The {what} {path.name!r} cannot be read: {getattr(e, "strerror", None) or e}. Give {f"{other}, or " if other else ""}a JSON, YAML or TOML file') from None
+        raise Invalid(f'The {what} {path.name!r} cannot be read: {getattr(e, "strerror", None) or e}. '
+                      f'Give {f"{other}, or " if other else ""}a JSON, YAML or TOML file') from None
     kind = path.suffix.lower()
     try:
         if kind == '.toml':
@@ -73,8 +75,10 @@ def read_plain(
             return tomllib.loads(text)
         if kind in ('.yaml', '.yml'):
             import yaml
-            if any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)): raise ValueError('write it out, without * aliases')
+            if any(isinstance(t, yaml.AliasToken) for t in yaml.scan(text)):
+                raise ValueError('write it out, without * aliases')
             return yaml.safe_load(text)
         return strict_json(text)
     except Exception as e: # Each reader has errors of its own
-        raise Invalid(f'The {what} {path.name!r} is not {kind.lstrip(".").upper() or "JSON"}: {" ".join(str(e).split())[:200]}') from None
+        raise Invalid(f'The {what} {path.name!r} is not {kind.lstrip(".").upper() or "JSON"}: '
+                      f'{" ".join(str(e).split())[:200]}') from None

@@ -15,7 +15,8 @@ from .core import Invalid
 from .strict import strict_json
 
 # %% ../nbs/02b_weights.ipynb #6bf47a33
-BITS = {'BOOL': 8, 'U8': 8, 'I8': 8, 'U16': 16, 'I16': 16, 'F16': 16, 'BF16': 16, 'U32': 32, 'I32': 32, 'F32': 32, 'U64': 64,
+BITS = {'BOOL': 8, 'U8': 8, 'I8': 8, 'U16': 16, 'I16': 16, 'F16': 16, 'BF16': 16, 'U32': 32, 'I32': 32, 'F32': 32,
+        'U64': 64,
         'I64': 64, 'F64': 64, 'C64': 64, 'F8_E4M3': 8, 'F8_E5M2': 8, 'F8_E4M3FNUZ': 8, 'F8_E5M2FNUZ': 8, 'F8_E8M0': 8,
         'F6_E2M3': 6, 'F6_E3M2': 6, 'F4': 4}
 MAX_HEADER, MAX_TENSORS = 100_000_000, 100_000
@@ -26,11 +27,14 @@ def _whole(x:Any, most:int=1<<62)->bool: return type(x) is int and 0 <= x <= mos
 def _entry(name:str, e:Any)->tuple[int, int, int]: # begin, end, elements
     "One tensor's line of the header, or why it is wrong"
     if not _tensor.fullmatch(name) or '..' in name: raise Invalid(f'{ascii(name)[:80]} is not a plain tensor name')
-    if not isinstance(e, dict) or set(e) != {'dtype', 'shape', 'data_offsets'}: raise Invalid(f'{name}: needs dtype, shape and data_offsets')
+    if not isinstance(e, dict) or set(e) != {'dtype', 'shape', 'data_offsets'}:
+        raise Invalid(f'{name}: needs dtype, shape and data_offsets')
     shape, off = e['shape'], e['data_offsets']
     if e['dtype'] not in BITS: raise Invalid(f'{name}: unknown dtype {ascii(e["dtype"])[:40]}')
-    if not isinstance(shape, list) or len(shape) > 16 or not all(map(_whole, shape)): raise Invalid(f'{name}: the shape is not a list of sizes')
-    if not isinstance(off, list) or len(off) != 2 or not all(map(_whole, off)): raise Invalid(f'{name}: data_offsets are not two positions')
+    if not isinstance(shape, list) or len(shape) > 16 or not all(map(_whole, shape)):
+        raise Invalid(f'{name}: the shape is not a list of sizes')
+    if not isinstance(off, list) or len(off) != 2 or not all(map(_whole, off)):
+        raise Invalid(f'{name}: data_offsets are not two positions')
     n = math.prod(shape)
     if n*BITS[e['dtype']] != (off[1]-off[0])*8:
         raise Invalid(f'{name}: {off[1]-off[0]} bytes cannot hold shape {shape} of {e["dtype"]}')
@@ -54,14 +58,17 @@ def read_header(
     except ValueError as e: raise Invalid(f'the header is not plain JSON: {e}') from None
     if not isinstance(h, dict): raise Invalid('the header is not an object')
     meta = h.pop('__metadata__', {})
-    if not isinstance(meta, dict) or not all(isinstance(v, str) for v in meta.values()): raise Invalid('__metadata__ may hold text only')
+    if not isinstance(meta, dict) or not all(isinstance(v, str) for v in meta.values()):
+        raise Invalid('__metadata__ may hold text only')
     if len(h) > MAX_TENSORS: raise Invalid(f'names {len(h):,} tensors; at most {MAX_TENSORS:,} are taken')
     spans = sorted((*_entry(k, e), k) for k, e in h.items())
     at = 0
     for begin, end, _, k in spans:
-        if begin != at: raise Invalid(f'{k}: starts at byte {begin} of the data, not at {at}: the tensors leave a hole or overlap')
+        if begin != at:
+            raise Invalid(f'{k}: starts at byte {begin} of the data, not at {at}: the tensors leave a hole or overlap')
         at = end
-    if at != size-8-n: raise Invalid(f'is cut short or has extra bytes: the tensors need {at:,} bytes of data, {size-8-n:,} are there')
+    if at != size-8-n:
+        raise Invalid(f'is cut short or has extra bytes: the tensors need {at:,} bytes of data, {size-8-n:,} are there')
     return {k: {**e, 'start': 8+n+e['data_offsets'][0]} for k, e in h.items()}
 
 # %% ../nbs/02b_weights.ipynb #181258c8
@@ -72,7 +79,8 @@ def check_index(
     "Compare an index with the shards that lie beside it"
     where = index.get('weight_map') if isinstance(index, dict) else None
     if not isinstance(where, dict) or not where: return ['the index has no weight_map']
-    odd = sorted({str(f) for f in where.values() if not isinstance(f, str) or not f.endswith('.safetensors') or '/' in f or '\\' in f or '\0' in f})
+    odd = sorted({str(f) for f in where.values()
+                  if not isinstance(f, str) or not f.endswith('.safetensors') or '/' in f or '\\' in f or '\0' in f})
     if odd: return [f'the index names {ascii(odd[0])[:80]}, which is not a .safetensors file of this folder']
     bad = [f'{f} is missing; the index names it' for f in sorted(set(where.values())-set(headers))]
     here = {(k, f) for f, h in headers.items() if f in set(where.values()) for k in h}
@@ -83,7 +91,8 @@ def check_index(
     return bad
 
 # %% ../nbs/02b_weights.ipynb #09aa58f4
-_exponent = {'F16': ('<u2', 0x7c00), 'BF16': ('<u2', 0x7f80), 'F32': ('<u4', 0x7f800000), 'F64': ('<u8', 0x7ff0000000000000)}
+_exponent = {'F16': ('<u2', 0x7c00), 'BF16': ('<u2', 0x7f80), 'F32': ('<u4', 0x7f800000),
+             'F64': ('<u8', 0x7ff0000000000000)}
 
 def not_numbers(
     path:str|Path, # A .safetensors file
