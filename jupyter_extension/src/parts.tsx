@@ -23,11 +23,12 @@ export function Status(props: { bench: Workbench; status: string }): JSX.Element
 /** What has been decided about a version: approved, passed, waived, up … */
 export function Marks(props: { bench: Workbench; row: VersionRow }): JSX.Element {
   const { bench, row } = props;
-  const { passed } = row.summary;
+  const { passed, type } = row.summary;
   return (
     <>
       <Status bench={bench} status={row.status} />
       {passed === true || passed === false ? <Status bench={bench} status={passed ? 'passed' : 'failed'} /> : null}
+      {(passed === undefined || passed === null) && type === 'forgetting' ? <Status bench={bench} status="undecided" /> : null}
       {row.waived ? (
         <span title={row.waived}>
           <Status bench={bench} status="waived" />

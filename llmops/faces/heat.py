@@ -101,7 +101,7 @@ def heat(
     tasks, words = [t for t in tasks if t.get('n')], words or {}
     def said(w:str)->tuple[str, str]: return words.get(w, (w, w))
     if not tasks: return ''
-    left, first, each, top, row, gap = 216, 128, 226, 58, 88, 6
+    left, first, each, top, row, gap = 216, 128, 256, 58, 88, 6
     far = max([.1, *(abs(v) for t in tasks for c in t['after'] for v in c['diff_ci'])])
     width = left+first+each*(len(columns)-1)
     parts = [text(left+first/2, 22, 'before', '训练前', text_anchor='middle', cls='dim'), text(left+first/2, 41, _cut(_name(columns[0]), 18), text_anchor='middle', cls='mono strong')]
