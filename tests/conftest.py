@@ -5,12 +5,14 @@ user that is not root, reachable over a Unix socket and a loopback port of its o
 `LLMOPS_TEST_PG` (an SQLAlchemy URL) uses a server that is there instead.
 """
 import getpass
+import json
 import os
 import pwd
 import shutil
 import socket
 import subprocess
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,38 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent/'shared'/'data'
 
+
+# --- order of files --------------------------------------------------------------------------------------------------
+
+COSTS = ROOT/'tests'/'costs.json' # File → seconds that it took on a quiet machine; written with --costs
+
+
+def pytest_addoption(parser):
+    parser.addoption('--costs', action='store_true', help='keep in tests/costs.json how long each file took')
+
+
+def pytest_configure(config):
+    "Files go to workers in the order below; xdist would sort them by how many tests they have"
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    "Long files first, so that no worker idles while another begins a long one at the end"
+    costs = json.loads(COSTS.read_text())
+    def place(item): return -costs.get(name := item.nodeid.partition('::')[0], 30.), name
+    items.sort(key=place)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    "Keep what files cost"
+    if not config.getoption('--costs'): return
+    took:Counter = Counter()
+    for r in (r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, 'duration')): took[r.nodeid.partition('::')[0]] += r.duration
+    new = json.loads(COSTS.read_text()) | {k: round(v, 1) for k, v in took.items()}
+    COSTS.write_text(json.dumps(dict(sorted(new.items(), key=lambda kv: -kv[1])), indent=1)+'\n')
+
+
+# --- a place to work -------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope='session', autouse=True)
 def _quiet_home(tmp_path_factory) -> Iterator[None]:
