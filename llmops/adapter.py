@@ -59,7 +59,8 @@ def kind_of(
     folder:Path, # Folder of a whole model
 )->str: # `words`, `classes` or `pictures`
     "What the last layer of a model is for"
-    c = json.loads((Path(folder)/'config.json').read_text())
+    try: c = json.loads((Path(folder)/'config.json').read_text())
+    except (OSError, ValueError): return 'words' # Whoever loads it says what is missing
     said = str((c.get('architectures') or [''])[0])
     if said.endswith('ForSequenceClassification'): return 'classes'
     return 'pictures' if 'vision_config' in c or said.endswith('ForConditionalGeneration') else 'words'

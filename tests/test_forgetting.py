@@ -1,6 +1,7 @@
 "What a model forgot: found without being told where to look, tested together, kept by a mixture, and run again from the report."
 import json
 import random
+import re
 
 import pytest
 
@@ -111,6 +112,23 @@ def test_one_task_alone_takes_the_other_and_a_mixture_keeps_it(world):
     assert [(g['name'], g['passed']) for g in report.body['gates']] == [('nothing forgotten', False), ('tuned task gained', True)]
 
 
+def cell(data, model, word, taught=()): return dict(data=data, taught=list(taught), before=dict(mean=.5), after=[dict(model=model, mean=.5, p_holm=.5, verdict=word)])
+
+
+@pytest.mark.parametrize('own, other, passed', [('gained', 'kept', True), ('gained', 'undecided', None), ('undecided', 'kept', None), ('kept', 'kept', False), ('gained', 'forgotten', False),
+                                                ('gained', '', None)])
+def test_what_is_undecided_is_neither_passed_nor_failed(own, other, passed, ws):
+    from llmops.evaluation.forgetting import conclude
+    tasks = [cell('new', 'm', own, ['m']), *([cell('old', 'm', other)] if other else [])]
+    said = conclude(tasks)
+    assert said['passed'] is passed
+    v = ws.store.put('report', 'x', dict(type='forgetting', title='x', columns=['b', 'm'], tasks=[], inputs={}, settings={}, engine={}, **said))
+    want = {True: ('pass', '✓ Passed', '✓ 通过'), False: ('fail', '✗ Failed', '✗ 未通过'), None: ('none', '? Undecided', '? 未定')}[passed]
+    for lang, words in (('en', want[1]), ('zh', want[2])):
+        tone, badge = re.search(r'<section class="verdict (\w+)"><div class="badge">(.*?)</div>', render(ws.store, v, lang)).groups()
+        assert tone == want[0] and words.split()[0] in badge and words.split()[1] in badge
+
+
 def test_what_was_measured_is_found_and_not_asked_again(world):
     ws, report = world
     old, new = report.body['tasks']
@@ -162,6 +180,7 @@ def test_the_page_draws_the_matrix_in_both_languages(world):
 def test_the_page_of_a_model_shows_its_training_stage_by_stage(world):
     ws, _ = world
     html = render(ws.store, 'model:mixed', 'zh')
+    assert '提升与遗忘，见 report:' in html and 'llmops forgetting model:base@1' in render(ws.store, 'model:base')
     assert clean(html) and all(f'<section id="{x}">' in html for x in ('training', 'stages', 'recipe', 'environment'))
     stages = html[html.index('<section id="stages">'):html.index('<section id="recipe">')]
     assert stages.index('model:base@1') < stages.index('model:mixed@1') and 'dataset:both@1' in stages

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from ..core import Invalid, Model, Report, Version, canonical, digest
 from .ask import answers, base_of, named, parts, rows_of, versions
 from .evaluate import answers_of
-from .judge import passed, question
+from .judge import question
 from .score import SCORERS, choose
 from .stats import compare, holm
 from .tasks import SEEN_ROWS, Kept, before_of, came_from, taught, tasks_of, tests_of
@@ -112,7 +112,7 @@ def _cell(t:dict, c:dict, several:bool)->str:
 
 def conclude(
     tasks:Sequence[dict], # Of `matrix`
-)->dict: # gates, passed, counts
+)->dict: # gates, passed (None: undecided), counts
     "What the matrix says as a whole"
     cells = [(t, c) for t in tasks for c in t['after']]
     several = len({c['model'] for _, c in cells}) > 1
@@ -130,8 +130,10 @@ def conclude(
     if any(learned.values()):
         no = [m for m, xs in learned.items() if xs and not any(c['verdict'] == 'gained' for _, c in xs)]
         up = [x for xs in learned.values() for x in xs if x[1]['verdict'] == 'gained']
-        gates.append(_gate('tuned task gained', not no, f'not shown for {", ".join(no)}: {names([x for m in no for x in learned[m]])}' if no else names(up), without=no, gained=len(up)))
-    return {'gates': gates, 'passed': passed(gates), 'counts': {v: sum(c['verdict'] == v for _, c in cells) for v in ('gained', 'kept', 'forgotten', 'undecided')}}
+        less = any(c['verdict'] in ('forgotten', 'kept') for m in no for _, c in learned[m])
+        gates.append(_gate('tuned task gained', True if not no else False if less else None, f'not shown for {", ".join(no)}: {names([x for m in no for x in learned[m]])}' if no else names(up), without=no, gained=len(up)))
+    said = {g['passed'] for g in gates}
+    return {'gates': gates, 'passed': False if False in said else None if None in said else True, 'counts': {v: sum(c['verdict'] == v for _, c in cells) for v in ('gained', 'kept', 'forgotten', 'undecided')}}
 
 @verb(writes='report')
 def forgetting(run,

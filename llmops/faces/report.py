@@ -136,6 +136,7 @@ def _report(store, v:Version)->dict:
     ok:Any = body.get('passed')
     words = ('Proven', '已证明') if kind == 'proof' else ('Passed', '通过')
     badge = {True: (*words, '✓'), False: ('Not proven', '未证明', '✗') if kind == 'proof' else ('Failed', '未通过', '✗')}.get(ok, ('Report', '报告', 'i'))
+    if lost and ok is None: badge = ('Undecided', '未定', '?')
     rows, problem = _answers(store, body)
     page = {'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': badge, 'headline': headline(kind, body, top), **got,
             'tiles': tiles(top) if top else [], 'gates': _gates(body), 'examples': [] if lost else examples(rows, forms=kind == 'parity'), 'inputs': _inputs(body),

@@ -58,7 +58,7 @@ def curve_parts(
                                                                              '回答的平均奖励及其上下一个标准差。强化学习的损失按其构造接近于零，参考意义不大。'), cls='dim small'))
     if kept and big: out.append(dict(say=('Circles on the axis are checkpoints that are kept, the green one is the best.', '横轴上的圆点是保留的检查点，绿色为最佳。'), cls='dim small'))
     if smalls: out.append(dict(smalls=[_markup(s) for s in smalls]))
-    rule = next((r['mfu_rule'] for r in steps if r.get('mfu_rule')), '')
+    rule = next((r['mfu_rule'] for r in steps if r.get('mfu_rule') and r.get('mfu')), '')
     if rule: out.append(dict(say=(f'MFU counts {rule} operations a token, N being the parameters.', f'MFU 按每词元 {rule} 次运算计算，N 为参数量。'), cls='dim small'))
     return out
 
@@ -81,8 +81,10 @@ def checkpoint_parts(
     kept:Sequence[dict], # Of the view `checkpoints`
 )->list[dict]:
     "The checkpoints that the store holds"
-    heads = [('Step', '步', 1), ('Loss', '损失', 1), ('Evaluation loss', '评估损失', 1), ('Size', '大小', 1), ('Run', '运行', 0), ('', '', 0)]
-    rows = [[f"{k['step']:,}" + (f" / {k['total']:,}" if k.get('total') else ''), '' if k.get('loss') is None else short(k['loss']), '' if k.get('eval_loss') is None else short(k['eval_loss']),
+    def number(v:Any)->str: return '' if v is None else short(v)
+    measured = [(k, en, zh) for k, en, zh in (('reward', 'Reward', '奖励'), ('loss', 'Loss', '损失'), ('eval_loss', 'Evaluation loss', '评估损失')) if k == 'loss' or any(r.get(k) is not None for r in kept)]
+    heads = [('Step', '步', 1), *((en, zh, 1) for _, en, zh in measured), ('Size', '大小', 1), ('Run', '运行', 0), ('', '', 0)]
+    rows = [[f"{k['step']:,}" + (f" / {k['total']:,}" if k.get('total') else ''), *(number(k.get(m)) for m, _, _ in measured),
              f"{(k.get('bytes') or 0)/1e6:,.1f} MB", dict(code=str(k.get('run', ''))[-6:]), dict(en='✓ best', zh='✓ 最佳') if k.get('best') else ''] for k in kept]
     return [dict(heads=heads, rows=rows)] if rows else []
 
