@@ -177,6 +177,33 @@ def test_an_adapter_of_another_base(place, refused):
     assert 'model:tiny@1' in refused(*train('good', '--method', 'lora', model='model:right'), says='model:right')
 
 
+def test_rows_that_would_see_each_other_are_not_packed(place, refused):
+    import torch
+    from transformers import FalconConfig, FalconForCausalLM
+    ws, d = place
+    torch.manual_seed(0)
+
+    def swap(p):
+        (p/'model.safetensors').unlink()
+        FalconForCausalLM(FalconConfig(vocab_size=768, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, pad_token_id=0, eos_token_id=2)).save_pretrained(p)
+    add_model(ws, 'falcon', altered(d, 'falcon', swap))
+    assert '--no-packing' in refused(*train('good', '--packing', '--max-length', '256', model='model:falcon'), says='FalconForCausalLM does not keep them apart')
+
+
+def test_a_tokenizer_with_more_tokens_than_the_weights(place, refused):
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+    ws, d = place
+    torch.manual_seed(0)
+
+    def swap(p):
+        (p/'model.safetensors').unlink()
+        Qwen3ForCausalLM(Qwen3Config(vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=16, intermediate_size=32,
+                                     pad_token_id=0, eos_token_id=2)).save_pretrained(p)
+    add_model(ws, 'few', altered(d, 'few', swap))
+    refused(*train('good', model='model:few'), says='and its weights end at 59')
+
+
 # --- devices and memory ---------------------------------------------------------------------------------------------
 
 def test_a_gpu_where_none_is(place, refused, monkeypatch):

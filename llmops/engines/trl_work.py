@@ -15,7 +15,8 @@ from typing import Any
 
 from ..core import Invalid
 from . import trl_kinds, trl_mesh, trl_vision
-from .trl_data import longest, open_tokenizer
+from .trl_apart import kept_apart
+from .trl_data import longest, open_tokenizer, within
 from .trl_lean import lean, uncopied
 from .trl_methods import good_lr, learns, load, on_gpu, save, taken
 from .trl_same import checked
@@ -85,6 +86,7 @@ def make(
     trl_kinds.light()
     warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning)  # TRL asks Transformers by the old name
     net = load(job)
+    within(getattr(tok, 'tokenizer', tok), net)
     n = trl_mesh.weights(job, net) if 'pp' in job['parallel'] else net.num_parameters()
     job['lr'] = job['lr'] or good_lr(job['method'], n, job['stage'])
     said = lean(plain(job, folder, n > 3e8, held is not None))
@@ -117,6 +119,7 @@ def work(
     tell(dict(step=0, total=total, message='{used} rows, {cut} cut at their end, {left_out} left out'.format(**counts)))
     with tempfile.TemporaryDirectory(prefix='llmops-') as scratch:
         t = make(job, reader, cols, held, Path(job['work'] or scratch))
+        if any(len(x) > 1 for x in cols.get('seq_lengths', ())) and (known := kept_apart(job, t.model, len(tok))): tell(dict(step=0, total=total, message=known))
         if reader is tok and (same := checked(job, t)):
             job['same_ids'] = same
             tell(dict(step=0, total=total, message=f'{same} rows: the token ids are those of the chat template'))
