@@ -77,6 +77,18 @@ def ws(tmp_path, monkeypatch):
     return llmops.open(tmp_path/'ws')
 
 
+@pytest.fixture(scope='session')
+def base() -> Path:
+    "The folder of the model that ships"
+    return ROOT/'assets'/'tiny-qwen'
+
+
+@pytest.fixture
+def model(ws, base):
+    "The model that ships, in the workspace"
+    return ws.add('model:tiny', str(base))
+
+
 @pytest.fixture
 def data() -> Path:
     "The folder of public data sets beside the checkout"

@@ -3,19 +3,9 @@ import json
 import shutil
 
 import pytest
-from test_stages import LEARN, ask, opened, prompt, put, rows_in, whole
+from words import LEARN, ask, opened, prompt, put, rows_in, whole
 
 from llmops.core import Invalid
-
-
-@pytest.fixture(scope='module')
-def base():
-    from conftest import ROOT
-    return ROOT/'assets/tiny-qwen'
-
-
-@pytest.fixture
-def model(ws, base): return ws.add('model:tiny', str(base))
 
 
 @pytest.fixture(scope='module')

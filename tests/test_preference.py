@@ -2,26 +2,10 @@
 import json
 
 import pytest
+from words import LEARN, NEW, pair, put
 
 from llmops.core import Invalid
 from llmops.verbs import files
-
-WORDS = 'cat dog sun tree blue red milk bread rain snow hand foot door wall fish bird ship road lamp book'.split()
-
-
-def pair(w): return dict(prompt=[dict(role='user', content=f'Say the word {w}.')], chosen=[dict(role='assistant', content=w.upper())],
-                         rejected=[dict(role='assistant', content=w)])
-
-
-def put(ws, tmp_path, name, rows):
-    (tmp_path/f'{name}.jsonl').write_text('\n'.join(map(json.dumps, rows)))
-    return ws.load(tmp_path/f'{name}.jsonl', out=name)
-
-
-@pytest.fixture(scope='module')
-def base(tmp_path_factory):
-    from conftest import ROOT
-    return ROOT/'assets/tiny-qwen'
 
 
 def prefers(ws, v, words):
@@ -43,10 +27,10 @@ def prefers(ws, v, words):
 @pytest.mark.parametrize('how', [dict(seed=1), dict(seed=2), dict(seed=3, method='lora')])
 def test_pairs_move_what_is_likelier_on_new_words(ws, tmp_path, base, how):
     model = ws.add('model:tiny', str(base))
-    pairs = put(ws, tmp_path, 'shout', [pair(w) for w in WORDS[:14]])
+    pairs = put(ws, tmp_path, 'shout', [pair(w) for w in LEARN])
     tuned = ws.dpo(model, pairs, max_steps=60, batch=7, **how)
     whole = ws.merge(tuned, out='whole') if tuned.body['adapter'] else tuned
-    assert prefers(ws, model, WORDS[14:]) == 0 and prefers(ws, whole, WORDS[14:]) >= 5/6
+    assert prefers(ws, model, NEW) == 0 and prefers(ws, whole, NEW) >= 5/6
     assert tuned.body['recipe']['stage'] == 'dpo' and tuned.body['data']['digest'] == pairs.digest
     last = [r for r in ws.metrics(f'run:{tuned.made_by}') if 'margin' in r][-1]
     assert last['accuracy'] == 1 and last['margin'] > 1
@@ -55,9 +39,9 @@ def test_pairs_move_what_is_likelier_on_new_words(ws, tmp_path, base, how):
 @pytest.mark.parametrize('seed', [1, 2])
 def test_ratings_move_what_is_likelier_on_new_words(ws, tmp_path, base, seed):
     model = ws.add('model:tiny', str(base))
-    rated = put(ws, tmp_path, 'rated', [dict(prompt=p['prompt'], completion=p[k], label=k == 'chosen') for p in map(pair, WORDS[:14]) for k in ('chosen', 'rejected')])
+    rated = put(ws, tmp_path, 'rated', [dict(prompt=p['prompt'], completion=p[k], label=k == 'chosen') for p in map(pair, LEARN) for k in ('chosen', 'rejected')])
     tuned = ws.kto(model, rated, max_steps=80, batch=14, seed=seed)
-    assert prefers(ws, model, WORDS[14:]) == 0 and prefers(ws, tuned, WORDS[14:]) >= 5/6
+    assert prefers(ws, model, NEW) == 0 and prefers(ws, tuned, NEW) >= 5/6
 
 
 def test_running_text_is_learned(ws, data, base):
@@ -90,7 +74,7 @@ def test_real_files_train(ws, data, base, name, verb, rows):
 
 def test_what_cannot_work_is_said(ws, tmp_path, base):
     model = ws.add('model:tiny', str(base))
-    pairs = put(ws, tmp_path, 'pairs', [pair(w) for w in WORDS[:3]])
+    pairs = put(ws, tmp_path, 'pairs', [pair(w) for w in LEARN[:3]])
     for f, words in ((lambda: ws.kto(model, pairs), '--to unpaired'), (lambda: ws.pretrain(model, pairs), '--to text'),
                      (lambda: ws.dpo(model, pairs, max_length=4), 'have a prompt of 4 tokens or more'), (lambda: ws.dpo(model, pairs, beta=0), 'beta must lie above 0'),
                      (lambda: ws.dpo(model, pairs, loss='x'), 'one of sigmoid')):

@@ -5,52 +5,7 @@ moves what it should move, not how good a model it makes."""
 import json
 
 import pytest
-
-from llmops.verbs import files
-
-WORDS = 'cat dog sun tree blue red milk bread rain snow hand foot door wall fish bird ship road lamp book'.split()
-LEARN, NEW = WORDS[:14], WORDS[14:]
-CAPITALS = '''def capitals(completions, **more):
-    texts = [[c for c in x[0]["content"] if c.isalpha()] for x in completions]
-    return [sum(c.isupper() for c in t)/len(t) if t else 0. for t in texts]
-def wrong(completions, **more): return [1.]
-def same(completions, **more): return [0.]*len(completions)
-def raises(completions, **more): raise KeyError('gold')
-'''
-
-
-def ask(w): return [dict(role='user', content=f'Say the word {w}.')]
-def pair(w): return dict(prompt=ask(w), chosen=[dict(role='assistant', content=w.upper())], rejected=[dict(role='assistant', content=w)])
-def prompt(w): return dict(prompt=ask(w), answer=w)
-
-
-def put(ws, tmp_path, name, rows, **more):
-    (tmp_path/f'{name}.jsonl').write_text('\n'.join(map(json.dumps, rows)))
-    return ws.load(tmp_path/f'{name}.jsonl', out=name, **more)
-
-
-@pytest.fixture(scope='module')
-def base():
-    from conftest import ROOT
-    return ROOT/'assets/tiny-qwen'
-
-
-@pytest.fixture
-def model(ws, base): return ws.add('model:tiny', str(base))
-
-
-def rows_in(ws, v):
-    from llmops.rows import rows
-    return list(rows(ws.store, v))
-
-
-def whole(ws, v): return ws.merge(v, out=f'{v.name}-whole') if v.body['adapter'] else v
-
-
-def opened(ws, v):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    at = files(ws.store, v)
-    return AutoModelForCausalLM.from_pretrained(at, dtype='float32'), AutoTokenizer.from_pretrained(at)
+from words import CAPITALS, LEARN, NEW, WORDS, ask, opened, pair, prompt, put, whole
 
 
 # --- GRPO and RLOO ---------------------------------------------------------------------------------------------------

@@ -7,53 +7,10 @@ import math
 import shutil
 
 import pytest
+from words import CAPITALS, LEARN, NEW, WORDS, ask, opened, pair, prompt, put, rows_in, whole
 
 from llmops.core import Failed, Invalid
 from llmops.verbs import files
-
-WORDS = 'cat dog sun tree blue red milk bread rain snow hand foot door wall fish bird ship road lamp book'.split()
-LEARN, NEW = WORDS[:14], WORDS[14:]
-CAPITALS = '''def capitals(completions, **more):
-    texts = [[c for c in x[0]["content"] if c.isalpha()] for x in completions]
-    return [sum(c.isupper() for c in t)/len(t) if t else 0. for t in texts]
-def wrong(completions, **more): return [1.]
-def same(completions, **more): return [0.]*len(completions)
-def raises(completions, **more): raise KeyError('gold')
-'''
-
-
-def ask(w): return [dict(role='user', content=f'Say the word {w}.')]
-def pair(w): return dict(prompt=ask(w), chosen=[dict(role='assistant', content=w.upper())], rejected=[dict(role='assistant', content=w)])
-def prompt(w): return dict(prompt=ask(w), answer=w)
-
-
-def put(ws, tmp_path, name, rows, **more):
-    (tmp_path/f'{name}.jsonl').write_text('\n'.join(map(json.dumps, rows)))
-    return ws.load(tmp_path/f'{name}.jsonl', out=name, **more)
-
-
-@pytest.fixture(scope='module')
-def base():
-    from conftest import ROOT
-    return ROOT/'assets/tiny-qwen'
-
-
-@pytest.fixture
-def model(ws, base): return ws.add('model:tiny', str(base))
-
-
-def rows_in(ws, v):
-    from llmops.rows import rows
-    return list(rows(ws.store, v))
-
-
-def whole(ws, v): return ws.merge(v, out=f'{v.name}-whole') if v.body['adapter'] else v
-
-
-def opened(ws, v):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    at = files(ws.store, v)
-    return AutoModelForCausalLM.from_pretrained(at, dtype='float32'), AutoTokenizer.from_pretrained(at)
 
 
 # --- reward models ---------------------------------------------------------------------------------------------------
@@ -62,11 +19,12 @@ def opened(ws, v):
 def test_a_reward_model_knows_the_better_of_new_answers(ws, tmp_path, model, how):
     pairs, new = (put(ws, tmp_path, n, [pair(w) for w in ws_]) for n, ws_ in (('shout', LEARN), ('new', NEW)))
     judge = ws.reward(model, pairs, max_steps=30, batch=7, log_every=5, **how)
-    found = ws.score(whole(ws, judge), new)
+    head = whole(ws, judge)
+    found = ws.score(head, new)
     assert found.body['scores']['accuracy'] == 1 and found.body['scores']['margin'] > 1  # 6 of 6; by chance 1 in 64
     rows = [r for r in ws.metrics(f'run:{judge.made_by}') if 'loss' in r]
     assert rows[0]['loss'] > .4 and rows[-1]['loss'] < .1 and rows[-1]['accuracy'] == 1
-    assert whole(ws, judge).body['labels'] == ['reward'] and 'ForSequenceClassification' in whole(ws, judge).body['architecture']
+    assert head.body['labels'] == ['reward'] and 'ForSequenceClassification' in head.body['architecture']
 
 
 def test_scores_are_those_of_the_network(ws, tmp_path, model):
@@ -96,9 +54,10 @@ def texts(forms): return [dict(text=f.format(w), label=k) for f in forms for k, 
 def test_a_classifier_tells_classes_in_new_sentences(ws, tmp_path, model, how):
     d, new = put(ws, tmp_path, 'kinds', texts(FORMS[:5])), put(ws, tmp_path, 'new', texts(FORMS[5:]))
     told = ws.classify(model, d, max_steps=80, batch=18, evaluation=new, eval_steps=40, **how)
-    scores = ws.score(whole(ws, told), new).body['scores']
+    head = whole(ws, told)
+    scores = ws.score(head, new).body['scores']
     assert scores['interval'][0] > 1/3+.2 and scores['judged'] == 36  # three classes: a third by chance
-    assert whole(ws, told).body['labels'] == ['animal', 'house', 'weather']
+    assert head.body['labels'] == ['animal', 'house', 'weather']
     assert any('eval_loss' in r for r in ws.metrics(f'run:{told.made_by}'))
 
 
