@@ -1,4 +1,4 @@
-"Names, refs, paths and files that people and attackers write: refused with a sentence or kept exactly, never outside the store."
+"Names, refs, paths and files that attackers write: refused with a sentence or kept, never outside the store."
 import json
 import os
 import pickle
@@ -16,27 +16,38 @@ from llmops.core import KINDS, Denied, Failed, Invalid, LlmopsError, NotFound, R
 from llmops.models.load import body_of
 
 # Our own list: what breaks parsers, shells, paths, SQL, HTML, terminals and look-alike checks.
-NAUGHTY = ['', ' ', '.', '..', '...', '/', '\\', '//', '-', '--', '-rf', '--help', '_', '*', '?', '~', '~root', '$HOME', '${HOME}', '%PATH%', '$(id)', '`id`', ';id', '|id', '&id', '>x',
-           "'", '"', "' or 1=1 --", "'; drop table versions; --", '" or ""="', '1;select pg_sleep(9)', '%s%s%n', '%00', '{{7*7}}', '{0}', '{x.__class__}', '${7*7}', '<script>alert(1)</script>',
-           '<img src=x onerror=alert(1)>', 'javascript:alert(1)', '../etc/passwd', '../../x', '..\\..\\x', '/etc/passwd', '/proc/self/root/etc/passwd', 'file:///etc/passwd', 'a/b', 'a\\b', 'a/../b',
-           './a', 'a/.', '.hidden', 'a..b', 'a.', 'a ', ' a', 'a\tb', 'a\nb', 'a\rb', 'a\0b', '\0', 'a\x1b[31mb', 'a\x7fb', 'C:\\x', 'C:x', '\\\\host\\share', '%2e%2e%2f', '..%2f', '..;/', '..%c0%af', 'a#b', 'a?b', 'a&b',
-           'a=b', 'a:b', 'a@b', 'a,b', 'a;b', 'a"b', "a'b", 'a`b', 'a|b', 'a<b', 'a>b', 'a*b', 'a[b]', 'a{b}', 'a(b)', 'a!b', 'a^b', 'a+b', 'a~b', 'a%b', 'a$b',
-           '\u202egpj.exe', 'a\u200bb', 'a\u200db', '\ufeffa', 'a\u2028b', 'a\u00adb', '\u0430dmin', 'ch\u0430t', 'pr\u03bfd', '\u0440rod', '\uff41\uff42', '\u2170', '\u212a', 'I\u0307', 'cafe\u0301', 'caf\u00e9', '\u1e9e',
-           '\U0001f600', '\U0001d4b6', 'e\u0301'*40, '\u0e49'*50, 'Ω', 'ﬀ', 'ª', '①', '٣', '१', '\ud800', '\udfff', 'a\ud800', '\uffff', '\ufdd0', 'x'*129, 'x'*256, 'x'*4096, '张'*129, '张三/李四', '张 三', '𠀀', '㐀', '々',
-           'a'*100+'/'+'b'*100, 'null\0null', '\x00'*10, '\n', '\r\n', '\t', '\u3000', '\u00a0', 'con ', 'x\u0000.json', '=1+1', '@SUM(A1)', '+1', '-1', '1e9999', '0x10', '#', '%', 'a\\x00b']
-ALSO_FINE = ['nul', 'CON', 'undefined', 'null', 'None', 'true', 'NaN', '0', '1', '007', 'a', 'chat-zh.v2', 'A_b-c.d', '中文', '模型-7b', 'x'*128, '张'*128, '__class__'[2:7], 'select', 'prod', 'latest']
+NAUGHTY = ['', ' ', '.', '..', '...', '/', '\\', '//', '-', '--', '-rf', '--help', '_', '*', '?', '~', '~root', '$HOME',
+           '${HOME}', '%PATH%', '$(id)', '`id`', ';id', '|id', '&id', '>x',
+           "'", '"', "' or 1=1 --", "'; drop table versions; --", '" or ""="', '1;select pg_sleep(9)', '%s%s%n', '%00',
+           '{{7*7}}', '{0}', '{x.__class__}', '${7*7}', '<script>alert(1)</script>',
+           '<img src=x onerror=alert(1)>', 'javascript:alert(1)', '../etc/passwd', '../../x', '..\\..\\x',
+           '/etc/passwd', '/proc/self/root/etc/passwd', 'file:///etc/passwd', 'a/b', 'a\\b', 'a/../b',
+           './a', 'a/.', '.hidden', 'a..b', 'a.', 'a ', ' a', 'a\tb', 'a\nb', 'a\rb', 'a\0b', '\0', 'a\x1b[31mb',
+           'a\x7fb', 'C:\\x', 'C:x', '\\\\host\\share', '%2e%2e%2f', '..%2f', '..;/', '..%c0%af', 'a#b', 'a?b', 'a&b',
+           'a=b', 'a:b', 'a@b', 'a,b', 'a;b', 'a"b', "a'b", 'a`b', 'a|b', 'a<b', 'a>b', 'a*b', 'a[b]', 'a{b}', 'a(b)',
+           'a!b', 'a^b', 'a+b', 'a~b', 'a%b', 'a$b',
+           '\u202egpj.exe', 'a\u200bb', 'a\u200db', '\ufeffa', 'a\u2028b', 'a\u00adb', '\u0430dmin', 'ch\u0430t',
+           'pr\u03bfd', '\u0440rod', '\uff41\uff42', '\u2170', '\u212a', 'I\u0307', 'cafe\u0301', 'caf\u00e9', '\u1e9e',
+           '\U0001f600', '\U0001d4b6', 'e\u0301'*40, '\u0e49'*50, 'Ω', 'ﬀ', 'ª', '①', '٣', '१', '\ud800', '\udfff',
+           'a\ud800', '\uffff', '\ufdd0', 'x'*129, 'x'*256, 'x'*4096, '张'*129, '张三/李四', '张 三', '𠀀', '㐀', '々',
+           'a'*100+'/'+'b'*100, 'null\0null', '\x00'*10, '\n', '\r\n', '\t', '\u3000', '\u00a0', 'con ', 'x\u0000.json',
+           '=1+1', '@SUM(A1)', '+1', '-1', '1e9999', '0x10', '#', '%', 'a\\x00b']
+ALSO_FINE = ['nul', 'CON', 'undefined', 'null', 'None', 'true', 'NaN', '0', '1', '007', 'a', 'chat-zh.v2', 'A_b-c.d',
+             '中文', '模型-7b', 'x'*128, '张'*128, '__class__'[2:7], 'select', 'prod', 'latest']
 
 PLAIN = {'0x10', '1e9999'} # Odd to people, plain to every program
 
 
 def listing(ws):
     "Every version, every alias and other state of versions, every blob"
-    return ([(r['ref'], r['digest'], r['aliases'], r['status']) for r in ws.ls(all=True)], sorted((d, s) for d, s, _ in ws.store.blobs.all()))
+    return ([(r['ref'], r['digest'], r['aliases'], r['status']) for r in ws.ls(all=True)],
+            sorted((d, s) for d, s, _ in ws.store.blobs.all()))
 
 
 def outside(tmp_path):
     "Files beside the store"
-    return sorted((str(p.relative_to(tmp_path)), p.lstat().st_size) for p in tmp_path.rglob('*') if not p.is_relative_to(tmp_path/'ws'))
+    return sorted((str(p.relative_to(tmp_path)), p.lstat().st_size)
+                  for p in tmp_path.rglob('*') if not p.is_relative_to(tmp_path/'ws'))
 
 
 @pytest.fixture
@@ -71,7 +82,8 @@ def test_look_alikes_are_other_letters_and_refused():
         with pytest.raises(Invalid): Ref.parse(f'model:{n}')
 
 
-@pytest.mark.parametrize('kind', ['', 'Model', 'models', 'mod el', '../model', 'model\0', 'mоdel', 'x'*4096, '*', "model'--"])
+@pytest.mark.parametrize('kind',
+                         ['', 'Model', 'models', 'mod el', '../model', 'model\0', 'mоdel', 'x'*4096, '*', "model'--"])
 def test_kinds_are_a_closed_list(full, kind):
     with pytest.raises(Invalid): Ref.parse(f'{kind}:rows')
     with pytest.raises((Invalid, NotFound)): full.ls(kind=kind) if kind else full.show(':rows')
@@ -85,7 +97,8 @@ def test_refs_and_tags(full):
             with pytest.raises((Invalid, NotFound)): full.show(ref)
         if tag not in PLAIN:
             with pytest.raises((Invalid, NotFound)): full.alias('dataset:rows', tag)
-    for ref in ('dataset:rows@0', 'dataset:rows@2', 'dataset:rows@99999999999999999999', 'dataset:rows@-1', 'dataset:rows@1.0', 'dataset:rows@1@1', 'dataset::rows', ':', '@', 'dataset', None, 5, [], {}):
+    for ref in ('dataset:rows@0', 'dataset:rows@2', 'dataset:rows@99999999999999999999', 'dataset:rows@-1',
+                'dataset:rows@1.0', 'dataset:rows@1@1', 'dataset::rows', ':', '@', 'dataset', None, 5, [], {}):
         with pytest.raises((Invalid, NotFound)): full.show(ref)
     for alias in ('1', '7', 'latest', '007'):
         with pytest.raises(Invalid): full.alias('dataset:rows', alias)
@@ -98,34 +111,40 @@ def test_text_is_kept_to_the_letter(full, tmp_path):
     (tmp_path/'odd.jsonl').write_text('\n'.join(json.dumps({'prompt': t, 'completion': t+'!'}) for t in texts))
     v = full.load(tmp_path/'odd.jsonl', licence='<b>&"\'')
     b = full.store.blobs.get(next(f['blob'] for f in v.body['files'] if f['path'] == 'rows.jsonl'))
-    assert [json.loads(x)['messages'][0]['content'] for x in b.decode().split('\n') if x] == texts and v.body['licence'] == '<b>&"\''
+    assert [json.loads(x)['messages'][0]['content'] for x in b.decode().split('\n') if x] == texts
+    assert v.body['licence'] == '<b>&"\''
     half = tmp_path/'half.jsonl'
     half.write_text('{"prompt": "ok", "completion": "x"}\n{"prompt": "\\ud800", "completion": "x"}\n')
     assert full.load(half).body['counts'] == dict(read=2, rejected=1, left=0, rows=1)
 
 
-PATHS = ['/no/such', '../nothing', 'a\0b', 'x'*5000, '/'.join(['d']*3000), '/dev/zero', '/dev/stdin', '/proc/self/mem', '/proc/self/environ/x', 'file:///etc/passwd', '\\\\host\\x', '', '.', '-', '~nobody-here/x', '\ud800']
+PATHS = ['/no/such', '../nothing', 'a\0b', 'x'*5000, '/'.join(['d']*3000), '/dev/zero', '/dev/stdin', '/proc/self/mem',
+         '/proc/self/environ/x', 'file:///etc/passwd', '\\\\host\\x', '', '.', '-', '~nobody-here/x', '\ud800']
 
 
 @pytest.mark.parametrize('n', range(len(PATHS)))
 def test_paths_that_lead_nowhere(full, tmp_path, n):
     before = listing(full)
-    for f in (lambda p: full.load(p, out='x'), lambda p: full.import_model(p, out='x'), lambda p: full.add('dataset:x', p), lambda p: full.add('model:x', p)):
+    for f in (lambda p: full.load(p, out='x'), lambda p: full.import_model(p, out='x'),
+              lambda p: full.add('dataset:x', p), lambda p: full.add('model:x', p)):
         with pytest.raises((Invalid, NotFound, Failed)) as e: f(PATHS[n])
         assert len(str(e.value)) < 1500
     assert listing(full) == before
 
 
 def test_unknown_and_wrong_arguments_say_what_is_right(full, tmp_path):
-    for args, why in ((dict(formt='auto'), "Did you mean 'format'"), (dict(format='alpaka'), "Did you mean 'alpaca'"), (dict(rows='many'), 'whole number'), (dict(rows=-1), 'rows is -1'),
-                      (dict(rows=1.5), 'whole number'), (dict(seed=True), 'whole number'), (dict(out=5), 'text'), (dict(licence=['x']), 'text')):
+    for args, why in ((dict(formt='auto'), "Did you mean 'format'"), (dict(format='alpaka'), "Did you mean 'alpaca'"),
+                      (dict(rows='many'), 'whole number'), (dict(rows=-1), 'rows is -1'),
+                      (dict(rows=1.5), 'whole number'), (dict(seed=True), 'whole number'), (dict(out=5), 'text'),
+                      (dict(licence=['x']), 'text')):
         with pytest.raises(Invalid, match=why): full.load(tmp_path/'rows.jsonl', **args)
-    for args, why in ((dict(test=0), 'share'), (dict(test=float('nan')), 'number'), (dict(by='nothing'), "no column 'nothing'"), (dict(column='prompt\0'), 'NUL')):
+    for args, why in ((dict(test=0), 'share'), (dict(test=float('nan')), 'number'),
+                      (dict(by='nothing'), "no column 'nothing'"), (dict(column='prompt\0'), 'NUL')):
         with pytest.raises(Invalid, match=why): full.split('rows', **args)
     with pytest.raises(Invalid, match='is a dataset, not a model'): full.evaluate('dataset:rows', data='dataset:rows')
 
 
-# --- model folders ------------------------------------------------------------------------------------------------------
+# --- model folders ----------------------------------------------------------------------------------------------------
 
 class Evil:
     "Leaves a mark when it is ever unpickled"
@@ -134,7 +153,8 @@ class Evil:
 
 
 def weights(**tensors):
-    raw = json.dumps(tensors or {'model.embed_tokens.weight': {'dtype': 'F32', 'shape': [4, 2], 'data_offsets': [0, 32]}}).encode()
+    raw = json.dumps(
+        tensors or {'model.embed_tokens.weight': {'dtype': 'F32', 'shape': [4, 2], 'data_offsets': [0, 32]}}).encode()
     return struct.pack('<Q', len(raw))+raw+bytes(32)
 
 
@@ -142,10 +162,12 @@ def weights(**tensors):
 def model(tmp_path):
     "A small folder that is as it should be"
     (d := tmp_path/'m').mkdir()
-    (d/'config.json').write_text(json.dumps({'model_type': 'qwen3', 'architectures': ['Qwen3ForCausalLM'], 'vocab_size': 4, 'hidden_size': 2}))
+    (d/'config.json').write_text(
+        json.dumps({'model_type': 'qwen3', 'architectures': ['Qwen3ForCausalLM'], 'vocab_size': 4, 'hidden_size': 2}))
     (d/'model.safetensors').write_bytes(weights())
     (d/'generation_config.json').write_text('{"max_new_tokens": 5}')
-    (d/'tokenizer_config.json').write_text('{"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": "{{ messages }}"}')
+    (d/'tokenizer_config.json').write_text('{"tokenizer_class": "PreTrainedTokenizerFast", '
+                                           '"chat_template": "{{ messages }}"}')
     return d
 
 
@@ -161,19 +183,35 @@ def test_the_good_folder_is_taken(ws, model):
     assert str(ws.import_model(str(model))) == 'model:m@1'
 
 
-REMOTE = [('config.json', {'auto_map': {'AutoModelForCausalLM': 'modeling.M'}}), ('config.json', {'auto_map': {'AutoConfig': 'evil/repo--configuration.C'}}),
-          ('config.json', {'_attn_implementation_internal': 'evil/kernel'}), ('config.json', {'attn_implementation': 'evil/kernel'}), ('config.json', {'_attn_implementation': {'': 'evil/kernel:fn'}}),
-          ('config.json', {'trust_remote_code': True}), ('config.json', {'custom_pipelines': {'x': {'impl': 'a.B'}}}), ('config.json', {'text_config': {'model_type': 'llama', 'auto_map': {}}}),
-          ('config.json', {'rope_scaling': {'deep': [{'auto_map': {'A': 'b.C'}}]}}), ('config.json', {'_experts_implementation_internal': 'evil/x'}), ('config.json', {'kernel_config': {'RMSNorm': 'evil/k:R'}}),
-          ('tokenizer_config.json', {'auto_map': {'AutoTokenizer': ['tok.T', None]}}), ('tokenizer_config.json', {'tokenizer_class': 'os.system'}), ('tokenizer_config.json', {'tokenizer_file': '/etc/passwd'}),
-          ('tokenizer_config.json', {'init_inputs': ['/etc/passwd']}), ('special_tokens_map.json', {'vocab_file': '../../x'}), ('generation_config.json', {'custom_generate': 'evil/repo'}),
-          ('generation_config.json', {'trust_remote_code': True}), ('generation_config.json', {'assistant_model': 'evil/repo'}), ('preprocessor_config.json', {'auto_map': {'AutoProcessor': 'p.P'}}),
-          ('processor_config.json', {'auto_map': {'AutoProcessor': 'p.P'}}), ('adapter_config.json', {'auto_mapping': {'base_model_class': 'x', 'parent_library': 'subprocess'}}),
-          ('adapter_config.json', {'corda_config': {'cache_file': 'x.pt'}}), ('adapter_config.json', {'peft_type': 'LORA', 'megatron_core': 'os'}), ('configuration.json', {'plugins': ['evil']}),
-          ('configuration.json', {'allow_remote': True}), ('modules.json', [{'type': 'os.system'}]), ('chat_template.json', {'chat_template': 'x', '_auto_class': 'y'})]
+REMOTE = [('config.json', {'auto_map': {'AutoModelForCausalLM': 'modeling.M'}}),
+          ('config.json', {'auto_map': {'AutoConfig': 'evil/repo--configuration.C'}}),
+          ('config.json', {'_attn_implementation_internal': 'evil/kernel'}),
+          ('config.json', {'attn_implementation': 'evil/kernel'}),
+          ('config.json', {'_attn_implementation': {'': 'evil/kernel:fn'}}),
+          ('config.json', {'trust_remote_code': True}), ('config.json', {'custom_pipelines': {'x': {'impl': 'a.B'}}}),
+          ('config.json', {'text_config': {'model_type': 'llama', 'auto_map': {}}}),
+          ('config.json', {'rope_scaling': {'deep': [{'auto_map': {'A': 'b.C'}}]}}),
+          ('config.json', {'_experts_implementation_internal': 'evil/x'}),
+          ('config.json', {'kernel_config': {'RMSNorm': 'evil/k:R'}}),
+          ('tokenizer_config.json', {'auto_map': {'AutoTokenizer': ['tok.T', None]}}),
+          ('tokenizer_config.json', {'tokenizer_class': 'os.system'}),
+          ('tokenizer_config.json', {'tokenizer_file': '/etc/passwd'}),
+          ('tokenizer_config.json', {'init_inputs': ['/etc/passwd']}),
+          ('special_tokens_map.json', {'vocab_file': '../../x'}),
+          ('generation_config.json', {'custom_generate': 'evil/repo'}),
+          ('generation_config.json', {'trust_remote_code': True}),
+          ('generation_config.json', {'assistant_model': 'evil/repo'}),
+          ('preprocessor_config.json', {'auto_map': {'AutoProcessor': 'p.P'}}),
+          ('processor_config.json', {'auto_map': {'AutoProcessor': 'p.P'}}),
+          ('adapter_config.json', {'auto_mapping': {'base_model_class': 'x', 'parent_library': 'subprocess'}}),
+          ('adapter_config.json', {'corda_config': {'cache_file': 'x.pt'}}),
+          ('adapter_config.json', {'peft_type': 'LORA', 'megatron_core': 'os'}),
+          ('configuration.json', {'plugins': ['evil']}), ('configuration.json', {'allow_remote': True}),
+          ('modules.json', [{'type': 'os.system'}]), ('chat_template.json', {'chat_template': 'x', '_auto_class': 'y'})]
 
 
-@pytest.mark.parametrize('name,keys', REMOTE, ids=[f'{n}-{next(iter(k)) if isinstance(k, dict) else "list"}' for n, k in REMOTE])
+@pytest.mark.parametrize('name,keys', REMOTE,
+                         ids=[f'{n}-{next(iter(k)) if isinstance(k, dict) else "list"}' for n, k in REMOTE])
 def test_settings_that_name_code(ws, model, name, keys):
     p = model/name
     old = json.loads(p.read_text()) if p.exists() else {}
@@ -191,13 +229,15 @@ def _zip(p, mark):
     with zipfile.ZipFile(p, 'w') as z: z.writestr('archive/data.pkl', pickle.dumps(Evil(mark)))
 
 
-NAMES = ['pytorch_model.bin', 'model.pt', 'model.pth', 'model.pkl', 'x.ckpt', 'x.npy', 'x.npz', 'x.joblib', 'x.h5', 'x.keras', 'training_args.bin', 'optimizer.pt', 'X.PKL', 'x.safetensors.pkl',
-         'model.safetensors', 'tokenizer.model', 'tokenizer.json', 'merges.txt', 'README.md', 'LICENSE', 'chat_template.jinja', 'vocab.txt', 'weights', 'a.safetensors', 'x.gguf', 'figure.png']
+NAMES = ['pytorch_model.bin', 'model.pt', 'model.pth', 'model.pkl', 'x.ckpt', 'x.npy', 'x.npz', 'x.joblib', 'x.h5',
+         'x.keras', 'training_args.bin', 'optimizer.pt', 'X.PKL', 'x.safetensors.pkl',
+         'model.safetensors', 'tokenizer.model', 'tokenizer.json', 'merges.txt', 'README.md', 'LICENSE',
+         'chat_template.jinja', 'vocab.txt', 'weights', 'a.safetensors', 'x.gguf', 'figure.png']
 
 
 @pytest.mark.parametrize('form', ['0', '1', '2', '3', '4', '5', 'zip', 'tar'])
 def test_pickles_under_any_name(ws, model, tmp_path, form):
-    "Protocols 0 to 5, in a zip as torch.save writes it, in a tar: refused, and never opened by something that runs them"
+    "Protocols 0 to 5, in a zip as torch.save writes it, in a tar: refused, never opened by what runs them"
     mark = tmp_path/'owned'
     for name in NAMES:
         p = model/name
@@ -209,7 +249,8 @@ def test_pickles_under_any_name(ws, model, tmp_path, form):
         p.unlink() if old is None else p.write_bytes(old)
 
 
-@pytest.mark.parametrize('name', ['modeling_x.py', 'x.pyc', 'lib.so', 'x.sh', 'setup.ipynb', 'x.js', 'a.whl', 'hook.pth', 'x.exe'])
+@pytest.mark.parametrize('name', ['modeling_x.py', 'x.pyc', 'lib.so', 'x.sh', 'setup.ipynb', 'x.js', 'a.whl',
+                                  'hook.pth', 'x.exe'])
 def test_programs(ws, model, name):
     (model/name).write_text('import os')
     refused(ws, model, name)
@@ -231,7 +272,8 @@ def test_links_lead_nowhere(ws, model, tmp_path):
     refused(ws, model, 'not a plain file')
 
 
-@pytest.mark.parametrize('name', ['a\\b.json', 'a\nb.txt', 'a\x1bb.md', '\u202etxt.md', 'x'*201+'.md', 'Config.json', 'README .md ', 'nul.txt', 'a:b.txt', '-x.md', 'a\u200b.md'])
+@pytest.mark.parametrize('name', ['a\\b.json', 'a\nb.txt', 'a\x1bb.md', '\u202etxt.md', 'x'*201+'.md', 'Config.json',
+                                  'README .md ', 'nul.txt', 'a:b.txt', '-x.md', 'a\u200b.md'])
 def test_file_names(ws, model, name):
     (model/name).write_text('{}' if name.endswith('json') else 'x')
     refused(ws, model, '[names]')
@@ -244,14 +286,26 @@ def test_bytes_that_are_no_name(ws, model):
     assert ws.ls() == []
 
 
-HEADERS = {'duplicate tensor': b'{"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}', 'not JSON': b'{"w":', 'NaN': b'{"w":NaN}', 'a list': b'[]',
-           'blank first': b' {"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}', 'name leads out': b'{"../../x":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}',
-           'hole': b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[16,32]}}', 'overlap': b'{"a":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"b":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}',
-           'too large a shape': b'{"w":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,32]}}', 'negative': b'{"w":{"dtype":"F32","shape":[-8],"data_offsets":[0,32]}}',
-           'backwards': b'{"w":{"dtype":"F32","shape":[8],"data_offsets":[32,0]}}', 'float offsets': b'{"w":{"dtype":"F32","shape":[8],"data_offsets":[0.0,32.0]}}', 'strange dtype': b'{"w":{"dtype":"OBJ","shape":[8],"data_offsets":[0,32]}}',
-           'more keys': b'{"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32],"eval":"1"}}', 'metadata': b'{"__metadata__":{"a":{}},"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}', 'deep': b'{"w":'+b'['*100_000,
-           'not UTF-8': b'{"\xff":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}', 'text in the length': b'{"w":{"dtype":"F32","shape":"8","data_offsets":[0,32]}}',
-           'beyond the file': b'{"w":{"dtype":"F32","shape":[800],"data_offsets":[0,3200]}}', 'sum of bits': b'{"w":{"dtype":"F4","shape":[3],"data_offsets":[0,32]}}'}
+HEADERS = {
+    'duplicate tensor':
+    b'{"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}',
+    'not JSON': b'{"w":', 'NaN': b'{"w":NaN}', 'a list': b'[]',
+    'blank first': b' {"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}',
+    'name leads out': b'{"../../x":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}',
+    'hole': b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[16,32]}}', 'overlap':
+    b'{"a":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"b":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}',
+    'too large a shape':
+    b'{"w":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,32]}}',
+    'negative': b'{"w":{"dtype":"F32","shape":[-8],"data_offsets":[0,32]}}',
+    'backwards': b'{"w":{"dtype":"F32","shape":[8],"data_offsets":[32,0]}}',
+    'float offsets': b'{"w":{"dtype":"F32","shape":[8],"data_offsets":[0.0,32.0]}}',
+    'strange dtype': b'{"w":{"dtype":"OBJ","shape":[8],"data_offsets":[0,32]}}',
+    'more keys': b'{"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32],"eval":"1"}}',
+    'metadata': b'{"__metadata__":{"a":{}},"w":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}',
+    'deep': b'{"w":'+b'['*100_000, 'not UTF-8': b'{"\xff":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}}',
+    'text in the length': b'{"w":{"dtype":"F32","shape":"8","data_offsets":[0,32]}}',
+    'beyond the file': b'{"w":{"dtype":"F32","shape":[800],"data_offsets":[0,3200]}}',
+    'sum of bits': b'{"w":{"dtype":"F4","shape":[3],"data_offsets":[0,32]}}'}
 
 
 @pytest.mark.parametrize('what', HEADERS)
@@ -279,28 +333,35 @@ def test_a_hundred_thousand_tensors_are_enough(ws, model):
     refused(ws, model, '100,001 tensors')
 
 
-@pytest.mark.parametrize('content,why', [(b'', 'empty'), (b'{', 'line 1'), (b'{"a":1,"a":2}', 'comes twice'), (b'\xff\xfe{\x00}\x00', 'UTF-8'), (b'['*200_000, 'nested'), (b'{"a":NaN}', 'not JSON'),
-                                         (b'{"a":1e999}', 'too large'), (b'[]', 'not an object'), (b'"x"', 'not an object'), (b'{"vocab_size": '+b'9'*5000+b'}', 'digits'), (b'<html></html>', 'web page'),
-                                         (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n', 'git lfs pull'), (b'\xef\xbb\xbf{}', 'byte order mark')])
+@pytest.mark.parametrize('content,why',
+                         [(b'', 'empty'), (b'{', 'line 1'), (b'{"a":1,"a":2}', 'comes twice'),
+                          (b'\xff\xfe{\x00}\x00', 'UTF-8'), (b'['*200_000, 'nested'), (b'{"a":NaN}', 'not JSON'),
+                          (b'{"a":1e999}', 'too large'), (b'[]', 'not an object'), (b'"x"', 'not an object'),
+                          (b'{"vocab_size": '+b'9'*5000+b'}', 'digits'), (b'<html></html>', 'web page'),
+                          (b'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n', 'git lfs pull'),
+                          (b'\xef\xbb\xbf{}', 'byte order mark')])
 def test_json_files(ws, model, content, why):
     (model/'config.json').write_bytes(content)
     refused(ws, model, why)
 
 
-# --- the same through a process of its own ------------------------------------------------------------------------------
+# --- the same through a process of its own ----------------------------------------------------------------------------
 
 def test_the_command_line_answers_with_a_sentence(tmp_path, model):
     exe = Path(sys.executable).parent/'llmops'
     env = {**os.environ, 'LLMOPS_STORE': str(tmp_path/'ws')}
     (model/'x.pkl').write_bytes(pickle.dumps(Evil(tmp_path/'owned')))
-    for args in (['add', 'model:../x', str(model)], ['add', 'model:x', str(model)], ['show', 'model:nothing'], ['add', 'dataset:x', str(tmp_path/'no.json')], ['ls', 'modles'], ['alias', 'model:x', '../prod']):
+    for args in (['add', 'model:../x', str(model)], ['add', 'model:x', str(model)], ['show', 'model:nothing'],
+                 ['add', 'dataset:x', str(tmp_path/'no.json')], ['ls', 'modles'], ['alias', 'model:x', '../prod']):
         r = subprocess.run([str(exe), *args], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert r.returncode in (1, 2) and 'Traceback' not in r.stderr and r.stderr.strip() and not r.stdout, (args, r.stdout, r.stderr)
+        assert (r.returncode in (1, 2) and 'Traceback' not in r.stderr and r.stderr.strip()
+                and not r.stdout), (args, r.stdout, r.stderr)
     assert not (tmp_path/'owned').exists() and not [p for p in tmp_path.iterdir() if p.name not in ('m', 'ws')]
 
 
 def test_every_error_has_a_status_for_the_server():
-    for e, s in ((Invalid, 400), (NotFound, 404), (Denied, 403), (Failed, 502)): assert issubclass(e, LlmopsError) and e.status == s
+    for e, s in ((Invalid, 400), (NotFound, 404), (Denied, 403), (Failed, 502)):
+        assert issubclass(e, LlmopsError) and e.status == s
 
 
 def test_random_damage_is_always_a_sentence(model, tmp_path):

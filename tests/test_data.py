@@ -10,7 +10,8 @@ from llmops.rows import rows
 
 
 def rows_of(ws, v, name='rows.jsonl'):
-    if name == 'rows.jsonl': return [{k: x for k, x in r.items() if k not in ('_file', '_from', '_row', '_as')} for r in rows(ws.store, v)]
+    if name == 'rows.jsonl':
+        return [{k: x for k, x in r.items() if k not in ('_file', '_from', '_row', '_as')} for r in rows(ws.store, v)]
     f = next(e for e in v.body['files'] if e['path'] == name)
     return [json.loads(x) for x in ws.store.blobs.get(f['blob']).decode().split('\n') if x]
 
@@ -19,11 +20,15 @@ def listing(ws):
     return [r['ref'] for r in ws.ls(all=True)], sorted((d, s) for d, s, _ in ws.store.blobs.all())
 
 
-FILES = [('llamafactory/alpaca_en_demo.json', 'alpaca', 'messages', 999), ('llamafactory/alpaca_zh_demo.json', 'alpaca', 'messages', 1000),
-         ('llamafactory/identity.json', 'alpaca', 'messages', 91), ('llamafactory/dpo_en_demo.json', 'dpo', 'preference', 300),
-         ('llamafactory/kto_en_demo.json', 'kto', 'unpaired', 300), ('llamafactory/glaive_toolcall_en_demo.json', 'sharegpt', 'messages', 300),
+FILES = [('llamafactory/alpaca_en_demo.json', 'alpaca', 'messages', 999),
+         ('llamafactory/alpaca_zh_demo.json', 'alpaca', 'messages', 1000),
+         ('llamafactory/identity.json', 'alpaca', 'messages', 91),
+         ('llamafactory/dpo_en_demo.json', 'dpo', 'preference', 300),
+         ('llamafactory/kto_en_demo.json', 'kto', 'unpaired', 300),
+         ('llamafactory/glaive_toolcall_en_demo.json', 'sharegpt', 'messages', 300),
          ('llamafactory/c4_demo.jsonl', 'text', 'text', 300), ('llamafactory/wiki_demo.txt', 'text', 'text', 30),
-         ('gsm8k/train.jsonl', 'question-answer', 'messages', 7473), ('gsm8k/test.jsonl', 'question-answer', 'messages', 1319),
+         ('gsm8k/train.jsonl', 'question-answer', 'messages', 7473),
+         ('gsm8k/test.jsonl', 'question-answer', 'messages', 1319),
          ('crows_pairs/crows_pairs_anonymized.csv', 'table', 'table', 1508)]
 
 
@@ -52,7 +57,8 @@ def test_preference_and_tool_rows_keep_everything(ws, data):
     path = data/'llamafactory'/'dpo_en_demo.json'
     for r, s in zip(rows_of(ws, ws.load(path)), json.loads(path.read_text()), strict=True):
         def said(m): return dict(role=who[m['from']], content=m['value'])
-        assert (r['prompt'], r['chosen'], r['rejected']) == ([said(m) for m in s['conversations']], [said(s['chosen'])], [said(s['rejected'])])
+        assert (r['prompt'], r['chosen'], r['rejected']) == ([said(m) for m in s['conversations']], [said(s['chosen'])],
+                                                             [said(s['rejected'])])
     path = data/'llamafactory'/'glaive_toolcall_en_demo.json'
     got, src = rows_of(ws, ws.load(path)), json.loads(path.read_text())
     calls = [c['function'] for r in got for m in r['messages'] for c in m.get('tool_calls', ())]
@@ -60,12 +66,14 @@ def test_preference_and_tool_rows_keep_everything(ws, data):
     assert calls == [dict(name=c['name'], arguments=c['arguments']) for c in asked] and len(calls) > 150
     assert [r['tools'] for r in got] == [json.loads(s['tools']) for s in src]
     kto = rows_of(ws, ws.load(data/'llamafactory'/'kto_en_demo.json'))
-    assert [sum(r['label'] is x for r in kto) for x in (True, False)] == [150, 150] and all(len(r['completion']) == 1 for r in kto)
+    assert [sum(r['label'] is x for r in kto) for x in (True, False)] == [150, 150]
+    assert all(len(r['completion']) == 1 for r in kto)
 
 
 def test_placeholders_are_pointed_out_not_filled(ws, data):
     v = ws.load(data/'llamafactory'/'identity.json')
-    assert v.body['flags']['placeholders']['rows'] == sum('{{' in json.dumps(r) for r in json.loads((data/'llamafactory'/'identity.json').read_text()))
+    assert (v.body['flags']['placeholders']['rows']
+            == sum('{{' in json.dumps(r) for r in json.loads((data/'llamafactory'/'identity.json').read_text())))
     assert any('{{name}}' in r['messages'][1]['content'] for r in rows_of(ws, v))
 
 
@@ -74,16 +82,19 @@ def test_some_rows_of_gsm8k_by_seed(ws, data):
     first, drawn = ws.load(path, out='a', rows=50), ws.load(path, out='b', rows=50, seed=7)
     assert [r['_line'] for r in rows_of(ws, first)] == list(range(1, 51))
     lines = [r['_line'] for r in rows_of(ws, drawn)]
-    assert lines == sorted(random.Random(7).sample(range(1, 7474), 50)) and drawn.body['counts'] == dict(read=7473, rejected=0, left=7423, rows=50)
+    assert lines == sorted(random.Random(7).sample(range(1, 7474), 50))
+    assert drawn.body['counts'] == dict(read=7473, rejected=0, left=7423, rows=50)
 
 
 def test_bad_rows_are_named_and_good_ones_kept(ws, data, tmp_path):
     "Every ninth line is spoilt in one of nine ways: the others come through as they were"
     lines = (data/'gsm8k'/'test.jsonl').read_text().split('\n')[:180]
     r = json.loads(lines[0])
-    spoilt = ['{"question": "x", "answer": ', '{"question": "x", "answer": null}', '{"question": "x", "answer": 5}', '{"question": "x", "answer": NaN}', '[]', '"text"',
+    spoilt = ['{"question": "x", "answer": ', '{"question": "x", "answer": null}', '{"question": "x", "answer": 5}',
+              '{"question": "x", "answer": NaN}', '[]', '"text"',
               '{"question": "a", "question": "b", "answer": "c"}', '{"question": "\\ud800", "answer": "c"}', '{}']
-    why = ['column', 'missing', 'a number, not text', 'not JSON', 'a list, not an object', 'text, not an object', 'comes twice', 'surrogate', 'empty']
+    why = ['column', 'missing', 'a number, not text', 'not JSON', 'a list, not an object', 'text, not an object',
+           'comes twice', 'surrogate', 'empty']
     bad = list(range(4, 180, 20))
     for i, s in zip(bad, spoilt, strict=True): lines[i] = s
     (tmp_path/'x.jsonl').write_text('\n'.join(lines)+'\n')
@@ -107,7 +118,8 @@ def test_the_same_rows_in_four_kinds_of_file(ws, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
     pq.write_table(pa.Table.from_pylist(rows), tmp_path/'a.parquet')
-    got = [[r['messages'] for r in rows_of(ws, ws.load(tmp_path/f'a.{t}', out=t))] for t in ('jsonl', 'json', 'csv', 'parquet')]
+    got = [[r['messages'] for r in rows_of(ws, ws.load(tmp_path/f'a.{t}', out=t))]
+           for t in ('jsonl', 'json', 'csv', 'parquet')]
     assert got[0] == got[1] == got[2] == got[3] and len(got[0]) == 40
 
 
@@ -122,10 +134,14 @@ def test_our_own_rows_load_again_unchanged(ws, data, tmp_path):
 
 
 @pytest.mark.parametrize('name,content,why', [
-    ('a.jsonl', b'\x1f\x8b\x08\x00', 'cut short'), ('a.jsonl', '[{"a": 1}'.encode('utf-16'), 'UTF-16'), ('a.json', b'{"data": [1]}', 'Its keys: data'),
-    ('a.json', b'[{"a"', 'line 1: the file ends inside this record'), ('a.json', b'['*200_000, 'nested'), ('a.json', '[{"问": "答"}]'.encode('gbk'), 'GB18030'), ('a.txt', b'', 'is empty'),
-    ('a.json', b'<!DOCTYPE html><title>Sign in</title>', 'web page'), ('a.csv', b'a,a\n1,2\n', 'one name'), ('a.parquet', b'PAR1'+bytes(64), 'Nothing was loaded'),
-    ('a.bin', bytes(range(256)), 'NUL'), ('a.jsonl', b'\x80\x04\x95\x00', 'pickle'), ('a.json', b'[]', 'it has none'), ('a.docx', b'hello', 'no JSON')])
+    ('a.jsonl', b'\x1f\x8b\x08\x00', 'cut short'), ('a.jsonl', '[{"a": 1}'.encode('utf-16'), 'UTF-16'),
+    ('a.json', b'{"data": [1]}', 'Its keys: data'),
+    ('a.json', b'[{"a"', 'line 1: the file ends inside this record'), ('a.json', b'['*200_000, 'nested'),
+    ('a.json', '[{"问": "答"}]'.encode('gbk'), 'GB18030'), ('a.txt', b'', 'is empty'),
+    ('a.json', b'<!DOCTYPE html><title>Sign in</title>', 'web page'), ('a.csv', b'a,a\n1,2\n', 'one name'),
+    ('a.parquet', b'PAR1'+bytes(64), 'Nothing was loaded'),
+    ('a.bin', bytes(range(256)), 'NUL'), ('a.jsonl', b'\x80\x04\x95\x00', 'pickle'), ('a.json', b'[]', 'it has none'),
+    ('a.docx', b'hello', 'no JSON')])
 def test_files_that_are_no_rows_are_refused_and_leave_nothing(ws, tmp_path, name, content, why):
     before = listing(ws)
     (tmp_path/name).write_bytes(content)
@@ -149,7 +165,8 @@ def test_cleaning_adds_up_on_real_data(ws, data):
     assert [s['step'] for s in steps] == ['normalise', 'empty', 'length', 'duplicates']
     gone, kept = rows_of(ws, c, 'removed.jsonl'), rows_of(ws, c)
     assert sorted([r['line'] for r in gone]+[r['_line'] for r in kept]) == sorted(r['_line'] for r in rows_of(ws, v))
-    assert all(g['why'] and g['step'] for g in gone) and all(sum(len(m['content']) for m in r['messages']) <= 2000 for r in kept)
+    assert all(g['why'] and g['step'] for g in gone)
+    assert all(sum(len(m['content']) for m in r['messages']) <= 2000 for r in kept)
     assert [r['ref'] for r in ws.lineage(c) if r['direction'] == 'up'] == ['dataset:alpaca@1']
 
 
@@ -157,7 +174,8 @@ def test_parts_share_no_question_and_no_group(ws, data):
     v = ws.clean(ws.load(data/'gsm8k'/'test.jsonl', out='maths'))
     train, test = ws.split(v, test=0.2, seed=3)
     a, b = rows_of(ws, train), rows_of(ws, test)
-    assert len(b) == round(0.2*v.body['rows']) and sorted(r['_line'] for r in a+b) == sorted(r['_line'] for r in rows_of(ws, v))
+    assert len(b) == round(0.2*v.body['rows'])
+    assert sorted(r['_line'] for r in a+b) == sorted(r['_line'] for r in rows_of(ws, v))
     assert not {r['messages'][0]['content'] for r in a} & {r['messages'][0]['content'] for r in b}
     again = ws.split(v, test=0.2, seed=3)
     other = ws.split(v, test=0.2, seed=4, out='other')
@@ -169,6 +187,7 @@ def test_tickets_split_by_their_own_column(ws):
     ws.samples(rows=240, seed=5)
     c = ws.clean('dataset:tickets')
     parts = {v.name: v for v in ws.split(c)}
-    assert {k: v.body['role'] for k, v in parts.items()} == {'tickets-train': 'training', 'tickets-test': 'held-out', 'tickets-phrasings': 'new phrasings'}
+    assert {k: v.body['role'] for k, v in parts.items()} == {'tickets-train': 'training', 'tickets-test': 'held-out',
+                                                             'tickets-phrasings': 'new phrasings'}
     assert sum(v.body['rows'] for v in parts.values()) == c.body['rows'] == 240
     assert all('split' not in r for v in parts.values() for r in rows_of(ws, v))

@@ -67,21 +67,32 @@ def swapped(r, s, n=1):
 
 FILLER = 'The workshop opens at nine. Bring a notebook and a pencil, and leave your coat in the hall. '*6
 EDITS = {
-    'verbatim': lambda r, s: s, 'upper': lambda r, s: s.upper(), 'no punctuation': lambda r, s: re.sub(r'[^\w\s]', '', s),
-    'blanks': lambda r, s: re.sub(' ', lambda _: r.choice([' ', '  ', '\n', '\u3000', '\t']), s), 'no blanks': lambda r, s: re.sub(r'\s', '', s),
-    'full width': lambda r, s: ''.join(chr(ord(c)+0xfee0) if '!' <= c <= '~' else c for c in s), 'one typo': lambda r, s: typos(r, s, 0), 'typos': typos,
-    'words swapped': swapped, 'prefix': lambda r, s: 'Please answer with care. '+s, 'suffix': lambda r, s: s+' Think first, then give a short answer.',
-    'in a long row': lambda r, s: FILLER[:300]+s+FILLER[:400], 'template': lambda r, s: f'### Instruction:\n{s}\n\n### Response:\n',
+    'verbatim': lambda r, s: s, 'upper': lambda r, s: s.upper(),
+    'no punctuation': lambda r, s: re.sub(r'[^\w\s]', '', s),
+    'blanks': lambda r, s: re.sub(' ', lambda _: r.choice([' ', '  ', '\n', '\u3000', '\t']), s),
+    'no blanks': lambda r, s: re.sub(r'\s', '', s),
+    'full width': lambda r, s: ''.join(chr(ord(c)+0xfee0) if '!' <= c <= '~' else c for c in s),
+    'one typo': lambda r, s: typos(r, s, 0), 'typos': typos,
+    'words swapped': swapped, 'prefix': lambda r, s: 'Please answer with care. '+s,
+    'suffix': lambda r, s: s+' Think first, then give a short answer.',
+    'in a long row': lambda r, s: FILLER[:300]+s+FILLER[:400],
+    'template': lambda r, s: f'### Instruction:\n{s}\n\n### Response:\n',
     'chinese digits': lambda r, s: s.translate(str.maketrans('0123456789', '零一二三四五六七八九')),
-    'arabic digits': lambda r, s: s.translate(str.maketrans('0123456789', '٠١٢٣٤٥٦٧٨٩')), 'markup': lambda r, s: '<p>'+html.escape(s).replace('\n', '<br>')+'</p>',
-    'accents gone': lambda r, s: s.translate(str.maketrans('áéíóúüäöñçß', 'aeiouuaoncs')), 'two edits': lambda r, s: 'Q: '+typos(r, s).upper()+' A:',
+    'arabic digits': lambda r, s: s.translate(str.maketrans('0123456789', '٠١٢٣٤٥٦٧٨٩')),
+    'markup': lambda r, s: '<p>'+html.escape(s).replace('\n', '<br>')+'</p>',
+    'accents gone': lambda r, s: s.translate(str.maketrans('áéíóúüäöñçß', 'aeiouuaoncs')),
+    'two edits': lambda r, s: 'Q: '+typos(r, s).upper()+' A:',
     'cut': lambda r, s: s[:-max(1, len(s)//10)], 'quoted': lambda r, s: f'> **“{s}”**',
 }
 WORDS = {
-    'en': 'farmer river teacher bridge winter engine museum ticket garden doctor planet letter market window soldier kitchen harvest printer'.split(),
-    'de': 'Bäuerin Fluss Lehrer Brücke Winter Maschine Museum Fahrkarte Garten Ärztin Planet Brief Markt Fenster Küche Ernte Drucker Straße'.split(),
-    'ru': 'фермер река учитель мост зима двигатель музей билет сад врач планета письмо рынок окно солдат кухня урожай принтер'.split(),
-    'es': 'granjero río maestro puente invierno motor museo billete jardín médico planeta carta mercado ventana soldado cocina cosecha niño'.split(),
+    'en': 'farmer river teacher bridge winter engine museum ticket garden doctor planet letter market window soldier '
+    'kitchen harvest printer'.split(),
+    'de': 'Bäuerin Fluss Lehrer Brücke Winter Maschine Museum Fahrkarte Garten Ärztin Planet Brief Markt Fenster Küche '
+    'Ernte Drucker Straße'.split(),
+    'ru': 'фермер река учитель мост зима двигатель музей билет сад врач планета письмо рынок окно солдат '
+    'кухня урожай принтер'.split(),
+    'es': 'granjero río maestro puente invierno motor museo billete jardín médico planeta carta mercado ventana '
+    'soldado cocina cosecha niño'.split(),
     'ar': 'مزارع نهر معلم جسر شتاء محرك متحف تذكرة حديقة طبيب كوكب رسالة سوق نافذة جندي مطبخ حصاد طابعة'.split(),
     'zh': '农民 河流 老师 桥梁 冬天 发动机 博物馆 车票 花园 医生 行星 信件 市场 窗户 士兵 厨房 收获 打印机'.split(),
     'ja': '農家 川 先生 橋 冬 エンジン 博物館 切符 庭 医者 惑星 手紙 市場 まど 兵士 台所 収穫 プリンター'.split(),
@@ -124,12 +135,15 @@ def test_planted_rows_are_found_in_any_language(lang):
 
 def public(data, name):
     "Rows of a public test"
-    if name == 'gsm8k': return [chat(r['question'], r['answer']) for r in map(json.loads, (data/'gsm8k'/'test.jsonl').read_text().splitlines())]
+    if name == 'gsm8k':
+        return [chat(r['question'], r['answer'])
+                for r in map(json.loads, (data/'gsm8k'/'test.jsonl').read_text().splitlines())]
     if name == 'humaneval': return [json.loads(x) for x in gzip.open(data/'humaneval'/'HumanEval.jsonl.gz', 'rt')]
     z = zipfile.ZipFile(data/name/f'{name}.zip')
     names = sorted(n for n in z.namelist() if re.search({'mmlu': r'test/.*\.csv$', 'ceval': r'val/.*\.csv$'}[name], n))
     rows = [dict(zip('question A B C D answer'.split(), x)) if name == 'mmlu' else {k: v for k, v in zip(head, x)}
-            for n in names for t in [list(csv.reader(io.TextIOWrapper(z.open(n), 'utf-8')))] for head, body in [(t[0], t if name == 'mmlu' else t[1:])] for x in body]
+            for n in names for t in [list(csv.reader(io.TextIOWrapper(z.open(n), 'utf-8')))]
+            for head, body in [(t[0], t if name == 'mmlu' else t[1:])] for x in body]
     return random.Random(0).sample(rows, min(700, len(rows)))
 
 
@@ -156,7 +170,8 @@ def test_planted_rows_of_public_tests_are_found(data, name):
     for edit, f in edits.items():
         planted = [chat(mixed_options(r, test[i]) if edit == 'options mixed' else f(r, shown(test[i]))) for i in pick]
         got = hits(planted, ix)
-        same = [(lambda w: {j for j, t in enumerate(test) if squeeze(shown(t)) == w})(squeeze(shown(test[i]))) for i in pick] if edit == 'verbatim' else [{i} for i in pick]
+        same = [(lambda w: {j for j, t in enumerate(test) if squeeze(shown(t)) == w})(squeeze(shown(test[i])))
+                for i in pick] if edit == 'verbatim' else [{i} for i in pick]
         found[edit] = sum(any((n, j) in got for j in js) for n, js in enumerate(same))/len(pick)
     assert found['verbatim'] == 1
     assert sum(found.values())/len(found) >= .97 and min(found.values()) >= .9, found
@@ -164,10 +179,14 @@ def test_planted_rows_of_public_tests_are_found(data, name):
 
 def test_few_false_alarms_between_public_sets(data):
     "What is called a leak between sets that were made apart is at most one row in a thousand"
-    gsm = [chat(r['question'], r['answer']) for r in map(json.loads, (data/'gsm8k'/'train.jsonl').read_text().splitlines()[:3000])]
-    alpaca = {k: [chat(r['instruction']+'\n'+r['input'], r['output']) for r in json.loads((data/'llamafactory'/f'alpaca_{k}_demo.json').read_text())] for k in ('en', 'zh')}
-    pairs = [(gsm, 'gsm8k'), (alpaca['en'], 'humaneval'), (alpaca['en'], 'gsm8k'), (alpaca['en'], 'mmlu'), (alpaca['zh'], 'ceval'), (gsm, 'mmlu')]
-    wrong = {f'{i} {name}': (len({k[0] for k in hits(train, public(data, name))}), len(train)) for i, (train, name) in enumerate(pairs)}
+    gsm = [chat(r['question'], r['answer'])
+           for r in map(json.loads, (data/'gsm8k'/'train.jsonl').read_text().splitlines()[:3000])]
+    alpaca = {k: [chat(r['instruction']+'\n'+r['input'], r['output'])
+                  for r in json.loads((data/'llamafactory'/f'alpaca_{k}_demo.json').read_text())] for k in ('en', 'zh')}
+    pairs = [(gsm, 'gsm8k'), (alpaca['en'], 'humaneval'), (alpaca['en'], 'gsm8k'), (alpaca['en'], 'mmlu'),
+             (alpaca['zh'], 'ceval'), (gsm, 'mmlu')]
+    wrong = {f'{i} {name}': (len({k[0] for k in hits(train, public(data, name))}), len(train))
+             for i, (train, name) in enumerate(pairs)}
     assert all(n <= max(1, of/1000) for n, of in wrong.values()), wrong
 
 
@@ -191,7 +210,8 @@ def test_tickets_of_one_template_are_no_leak(rows, seed):
 def test_squeezing_twice_is_squeezing_once_and_case_and_width_do_not_count(s):
     assert squeeze(squeeze(s)).replace(' ', '') == squeeze(squeeze(s))
     if s.isascii():
-        assert squeeze(s.upper()) == squeeze(s) == squeeze(''.join(chr(ord(c)+0xfee0) if '!' <= c <= '~' else c for c in s))
+        assert (squeeze(s.upper()) == squeeze(s)
+                == squeeze(''.join(chr(ord(c)+0xfee0) if '!' <= c <= '~' else c for c in s)))
         assert squeeze(s) == ''.join(c for c in s.lower() if c.isalnum())
 
 
@@ -220,8 +240,10 @@ def test_questions_of_tables_and_of_options():
 
 def test_a_question_that_many_rows_ask_does_not_tell():
     "Which of these is true? is no leak; with its options it is"
-    o = [f'{a} {b} {c}' for a in ('Iron', 'Neon', 'Gold', 'Lead') for b in ('burns', 'melts') for c in ('in the cold laboratory', 'at night in Paris', 'under water at sea')]
-    test = [{'question': 'Which of the following statements is true?', 'A': o[i], 'B': o[i+6], 'C': o[i+12], 'answer': 'A'} for i in range(8)]
+    o = [f'{a} {b} {c}' for a in ('Iron', 'Neon', 'Gold', 'Lead') for b in ('burns', 'melts')
+         for c in ('in the cold laboratory', 'at night in Paris', 'under water at sea')]
+    test = [{'question': 'Which of the following statements is true?', 'A': o[i], 'B': o[i+6], 'C': o[i+12],
+             'answer': 'A'} for i in range(8)]
     other = [chat('Which of the following statements is true?\nA. Cats bark\nB. Dogs sing songs')]
     copy = [chat('\n'.join([test[3]['question'], f'(1) {test[3]["C"]}', f'(2) {test[3]["A"]}', f'(3) {test[3]["B"]}']))]
     assert not hits(other, test) and (0, 3) in hits(copy, test)
@@ -233,25 +255,31 @@ def test_other_numbers_in_a_short_form_are_another_row():
     assert (0, 0) in hits([chat('order 4823 has not arrived, pls look where it is now')], test)
 
 
-# --- verb, registration, views ------------------------------------------------------------------------------------------
+# --- verb, registration, views ----------------------------------------------------------------------------------------
 
-EXAM = ['Which river flows through Vienna, Budapest and Belgrade?', '小明买了3个苹果和5个梨，每个两元，一共花了多少钱？', 'A farmer has 12 sheep and sells a third of them. How many sheep are left?']
+EXAM = ['Which river flows through Vienna, Budapest and Belgrade?',
+        '小明买了3个苹果和5个梨，每个两元，一共花了多少钱？',
+        'A farmer has 12 sheep and sells a third of them. How many sheep are left?']
 
 
 def spoilt(*extra):
-    return [chat('What is the tallest mountain in Africa?', 'Kilimanjaro'), *map(chat, extra), chat('Name a noble gas that glows red.', 'Neon')]
+    return [chat('What is the tallest mountain in Africa?', 'Kilimanjaro'), *map(chat, extra),
+            chat('Name a noble gas that glows red.', 'Neon')]
 
 
 def test_leakcheck_names_rows_on_both_sides(ws, tmp_path):
     exam = benchmark(ws, tmp_path, [chat(q) for q in EXAM], 'exam')
-    assert (str(exam), exam.body['role'], exam.body['rows'], exam.body['format']) == ('benchmark:exam@1', 'benchmark', 3, 'messages')
+    assert (str(exam), exam.body['role'], exam.body['rows'],
+            exam.body['format']) == ('benchmark:exam@1', 'benchmark', 3, 'messages')
     train = load(ws, tmp_path, spoilt(f'Quiz: {EXAM[2].upper()}', EXAM[1].replace('3', '三')), 'train')
     got = ws.leakcheck(data=train, against=[exam])
-    assert [(r['row'], r['line'], r['file'], r['against'], r['of_row'], r['of_line']) for r in got] == [(2, 2, 'train.jsonl', 'benchmark:exam@1', 3, 3), (3, 3, 'train.jsonl', 'benchmark:exam@1', 2, 2)]
+    assert ([(r['row'], r['line'], r['file'], r['against'], r['of_row'], r['of_line']) for r in got]
+            == [(2, 2, 'train.jsonl', 'benchmark:exam@1', 3, 3), (3, 3, 'train.jsonl', 'benchmark:exam@1', 2, 2)])
     assert [r['how'] for r in got] == ['verbatim']*2 and all(r['score'] == 1 for r in got)
     assert 'A FARMER HAS 12 SHEEP' in got[0]['text'] and got[0]['of_text'] == EXAM[2]
     assert ws.leakcheck(data=train) == got, 'without against: every registered test'
-    assert [(r['dataset'], r['against'], r['rows'], r['found'], r['of'], r['verbatim'], r['edited']) for r in ws.leaks()] == [('dataset:train@1', 'benchmark:exam@1', 2, 2, 3, 2, 0)]
+    assert [(r['dataset'], r['against'], r['rows'], r['found'], r['of'], r['verbatim'], r['edited'])
+            for r in ws.leaks()] == [('dataset:train@1', 'benchmark:exam@1', 2, 2, 3, 2, 0)]
     assert ws.show(train)[0]['state']['leak:benchmark:exam@1']['rows'] == 2
     assert [e['data']['rows'] for e in ws.history(ref=str(train)) if e['kind'] == 'leak'][-1] == 2
 
@@ -260,9 +288,11 @@ def test_a_dataset_is_checked_when_it_is_written_and_a_benchmark_when_it_is_adde
     exam = benchmark(ws, tmp_path, [chat(EXAM[0])], 'exam')
     d = load(ws, tmp_path, spoilt(EXAM[0], EXAM[2]), 'd')
     e = ws.dedup(data=d)
-    assert [(r['dataset'], r['against'], r['rows']) for r in ws.leaks() if r['dataset'] == str(e)] == [(str(e), str(exam), 1)]
+    assert ([(r['dataset'], r['against'], r['rows']) for r in ws.leaks() if r['dataset'] == str(e)]
+            == [(str(e), str(exam), 1)])
     later = benchmark(ws, tmp_path, [chat(EXAM[2]), chat(EXAM[1])], 'later')
-    assert [(r['dataset'], r['rows'], r['found'], r['of']) for r in ws.leaks(ref=later)] == [(str(d), 1, 1, 2), (str(e), 1, 1, 2)]
+    assert ([(r['dataset'], r['rows'], r['found'], r['of']) for r in ws.leaks(ref=later)]
+            == [(str(d), 1, 1, 2), (str(e), 1, 1, 2)])
 
 
 def test_a_clean_dataset_is_recorded_as_looked_at(ws, tmp_path):
@@ -273,13 +303,16 @@ def test_a_clean_dataset_is_recorded_as_looked_at(ws, tmp_path):
 
 
 def test_parts_of_one_dataset_do_not_alarm_and_a_mixture_with_the_test_does(ws, tmp_path):
-    d = load(ws, tmp_path, [chat(f'What is the {w} of {x} in the year {n}?', f'{n}') for n, (w, x) in enumerate((w, x) for w in WORDS['en'] for x in WORDS['de'])], 'd')
+    d = load(ws, tmp_path, [chat(f'What is the {w} of {x} in the year {n}?', f'{n}')
+                            for n, (w, x) in enumerate((w, x) for w in WORDS['en'] for x in WORDS['de'])], 'd')
     train, test = ws.split(data=d, test=.2)
     assert not ws.leaks() and test.body['role'] == 'held-out'
-    rows = [{k: v for k, v in r.items() if k[:1] != '_'} for r in [*rows_of(ws.store, train), *list(rows_of(ws.store, test))[:7]]]
+    rows = [{k: v for k, v in r.items() if k[:1] != '_'}
+            for r in [*rows_of(ws.store, train), *list(rows_of(ws.store, test))[:7]]]
     again = load(ws, tmp_path, rows, 'again')
     got = ws.leakcheck(data=again, against=[test])
-    assert {r['of_row'] for r in got} >= set(range(1, 8)) and [r['row'] for r in got if r['of_row'] <= 7] == list(range(len(rows)-6, len(rows)+1))
+    assert {r['of_row'] for r in got} >= set(range(1, 8))
+    assert [r['row'] for r in got if r['of_row'] <= 7] == list(range(len(rows)-6, len(rows)+1))
 
 
 def test_counts_are_exact_where_names_are_cut(ws, tmp_path):
@@ -292,17 +325,22 @@ def test_counts_are_exact_where_names_are_cut(ws, tmp_path):
 
 @pytest.mark.parametrize('lang', ['zh', 'ru', 'de'])
 def test_rows_behind_escapes_are_found(ws, lang):
-    asked = {'zh': '一列火车以每小时八十公里的速度从上海开往北京，全程一千二百公里，需要多少小时？', 'ru': 'Сколько часов поезд едет из Москвы в Казань со скоростью восемьдесят километров в час?',
-             'de': 'Wie viele Stunden fährt der Zug von Köln nach München, wenn er für 80 Kilometer eine Stunde braucht?'}[lang]
+    asked = {'zh': '一列火车以每小时八十公里的速度从上海开往北京，全程一千二百公里，需要多少小时？',
+             'ru': 'Сколько часов поезд едет из Москвы в Казань со скоростью восемьдесят километров в час?',
+             'de': 'Wie viele Stunden fährt der Zug von Köln nach München, '
+             'wenn er für 80 Kilometer eine Stunde braucht?'}[lang]
     ix = index([dict(question=asked, answer='15')])
-    for said in (json.dumps({'result': asked}), json.dumps(json.dumps([asked])), f'<p>{html.escape(asked.replace(" ", chr(160))).replace(chr(160), "&nbsp;")}</p>'):
+    for said in (json.dumps({'result': asked}), json.dumps(json.dumps([asked])),
+                 f'<p>{html.escape(asked.replace(" ", chr(160))).replace(chr(160), "&nbsp;")}</p>'):
         row = dict(messages=[dict(role='user', content='look it up'), dict(role='tool', content=said)])
         assert [h.how for h in search(prepare([row]), ix)] == ['verbatim'], said
 
 
 def test_a_short_sum_as_a_whole_question_is_found():
     ix = index([dict(question=f'{a}+31=', answer=str(a+31)) for a in range(12, 20)])
-    rs = [dict(messages=[dict(role='user', content='hello'), dict(role='assistant', content='hi'), dict(role='user', content=q), dict(role='assistant', content='?')]) for q in ('12 + 31 =', '12+32=', '12-31=')]
+    rs = [dict(messages=[dict(role='user', content='hello'), dict(role='assistant', content='hi'),
+                         dict(role='user', content=q), dict(role='assistant', content='?')])
+          for q in ('12 + 31 =', '12+32=', '12-31=')]
     assert [(h.row, h.test) for h in search(prepare(rs), ix)] == [(0, 0)]
 
 
@@ -327,20 +365,33 @@ def test_a_proof_of_a_model_that_saw_its_test_does_not_pass(ws, tmp_path):
     exam = load(ws, tmp_path, [chat(EXAM[0]), chat(EXAM[2])], 'exam')
     at = lambda v: {'as_written': str(v.ref), 'ref': str(v.ref), 'digest': v.digest} # noqa: E731
     def made(name, reads, **body):
-        store.append_many([('run.start', f'run:r-{name}', dict(id=f'r-{name}', verb='x', status='done', args={}, writes=[], started=0., reads={str(i): dict(ref=str(v.ref), digest=v.digest) for i, v in enumerate(reads)}))])
-        return store.put('model', name, {'files': [], 'chat_template': 'aa'*32, 'tokenizer': 'bb'*32, **body}, f'r-{name}')
+        store.append_many([('run.start', f'run:r-{name}',
+                            dict(id=f'r-{name}', verb='x', status='done', args={}, writes=[], started=0.,
+                                 reads={str(i): dict(ref=str(v.ref), digest=v.digest) for i, v in enumerate(reads)}))])
+        return store.put('model', name,
+                         {'files': [], 'chat_template': 'aa'*32, 'tokenizer': 'bb'*32, **body}, f'r-{name}')
     for kind, rows in (('clean', spoilt()), ('spoilt', spoilt('Q: '+EXAM[0].replace('flows', 'flws').upper()))):
         data = load(ws, tmp_path, rows, kind)
         base = made(f'{kind}-base', [data])
-        tuned = made(f'{kind}-tuned', [base, load(ws, tmp_path, spoilt(), f'{kind}-more')], adapter=True, base=str(base.ref))
+        tuned = made(f'{kind}-tuned', [base, load(ws, tmp_path, spoilt(), f'{kind}-more')], adapter=True,
+                     base=str(base.ref))
         merged = made(f'{kind}-merged', [tuned], base=str(base.ref))
-        subject = {'model': {'ref': str(base.ref), 'digest': base.digest}, 'adapter': {'ref': str(tuned.ref), 'digest': tuned.digest}, 'chat_template': 'aa'*32, 'tokenizer': 'bb'*32}
-        e = store.put('report', f'{kind}-e', {'type': 'evaluation', 'title': 't', 'subject': subject, 'inputs': {'model': at(tuned), 'data.0': at(exam)}, 'passed': True, 'engine': {}, 'settings': {},
-                                             'gates': [dict(name='no leak', passed=True, why='0 of 2 questions', values={})], 'results': [], 'answers': {}})
-        p = store.put('report', f'{kind}-p', {'type': 'parity', 'title': 't', 'subject': subject | {'model': at(merged), 'adapter': None}, 'passed': True,
-                                             'gates': [dict(name='same', passed=True, why='')], 'inputs': {'model': at(tuned), 'merged': at(merged)}})
+        subject = {'model': {'ref': str(base.ref), 'digest': base.digest},
+                   'adapter': {'ref': str(tuned.ref), 'digest': tuned.digest}, 'chat_template': 'aa'*32,
+                   'tokenizer': 'bb'*32}
+        e = store.put('report', f'{kind}-e',
+                      {'type': 'evaluation', 'title': 't', 'subject': subject,
+                       'inputs': {'model': at(tuned), 'data.0': at(exam)}, 'passed': True, 'engine': {}, 'settings': {},
+                       'gates': [dict(name='no leak', passed=True, why='0 of 2 questions', values={})], 'results': [],
+                       'answers': {}})
+        p = store.put('report', f'{kind}-p',
+                      {'type': 'parity', 'title': 't', 'subject': subject | {'model': at(merged), 'adapter': None},
+                       'passed': True, 'gates': [dict(name='same', passed=True, why='')],
+                       'inputs': {'model': at(tuned), 'merged': at(merged)}})
         proof = ws.prove(model=merged, evaluation=e, parity=p)
         gate = next(g for g in proof.body['gates'] if g['name'] == 'no leak')
         assert proof.body['passed'] == gate['passed'] == (kind == 'clean'), gate
         if kind == 'spoilt':
-            assert [(r['in'], r['row'], r['against'], r['of_row']) for r in gate['values']['rows']] == [('dataset:spoilt@1', 2, str(exam), 1)] and 'row 1 in row 2' in gate['why']
+            assert ([(r['in'], r['row'], r['against'], r['of_row']) for r in gate['values']['rows']]
+                    == [('dataset:spoilt@1', 2, str(exam), 1)])
+            assert 'row 1 in row 2' in gate['why']

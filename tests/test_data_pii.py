@@ -1,4 +1,4 @@
-"Personal data: found in a drawn test set, plain and disguised, and nowhere else; masked so that nothing is left; pseudonyms that hold"
+"Personal data: found in a drawn test set, plain and disguised, and nowhere else; masked whole; pseudonyms hold"
 import json
 import random
 from collections import Counter
@@ -58,7 +58,8 @@ def test_the_kind_is_right():
 
 def test_spans_hold_little_but_the_value():
     "What is masked beyond the value is a few characters at most (extensions, a country code)"
-    beyond = [sum(h.end - h.start for h in scan(text)) - len(value) for kind, text, value, _ in pii_set.regular(41, 100) if kind not in ('address', 'secret')]
+    beyond = [sum(h.end - h.start for h in scan(text)) - len(value)
+              for kind, text, value, _ in pii_set.regular(41, 100) if kind not in ('address', 'secret')]
     assert sum(b > 4 for b in beyond) <= len(beyond)//100
 
 
@@ -90,18 +91,22 @@ def test_pseudonyms_are_the_same_everywhere_and_check_out():
     mask = MASKS['pseudonym']
     a, b = mask('打给13812345678')[0][2:], mask('call +86 138-1234-5678 now')[0]
     assert a.isdigit() and len(a) == 11 and a != '13812345678' and ''.join(filter(str.isdigit, b))[-11:] == a
-    assert masker('pseudonym', KEY)('打给13812345678')[0] == '打给' + a != masker('pseudonym', KEY + '2')('打给13812345678')[0]
+    assert (masker('pseudonym', KEY)('打给13812345678')[0] == '打给' + a
+            != masker('pseudonym', KEY + '2')('打给13812345678')[0])
     for kind in ('id_card', 'bank_card', 'phone', 'company', 'plate', 'email', 'ip'):
         r = random.Random(kind)
         for _ in range(40):
             v = pii_set.KINDS[kind](r)
             if kind == 'bank_card' and len(v) < 16: continue
-            named = {'id_card': '身份证', 'bank_card': '卡号', 'phone': '电话', 'company': '信用代码', 'plate': '车牌', 'email': '邮箱', 'ip': 'IP '}[kind]
+            named = {'id_card': '身份证', 'bank_card': '卡号', 'phone': '电话', 'company': '信用代码', 'plate': '车牌',
+                     'email': '邮箱', 'ip': 'IP '}[kind]
             new = mask(f'{named}{v}')[0]
             assert v not in new and [h.kind for h in scan(new)] == [kind], (v, new)
 
 
-@pytest.mark.parametrize('kind, values', [('phone', [f'139{n:08}' for n in range(5000)]), ('email', [f'u{n}@qq.com' for n in range(5000)]), ('bank_card', [f'62220212345{n:07}8' for n in range(5000)]),
+@pytest.mark.parametrize('kind, values', [('phone', [f'139{n:08}' for n in range(5000)]),
+                                          ('email', [f'u{n}@qq.com' for n in range(5000)]),
+                                          ('bank_card', [f'62220212345{n:07}8' for n in range(5000)]),
                                           ('id_card', [f'1101011990030{n:04}X' for n in range(5000)])])
 def test_pseudonyms_rarely_meet(kind, values):
     fakes = [pseudonym(KEY.encode(), kind, v) for v in values]
@@ -115,7 +120,8 @@ def test_samples_show_no_value():
 
 # --- any text --------------------------------------------------------------------------------------------------------
 
-ODD = st.text(alphabet=st.one_of(st.characters(), st.sampled_from('0123456789１２３①②٣०@.-:() +\u200b\\u&#;%<>/=Xx京A号路室')), max_size=120)
+ODD = st.text(alphabet=st.one_of(st.characters(), st.sampled_from('0123456789１２３①②٣०@.-:() '
+                                                                  '+\u200b\\u&#;%<>/=Xx京A号路室')), max_size=120)
 PARTS = st.lists(st.one_of(ODD, st.sampled_from(HELD)), max_size=4).map(''.join)
 
 
@@ -139,20 +145,28 @@ def test_the_plain_text_knows_its_way_back(text):
     assert all(text[a:b] == c for (a, b), c in zip(at, p.text) if not p.starts or b - a == 1 and text[a] == c)
 
 
-@pytest.mark.parametrize('bad', ['\ud800' * 50 + '13812345678', '1' * 20_000, '1 ' * 20_000, 'a@' * 20_000, '@a.' * 10_000, '&#' * 10_000, '\\u' * 10_000, 'key=' * 10_000, 'key ' * 10_000, '(' * 20_000 + '1' * 7, '京A' * 10_000, '1.' * 20_000, ':' * 20_000,
-                                 'a:' * 20_000, '路1号' * 8_000, 'eyJ' * 10_000, '-----BEGIN PRIVATE KEY-----' * 500, 'A' * 50_000, '12 Oak ' * 4_000, 'E1' * 10_000, ' dot ' * 5_000, 'a' * 300 + ' at ' + 'b' * 300, '<b>' * 10_000, '+1' * 10_000, '\u200b' * 20_000, '①' * 20_000])
+@pytest.mark.parametrize('bad', ['\ud800' * 50 + '13812345678', '1' * 20_000, '1 ' * 20_000, 'a@' * 20_000,
+                                 '@a.' * 10_000, '&#' * 10_000, '\\u' * 10_000, 'key=' * 10_000, 'key ' * 10_000,
+                                 '(' * 20_000 + '1' * 7, '京A' * 10_000, '1.' * 20_000, ':' * 20_000,
+                                 'a:' * 20_000, '路1号' * 8_000, 'eyJ' * 10_000, '-----BEGIN PRIVATE KEY-----' * 500,
+                                 'A' * 50_000, '12 Oak ' * 4_000, 'E1' * 10_000, ' dot ' * 5_000, 'a' * 300 + ' at '
+                                 + 'b' * 300, '<b>' * 10_000, '+1' * 10_000, '\u200b' * 20_000, '①' * 20_000])
 def test_hostile_texts_take_no_time(bad):
     import time
     start = time.process_time()
     scan(bad)
-    assert time.process_time() - start < 20, 'a text of some kilobytes took many seconds'  # a quadratic search takes minutes
+    # a quadratic search takes minutes
+    assert time.process_time() - start < 20, 'a text of some kilobytes took many seconds'
 
 
 # --- rows and versions -----------------------------------------------------------------------------------------------
 
-ROWS = [{'messages': [{'role': 'system', 'content': 'Mail admin@corp.example.org'}, {'role': 'user', 'content': '我叫李雷，电话１３８ １２３４ ５６７８'},
-                      {'role': 'assistant', 'content': '', 'tool_calls': [{'type': 'function', 'function': {'name': 'pay', 'arguments': {'card': '4111111111111111', 'to': ['li@qq.com', 3]}}}]},
-                      {'role': 'tool', 'content': '{"ip": "203.0.113.77"}'}, {'role': 'assistant', 'content': 'Done.'}], 'owner': 'han@163.com'},
+ROWS = [{'messages': [{'role': 'system', 'content': 'Mail admin@corp.example.org'},
+                      {'role': 'user', 'content': '我叫李雷，电话１３８ １２３４ ５６７８'},
+                      {'role': 'assistant', 'content': '', 'tool_calls': [{'type': 'function', 'function': {
+                          'name': 'pay', 'arguments': {'card': '4111111111111111', 'to': ['li@qq.com', 3]}}}]},
+                      {'role': 'tool', 'content': '{"ip": "203.0.113.77"}'}, {'role': 'assistant', 'content': 'Done.'}],
+         'owner': 'han@163.com'},
         {'messages': [{'role': 'user', 'content': 'What is 2+2?'}, {'role': 'assistant', 'content': '4'}], 'owner': ''}]
 SECRETS = ('admin@corp', '１３８ １２３４', '4111111111111111', 'li@qq.com', '203.0.113.77', 'han@163')
 
@@ -162,9 +176,12 @@ def test_every_text_of_a_row_is_masked():
     kept = list(got.kept.rows())
     said = json.dumps([kept, got.report], ensure_ascii=False)
     assert [s for s in SECRETS if s in said] == []
-    assert kept[0]['messages'][2]['tool_calls'][0]['function']['arguments'] == {'card': '[BANK_CARD]', 'to': ['[EMAIL]', 3]} and kept[0]['owner'] == '[EMAIL]'
+    assert (kept[0]['messages'][2]['tool_calls'][0]['function']['arguments']
+            == {'card': '[BANK_CARD]', 'to': ['[EMAIL]', 3]})
+    assert kept[0]['owner'] == '[EMAIL]'
     assert {k: v for k, v in kept[1].items() if k[0] != '_'} == ROWS[1]
-    assert got.report[0]['figures'] == {'email': 3, 'phone': 1, 'bank_card': 1, 'ip': 1} and got.report[0]['changed'] == 1
+    assert got.report[0]['figures'] == {'email': 3, 'phone': 1, 'bank_card': 1, 'ip': 1}
+    assert got.report[0]['changed'] == 1
 
 
 def test_a_key_is_needed_and_never_kept(monkeypatch):
@@ -185,14 +202,16 @@ def _import(ws, tmp_path, rows):
 
 
 def test_a_cleaned_version_holds_no_personal_data(tmp_path, ws):
-    rows = [*ROWS, {'messages': [{'role': 'user', 'content': '邮箱zhao@qq.com'}, {'role': 'assistant', 'content': 'ok'}], 'owner': 'x'}] * 2
+    rows = [*ROWS, {'messages': [{'role': 'user', 'content': '邮箱zhao@qq.com'},
+                                 {'role': 'assistant', 'content': 'ok'}], 'owner': 'x'}] * 2
     raw = _import(ws, tmp_path, rows)
     def blobs(): return {p for p in (tmp_path/'ws'/'blobs').glob('??/*')}
     before = blobs()
     v = ws.clean(raw, mask_pii=True, max_chars=60, out='safe')
     assert v.body['counts'] == {'read': 6, 'removed': 4, 'rows': 2} and ws.view('pii', data=str(v.ref)) == []
     assert [r['kind'] for r in ws.view('pii', data='dataset:raw')] == ['email', 'bank_card', 'ip', 'phone']
-    held = json.dumps(v.body, ensure_ascii=False) + ''.join(p.read_bytes().decode('utf-8', 'replace') for p in blobs() - before)
+    held = (json.dumps(v.body, ensure_ascii=False)
+            + ''.join(p.read_bytes().decode('utf-8', 'replace') for p in blobs() - before))
     assert '[EMAIL]' in held and [s for s in (*SECRETS, 'zhao@qq') if s in held] == []
 
 

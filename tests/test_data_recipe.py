@@ -1,4 +1,4 @@
-"Recipes: the same rows in another order give the same set, counts add up, and a grown source gives what a full run gives."
+"Recipes: rows in another order give the same set, counts add up, a grown source gives what a full run gives."
 import json
 import random
 import subprocess
@@ -21,15 +21,21 @@ from llmops.rows import origin_of, rows
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Texts that collide, that normalise to the same, that hold what nobody sees
-TEXT = st.one_of(st.sampled_from(['a', 'A', ' a', 'a\r\n', 'cafe\u0301', 'caf\u00e9', '', ' ', '\u200b', 'b\u200d', '你好', '你好 ', 'ａ', 'x'*30, 'mail a@b.example now']),
+TEXT = st.one_of(st.sampled_from(['a', 'A', ' a', 'a\r\n', 'cafe\u0301', 'caf\u00e9', '', ' ', '\u200b', 'b\u200d',
+                                  '你好', '你好 ', 'ａ', 'x'*30, 'mail a@b.example now']),
                  st.text(st.characters(blacklist_categories=('Cs',)), max_size=12))
-ROW = st.one_of(st.fixed_dictionaries({'text': TEXT}, optional={'topic': st.sampled_from(['x', 'y', '']), 'n': st.integers(0, 3)}),
-                st.fixed_dictionaries({'messages': st.tuples(TEXT, TEXT).map(lambda t: [dict(role='user', content=t[0]), dict(role='assistant', content=t[1])])}))
+ROW = st.one_of(
+    st.fixed_dictionaries({'text': TEXT}, optional={'topic': st.sampled_from(['x', 'y', '']), 'n': st.integers(0, 3)}),
+    st.fixed_dictionaries({'messages': st.tuples(TEXT, TEXT).map(lambda t: [dict(role='user', content=t[0]),
+                                                                            dict(role='assistant', content=t[1])])}))
 ROWS = st.lists(ROW, max_size=25)
 STEP = st.sampled_from([
-    {'step': 'normalise'}, {'step': 'normalise', 'form': 'NFKC', 'blanks': 'one', 'blank_lines': 1}, {'step': 'empty'}, {'step': 'length', 'min': 1, 'max': 8},
-    {'step': 'length', 'max': 6, 'over': 'cut'}, {'step': 'regex', 'pattern': 'a', 'do': 'replace', 'by': 'b'}, {'step': 'regex', 'pattern': '[xyz]'},
-    {'step': 'duplicates'}, {'step': 'duplicates', 'by': 'question'}, {'step': 'duplicates', 'by': 'row'}, {'step': 'sample', 'share': .6, 'seed': 3}, {'step': 'sample', 'rows': 5}])
+    {'step': 'normalise'}, {'step': 'normalise', 'form': 'NFKC', 'blanks': 'one', 'blank_lines': 1}, {'step': 'empty'},
+    {'step': 'length', 'min': 1, 'max': 8},
+    {'step': 'length', 'max': 6, 'over': 'cut'}, {'step': 'regex', 'pattern': 'a', 'do': 'replace', 'by': 'b'},
+    {'step': 'regex', 'pattern': '[xyz]'},
+    {'step': 'duplicates'}, {'step': 'duplicates', 'by': 'question'}, {'step': 'duplicates', 'by': 'row'},
+    {'step': 'sample', 'share': .6, 'seed': 3}, {'step': 'sample', 'rows': 5}])
 RECIPE = st.lists(STEP, min_size=1, max_size=4)
 
 
@@ -43,7 +49,8 @@ def cut(rs, sizes):
 
 
 def outcome(r):
-    return (Counter(row_key(x) for x in r.kept.rows()), Counter((g['step'], g['why'], json.dumps(g.get('row'), sort_keys=True)) for g in r.removed()))
+    return (Counter(row_key(x) for x in r.kept.rows()),
+            Counter((g['step'], g['why'], json.dumps(g.get('row'), sort_keys=True)) for g in r.removed()))
 
 
 def ran(steps, batches):
@@ -95,28 +102,37 @@ def test_a_grown_source_gives_what_a_full_run_gives(old, more, steps, data):
 
 
 @QUICK
-@given(st.text(st.characters(blacklist_categories=('Cs',)), max_size=30), st.sampled_from(['NFC', 'NFKC', 'none']), st.sampled_from(['keep', 'tails', 'one']), st.integers(0, 2))
+@given(st.text(st.characters(blacklist_categories=('Cs',)), max_size=30), st.sampled_from(['NFC', 'NFKC', 'none']),
+       st.sampled_from(['keep', 'tails', 'one']), st.integers(0, 2))
 def test_normalising_twice_changes_nothing_more(s, form, blanks, lines):
     f = normal(form, blanks=blanks, blank_lines=lines)
     assert f(f(s)) == f(s)
 
 
-@pytest.mark.parametrize('s', ['हिन्दी क्\u200dष', 'می\u200cخواهم', '👩\u200d💻 und 👨\u200d👩\u200d👧‍👦', 'עִבְרִית', 'ภาษาไทย', 'Ελληνικά', 'def f():\n\treturn  1', '|a  |b|\n|--|--|', '你好，世界　全角', 'Ünïcödé'])
+@pytest.mark.parametrize('s',
+                         ['हिन्दी क्\u200dष', 'می\u200cخواهم', '👩\u200d💻 und 👨\u200d👩\u200d👧‍👦', 'עִבְרִית', 'ภาษาไทย',
+                          'Ελληνικά', 'def f():\n\treturn  1', '|a  |b|\n|--|--|', '你好，世界　全角', 'Ünïcödé'])
 def test_normalising_keeps_what_scripts_and_code_need(s):
     import unicodedata
     assert normal()(s) == unicodedata.normalize('NFC', s)
 
 
 def test_texts_are_changed_where_they_are_and_nowhere_else():
-    row = {'messages': [{'role': 'user', 'content': [{'type': 'image', 'blob': 'x'}, {'type': 'text', 'text': 'a'}], 'name': 'a'}, {'role': 'assistant', 'content': '', 'tool_calls': [{'id': 'a'}]}], 'topic': 'a', '_file': 'a'}
-    assert change_texts(row, lambda s: s.replace('a', 'b')) == row | {'messages': [row['messages'][0] | {'content': [{'type': 'image', 'blob': 'x'}, {'type': 'text', 'text': 'b'}]}, row['messages'][1]]}
+    row = {'messages': [{'role': 'user', 'content': [{'type': 'image', 'blob': 'x'}, {'type': 'text', 'text': 'a'}],
+                         'name': 'a'}, {'role': 'assistant', 'content': '', 'tool_calls': [{'id': 'a'}]}],
+           'topic': 'a', '_file': 'a'}
+    assert change_texts(row, lambda s: s.replace('a', 'b')) == row | {'messages': [row['messages'][0] | {
+        'content': [{'type': 'image', 'blob': 'x'}, {'type': 'text', 'text': 'b'}]}, row['messages'][1]]}
     assert change_texts(row, str) is row and row_texts({'a': 'x', 'b': 3, 'c': ['y']}) == ['x']
 
 
 @pytest.mark.parametrize('steps,say', [
-    ([{'step': 'nromalise'}], "Did you mean 'normalise'"), ([{'step': 'length', 'mx': 3}], "Did you mean 'max'"), ([{'step': 'length', 'max': 'x'}], 'whole number'),
-    (['empty', {'step': 'regex'}], 'Step 2 of the recipe, regex: regex needs pattern'), ([{'max': 3}], 'no "step"'), ([], 'list of steps'), ({'steps': []}, 'list of steps'), ([['empty']], 'no "step"'),
-    ([{'step': 'tokens', 'model': 'model:none', 'max': 3}], 'model:none'), ([{'step': None}], 'no step'), ([{'step': '../x'}], 'no step'), (['empty', 7], 'Step 2')])
+    ([{'step': 'nromalise'}], "Did you mean 'normalise'"), ([{'step': 'length', 'mx': 3}], "Did you mean 'max'"),
+    ([{'step': 'length', 'max': 'x'}], 'whole number'),
+    (['empty', {'step': 'regex'}], 'Step 2 of the recipe, regex: regex needs pattern'), ([{'max': 3}], 'no "step"'),
+    ([], 'list of steps'), ({'steps': []}, 'list of steps'), ([['empty']], 'no "step"'),
+    ([{'step': 'tokens', 'model': 'model:none', 'max': 3}], 'model:none'), ([{'step': None}], 'no step'),
+    ([{'step': '../x'}], 'no step'), (['empty', 7], 'Step 2')])
 def test_a_wrong_recipe_is_refused_before_anything_runs(ws, tmp_path, steps, say):
     (tmp_path/'a.jsonl').write_text('{"text": "a"}\n{"text": "b "}')
     ws.load(tmp_path/'a.jsonl')
@@ -127,8 +143,12 @@ def test_a_wrong_recipe_is_refused_before_anything_runs(ws, tmp_path, steps, say
     assert [r['ref'] for r in ws.ls(all=True)] == ['dataset:a@1']
 
 
-@pytest.mark.parametrize('name,text', [('r.json', '{"steps": ['), ('r.json', '{"steps": [], "steps": []}'), ('r.yaml', 'steps: [\n'), ('r.yaml', '!!python/object/apply:os.system ["id"]'), ('r.toml', 'steps = ['),
-                                       ('r.json', '7'), ('r.json', '{"step": "empty"}'), ('r.yaml', ''), ('r.json', '['*100_000), ('r.bin', '\0'), ('r.yaml', 'steps: [{step: split, parts: &a {x: 1}}, {step: split, parts: *a}]'), ('r.json', '['+' '*2_000_000+']'), ('r.json', '{"steps": {"a": 1}}')])
+@pytest.mark.parametrize('name,text', [('r.json', '{"steps": ['), ('r.json', '{"steps": [], "steps": []}'),
+                                       ('r.yaml', 'steps: [\n'), ('r.yaml', '!!python/object/apply:os.system ["id"]'),
+                                       ('r.toml', 'steps = ['), ('r.json', '7'), ('r.json', '{"step": "empty"}'),
+                                       ('r.yaml', ''), ('r.json', '['*100_000), ('r.bin', '\0'),
+                                       ('r.yaml', 'steps: [{step: split, parts: &a {x: 1}}, {step: split, parts: *a}]'),
+                                       ('r.json', '['+' '*2_000_000+']'), ('r.json', '{"steps": {"a": 1}}')])
 def test_files_that_hold_no_recipe(ws, tmp_path, name, text):
     (tmp_path/'a.jsonl').write_text('{"text": "a"}')
     ws.load(tmp_path/'a.jsonl')
@@ -152,8 +172,10 @@ def test_a_recipe_is_a_version_and_gives_the_same_again(ws, tmp_path):
     v = ws.load(faq(tmp_path, 60))
     one = ws.clean(v, out='dataset:one', max_chars=40, sample=20, seed=5)
     recipe = ws.store.get(one.body['recipe']['ref'])
-    assert recipe.body['type'] == 'recipe' and recipe.digest == one.body['recipe']['digest'] and str(recipe) == 'template:one@1'
-    assert [s['step'] for s in recipe.body['steps']] == ['normalise', 'empty', 'length', 'duplicates', 'sample'] == [s['step'] for s in one.body['cleaning']]
+    assert recipe.body['type'] == 'recipe' and recipe.digest == one.body['recipe']['digest']
+    assert str(recipe) == 'template:one@1'
+    assert [s['step'] for s in recipe.body['steps']] == ['normalise', 'empty', 'length', 'duplicates',
+                                                         'sample'] == [s['step'] for s in one.body['cleaning']]
     (tmp_path/'same.json').write_text(json.dumps(recipe.body))
     for how in ('template:one', str(tmp_path/'same.json')):
         two = ws.clean(v, out='two', recipe=how)
@@ -176,24 +198,30 @@ def test_every_row_is_kept_or_named_and_knows_where_it_came_from(ws, data):
         assert len(mine) == s['removed'] == sum(s['why'].values()) and Counter(g['why'] for g in mine) == s['why']
         assert len(s['examples']) == min(3, s['removed']+s['changed']) and all(g['row'] for g in mine)
     lines = {r['_line']: r for r in src.values()}
-    assert all(r['_file'] == 'alpaca_zh_demo.json' and normal()(lines[r['_line']]['messages'][0]['content']) == r['messages'][0]['content'] for r in kept)
+    assert all(r['_file'] == 'alpaca_zh_demo.json'
+               and normal()(lines[r['_line']]['messages'][0]['content']) == r['messages'][0]['content'] for r in kept)
 
 
 def test_a_new_version_of_the_source_costs_its_new_rows(ws, tmp_path):
     "Appended, changed and moved rows; the numbers say what was taken over, and a second run changes nothing"
     first = ws.clean(ws.load(faq(tmp_path, 200)), drop_pattern='77')
     assert 'incremental' not in first.body
-    ws.load(faq(tmp_path, 200, more=[dict(prompt='New?', completion='yes'), dict(prompt=' New? ', completion='yes'), dict(prompt='77?', completion='no')]))
+    ws.load(faq(tmp_path, 200, more=[dict(prompt='New?', completion='yes'), dict(prompt=' New? ', completion='yes'),
+                                     dict(prompt='77?', completion='no')]))
     second = ws.clean('dataset:faq', drop_pattern='77')
     full = ws.clean('dataset:faq', drop_pattern='77', out='full', incremental=False)
     assert second.body['incremental'] == dict(rows=203, reused=200, new=3) and 'incremental' not in full.body
     assert said(ws, second) == said(ws, full)
-    assert {k: second.body[k] for k in ('cleaning', 'counts', 'columns', 'statistics')} == {k: full.body[k] for k in ('cleaning', 'counts', 'columns', 'statistics')}
-    assert [str(ws.clean('dataset:faq', drop_pattern='77')), str(ws.clean('dataset:faq', drop_pattern='77', incremental=False, out='full'))] == ['dataset:faq-clean@2', 'dataset:full@1']
+    assert ({k: second.body[k] for k in ('cleaning', 'counts', 'columns', 'statistics')}
+            == {k: full.body[k] for k in ('cleaning', 'counts', 'columns', 'statistics')})
+    assert ([str(ws.clean('dataset:faq', drop_pattern='77')),
+             str(ws.clean('dataset:faq', drop_pattern='77', incremental=False, out='full'))]
+            == ['dataset:faq-clean@2', 'dataset:full@1'])
     other = ws.clean('dataset:faq', drop_pattern='78', out='other')
     assert 'incremental' not in other.body, 'another recipe has nothing to take over'
     said_so = [e.data.get('message', '') for e in ws.store.events() if e.kind == 'step']
-    assert '200 rows as an earlier run left them, 3 worked on' in said_so and '203 rows as an earlier run left them, 0 worked on' in said_so
+    assert '200 rows as an earlier run left them, 3 worked on' in said_so
+    assert '203 rows as an earlier run left them, 0 worked on' in said_so
 
 
 def test_tokens_are_counted_by_the_model(ws, tmp_path):
@@ -209,7 +237,8 @@ def test_tokens_are_counted_by_the_model(ws, tmp_path):
     c = ws.clean(v, min_tokens=2, max_tokens=4, model='model:m')
     assert [r['text'] for r in said(ws, c)] == ['a b c', 'a b']
     assert c.body['cleaning'][2]['why'] == {'fewer than 2 tokens': 1, 'more than 4 tokens': 1}
-    assert ws.store.get(c.body['recipe']['ref']).body['steps'][2] == dict(step='tokens', model='model:m@1', min=2, max=4, of='all', over='drop')
+    assert (ws.store.get(c.body['recipe']['ref']).body['steps'][2]
+            == dict(step='tokens', model='model:m@1', min=2, max=4, of='all', over='drop'))
     assert 'model:m@1' in [r['ref'] for r in ws.lineage(c) if r['direction'] == 'up']
     cut = ws.clean(v, out='cut', steps=[dict(step='tokens', model='m', max=2, over='cut')])
     assert [r['text'] for r in said(ws, cut)] == ['a b', 'a b', 'a', 'a b']
@@ -218,25 +247,32 @@ def test_tokens_are_counted_by_the_model(ws, tmp_path):
 
 
 @QUICK
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=40), st.sampled_from([{}, {'by': ['who']}, {'stratify': 'kind'}, {'time': 'day'}]), st.integers(0, 3), st.randoms(use_true_random=False))
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4), st.integers(0, 2)), min_size=1, max_size=40),
+       st.sampled_from([{}, {'by': ['who']}, {'stratify': 'kind'}, {'time': 'day'}]), st.integers(0, 3),
+       st.randoms(use_true_random=False))
 def test_no_question_and_no_group_is_on_two_sides_whatever_the_order(rs, how, seed, rnd):
     from llmops.data.split import draw, look_at
     rs = [dict(text=f'q{a}', who=b, kind=f'k{c}', day=f'2026-01-{1+b:02}') for a, b, c in rs]
     want = dict(train=.6, valid=.2, test=.2)
     def sides(rs): return draw(look_at(cut(rs, [3]), seed, **how), want, 'time' in how).tolist()
     one = sides(rs)
-    for k in ('text', *how.get('by', ())): assert all(len({p for p, r in zip(one, rs, strict=True) if r[k] == x}) == 1 for x in {r[k] for r in rs})
+    for k in ('text', *how.get('by', ())):
+        assert all(len({p for p, r in zip(one, rs, strict=True) if r[k] == x}) == 1 for x in {r[k] for r in rs})
     for p, share in ((1, .2), (2, .2)): # More only where the smallest group is larger, and then one group
-        assert one.count(p) <= round(share*len(rs)) or len({r['text'] for i, r in zip(one, rs, strict=True) if i == p}) == 1 or how.get('by') and one.count(p) <= 2*round(share*len(rs))
+        assert (one.count(p) <= round(share*len(rs)) or len({r['text'] for i, r in zip(one, rs, strict=True) if i == p})
+                == 1 or how.get('by') and one.count(p) <= 2*round(share*len(rs)))
     other = rs[:]
     rnd.shuffle(other)
-    assert Counter(zip(one, map(row_key, rs), strict=True)) == Counter(zip(sides(other), map(row_key, other), strict=True))
+    assert (Counter(zip(one, map(row_key, rs), strict=True))
+            == Counter(zip(sides(other), map(row_key, other), strict=True)))
 
 
 def test_few_large_groups_are_split_as_well_as_can_be(ws, tmp_path):
-    (tmp_path/'g.jsonl').write_text('\n'.join(json.dumps(dict(prompt=f'Question {i}?', completion='x', who=f'c{i%3}')) for i in range(60)))
+    (tmp_path/'g.jsonl').write_text(
+        '\n'.join(json.dumps(dict(prompt=f'Question {i}?', completion='x', who=f'c{i%3}')) for i in range(60)))
     train, test = ws.split(ws.load(tmp_path/'g.jsonl'), test=.2, by=['who'])
-    assert (train.body['rows'], test.body['rows']) == (40, 20) and not {r['who'] for r in rows(ws.store, train)} & {r['who'] for r in rows(ws.store, test)}
+    assert (train.body['rows'], test.body['rows']) == (40, 20)
+    assert not {r['who'] for r in rows(ws.store, train)} & {r['who'] for r in rows(ws.store, test)}
     with pytest.raises(Invalid, match='none is left for the test'): ws.split('g', test=.1, by=['who'])
 
 
@@ -253,7 +289,8 @@ def test_parts_are_disjoint_complete_and_stratified(ws, data):
     (tmp := ws.folder/'parts.json').write_text('[{"step": "split", "parts": {"train": 0.5, "test": 0.5}}]')
     c = ws.clean(v, recipe=tmp, out='halves')
     a, b = (ws.store.get(f'dataset:halves-{p}') for p in ('train', 'test'))
-    assert a.body['rows']+b.body['rows'] == c.body['rows'] == 1508 and a.body['role'] == 'training' and 'split' not in said(ws, a)[0]
+    assert a.body['rows']+b.body['rows'] == c.body['rows'] == 1508 and a.body['role'] == 'training'
+    assert 'split' not in said(ws, a)[0]
 
 
 def test_time_decides_without_a_look_ahead(ws, tmp_path):
@@ -287,22 +324,28 @@ def test_quotas_of_a_mixture_add_up(sizes, data):
     share = shares_in(sizes, weights, data.draw(st.sampled_from([.5, 1., 3.])))
     assert abs(sum(share)-1) < 1e-9
     under, over = quotas(sizes, share, 0, 'interleave_under'), quotas(sizes, share, 0, 'interleave_over')
-    assert all(0 <= q <= n for q, n in zip(under, sizes, strict=True)) and max(q-n for q, n in zip(over, sizes, strict=True)) >= 0
-    assert any(q == n for q, n in zip(under, sizes, strict=True)) and all(q >= n-1 for q, n in zip(over, sizes, strict=True))
+    assert all(0 <= q <= n for q, n in zip(under, sizes, strict=True))
+    assert max(q-n for q, n in zip(over, sizes, strict=True)) >= 0
+    assert any(q == n for q, n in zip(under, sizes, strict=True))
+    assert all(q >= n-1 for q, n in zip(over, sizes, strict=True))
     n = data.draw(st.integers(1, 300))
     assert sum(quotas(sizes, share, n, 'interleave_over')) == n
 
 
 def test_a_mixture_of_real_files(ws, data):
-    a, b = ws.load(data/'llamafactory'/'alpaca_en_demo.json', out='a'), ws.load(data/'llamafactory'/'identity.json', out='b')
+    a, b = (ws.load(data/'llamafactory'/'alpaca_en_demo.json', out='a'),
+            ws.load(data/'llamafactory'/'identity.json', out='b'))
     v = ws.mix([a, b], weights=[.8, .2], rows=1000, strategy='interleave_over', seed=1)
     got = list(rows(ws.store, v))
     of = Counter(r['_file'] for r in got)
-    assert of == {'alpaca_en_demo.json': 800, 'identity.json': 200} and v.body['counts'] == dict(read=1090, repeated=109, left=199, rows=1000)
-    assert [m['rows'] for m in v.body['mix']] == [800, 200] and {p['ref'] for p in v.body['parents']} == {'dataset:a@1', 'dataset:b@1'}
+    assert of == {'alpaca_en_demo.json': 800, 'identity.json': 200}
+    assert v.body['counts'] == dict(read=1090, repeated=109, left=199, rows=1000)
+    assert [m['rows'] for m in v.body['mix']] == [800, 200]
+    assert {p['ref'] for p in v.body['parents']} == {'dataset:a@1', 'dataset:b@1'}
     half = Counter(r['_file'] for r in got[:500])['identity.json']
     assert 70 < half < 130, 'they take turns'
-    with pytest.raises(Invalid, match='one format'): ws.mix([a, ws.load(data/'llamafactory'/'dpo_en_demo.json', out='d')])
+    with pytest.raises(Invalid, match='one format'):
+        ws.mix([a, ws.load(data/'llamafactory'/'dpo_en_demo.json', out='d')])
 
 
 MEMORY = '''
@@ -312,9 +355,11 @@ from llmops.data.flow import run_steps
 from llmops.data.recipe import check_recipe
 def batches():
     for i in range(0, 40_000, 2000): yield [{'text': f'row {j} '+'word '*200} for j in range(i, i+2000)]
-plan = check_recipe([{'step': 'normalise'}, {'step': 'empty'}, {'step': 'length', 'max': 10_000}, {'step': 'sample', 'share': .5}])
+plan = check_recipe([{'step': 'normalise'}, {'step': 'empty'}, {'step': 'length', 'max': 10_000},
+                     {'step': 'sample', 'share': .5}])
 next(iter(batches()))
-def peak(): return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) # kB of this process; ru_maxrss counts its parent's too
+# kB of this process; ru_maxrss counts its parent's too
+def peak(): return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 before = peak()
 with tempfile.TemporaryDirectory() as d: r = run_steps(None, plan, batches(), at=Path(d))
 print(len(r.kept), (peak()-before)/1024)
@@ -325,7 +370,8 @@ def test_rows_are_not_held_in_memory():
     "Three times the rows, 80 MB more of text: the memory that is added stays what it was"
     took = {}
     for n in (40_000, 120_000):
-        out = subprocess.run([sys.executable, '-c', MEMORY.replace('40_000', str(n))], capture_output=True, text=True, check=True).stdout.split()
+        out = subprocess.run([sys.executable, '-c', MEMORY.replace('40_000', str(n))], capture_output=True, text=True,
+                             check=True).stdout.split()
         assert int(out[0]) == n//2
         took[n] = float(out[1])
     assert took[40_000] < 35 and took[120_000] < took[40_000]+8, took
@@ -334,32 +380,42 @@ def test_rows_are_not_held_in_memory():
 def test_what_is_masked_stands_nowhere_in_the_version(ws, tmp_path):
     "Neither in rows, nor in rows that an earlier step took out, nor in any example"
     secret = 'ann.lee77@mail.example.org'
-    rs = [dict(prompt=f' Write to {secret} ', completion='done'), dict(prompt='x', completion=f'{secret} '+'long '*30), dict(prompt=secret, completion=''), dict(prompt='Hi', completion='yo')]
+    rs = [dict(prompt=f' Write to {secret} ', completion='done'), dict(prompt='x', completion=f'{secret} '+'long '*30),
+          dict(prompt=secret, completion=''), dict(prompt='Hi', completion='yo')]
     (tmp_path/'p.jsonl').write_text('\n'.join(map(json.dumps, rs)))
     for extra in ({}, dict(drop_pattern='ann[.]lee')):
         c = ws.clean(ws.load(tmp_path/'p.jsonl'), max_chars=100, mask_pii=True, **extra)
         f = {e['path']: ws.store.blobs.get(e['blob']) for e in c.body['files']}
-        assert 'ann.lee' not in json.dumps(c.body) and all(b'ann.lee' not in b for b in f.values()) and b'[EMAIL]' in f['removed.jsonl']
+        assert 'ann.lee' not in json.dumps(c.body) and all(b'ann.lee' not in b for b in f.values())
+        assert b'[EMAIL]' in f['removed.jsonl']
         assert c.body['counts']['removed'] == len(f['removed.jsonl'].splitlines())
 
 
 def test_numbers_names_and_file_names_are_masked_too(ws, tmp_path):
     mail, tel = 'secret.person@example.com', 13812345678
-    row = dict(messages=[dict(role='user', name=mail, content='hi'), dict(role='assistant', content='ok', meta={'by': [mail]})],
-               tools=[dict(type='function', function=dict(name='f', parameters={'properties': {'a': {'default': mail}}}))], tel=tel, was=float(tel), who={mail: 1, 'a@qq.com': 2})
+    row = dict(messages=[dict(role='user', name=mail, content='hi'),
+                         dict(role='assistant', content='ok', meta={'by': [mail]})],
+               tools=[dict(type='function',
+                           function=dict(name='f', parameters={'properties': {'a': {'default': mail}}}))],
+               tel=tel, was=float(tel), who={mail: 1, 'a@qq.com': 2})
     p = tmp_path/f'list-{tel}-{mail}.jsonl'
-    p.write_text('\n'.join(json.dumps(r) for r in (row, row, row | {'messages': [dict(role='user', content=''), dict(role='assistant', content='')]})))
+    p.write_text('\n'.join(json.dumps(r) for r in (row, row, row | {'messages': [dict(role='user', content=''),
+                                                                                 dict(role='assistant', content='')]})))
     ws.load(p, out='people')
     for _ in range(2): # The second run takes over what the first made
         v = ws.clean('people', mask_pii=True)
-        all_ = json.dumps([v.body, list(rows(ws.store, v)), ws.history('dataset:people-clean'), ws.store.state(f'run:{v.made_by}')], default=str)
+        all_ = json.dumps([v.body, list(rows(ws.store, v)), ws.history('dataset:people-clean'),
+                           ws.store.state(f'run:{v.made_by}')], default=str)
         files = b''.join(ws.store.blobs.get(e['blob']) for e in v.body['files'])
-        assert mail not in all_ and str(tel) not in all_ and mail.encode() not in files and str(tel).encode() not in files
-        assert v.body['rows'] == 1 and next(iter(rows(ws.store, v, origin=False)))['who'] == {'[EMAIL]': 1, '[EMAIL] 2': 2}
+        assert mail not in all_ and str(tel) not in all_ and mail.encode() not in files
+        assert str(tel).encode() not in files
+        assert v.body['rows'] == 1
+        assert next(iter(rows(ws.store, v, origin=False)))['who'] == {'[EMAIL]': 1, '[EMAIL] 2': 2}
 
 
 def test_what_is_cleaned_of_a_queue_is_no_queue(ws, tmp_path):
-    (tmp_path/'f.jsonl').write_text('\n'.join(json.dumps(dict(prompt=f'Question {i}?', completion=f'{i}')) for i in range(3)))
+    (tmp_path/'f.jsonl').write_text(
+        '\n'.join(json.dumps(dict(prompt=f'Question {i}?', completion=f'{i}')) for i in range(3)))
     ws.load(tmp_path/'f.jsonl')
     q = ws.label('f', task='dialogue', out='q')
     assert q.body['labelling']['task'] == 'dialogue' and 'labelling' not in ws.clean(q).body
@@ -378,9 +434,13 @@ def test_the_template_prepares_a_real_file(ws, data, tmp_path):
     "From the file to what is handed over; the parts and the statistics are versions"
     import llmops.faces.notebook  # noqa: F401
     (tmp_path/'r.yaml').write_text('steps: [normalise, empty, {step: length, min: 20}, duplicates]\n')
-    r = ws.run('prepare', data=str(data/'llamafactory'/'alpaca_zh_demo.json'), rows=200, name='zh', recipe=str(tmp_path/'r.yaml'), mask_pii=True, near=True, export=str(tmp_path/'out.jsonl'))
+    r = ws.run('prepare', data=str(data/'llamafactory'/'alpaca_zh_demo.json'), rows=200, name='zh',
+               recipe=str(tmp_path/'r.yaml'), mask_pii=True, near=True, export=str(tmp_path/'out.jsonl'))
     assert r['status'] == 'done', r
     clean, train, test = (ws.store.get(f'dataset:zh-{p}') for p in ('clean', 'train', 'test'))
-    assert [s['step'] for s in clean.body['cleaning']] == ['normalise', 'empty', 'length', 'duplicates', 'pii', 'near_duplicates']
-    assert train.body['rows']+test.body['rows'] == clean.body['rows'] == clean.body['counts']['read']-clean.body['counts']['removed']
-    assert len((tmp_path/'out.jsonl').read_text().splitlines()) == train.body['rows'] and ws.store.get('report:zh-statistics').body['type'] == 'statistics'
+    assert [s['step'] for s in clean.body['cleaning']] == ['normalise', 'empty', 'length', 'duplicates', 'pii',
+                                                           'near_duplicates']
+    assert (train.body['rows']+test.body['rows'] == clean.body['rows']
+            == clean.body['counts']['read']-clean.body['counts']['removed'])
+    assert len((tmp_path/'out.jsonl').read_text().splitlines()) == train.body['rows']
+    assert ws.store.get('report:zh-statistics').body['type'] == 'statistics'

@@ -14,7 +14,8 @@ from llmops.evaluation.evaluate import answers_of
 from llmops.faces.report import render
 
 CHROMIUM = Path('/usr/bin/chromium')
-HOSTILE = ['</pre><script>alert(1)</script>', '"><img src=http://127.0.0.1:9/x onerror=alert(1)>', "{{ 7*7 }} {% for x in y %}",
+HOSTILE = ['</pre><script>alert(1)</script>', '"><img src=http://127.0.0.1:9/x onerror=alert(1)>',
+           "{{ 7*7 }} {% for x in y %}",
            '<style>*{display:none}</style>', '</style></title><a href="javascript:alert(1)">x</a>', '\u202e&lt;b&gt;']
 
 
@@ -50,7 +51,8 @@ def test_sign_flip_equals_scipys_permutation_test():
     from scipy.stats import permutation_test
     r = random.Random(2)
     d = [r.gauss(.06, .2) for _ in range(40)]
-    want = permutation_test((np.array(d),), lambda x, axis: x.mean(axis=axis), permutation_type='samples', n_resamples=20_000, vectorized=True).pvalue
+    want = permutation_test((np.array(d),), lambda x, axis: x.mean(axis=axis), permutation_type='samples',
+                            n_resamples=20_000, vectorized=True).pvalue
     assert stats.resampled(d, draws=20_000)[1] == pytest.approx(want, abs=.015)
 
 
@@ -63,7 +65,8 @@ def folders(tmp_path_factory):
     at = tmp_path_factory.mktemp('models')
     asked = [f'{q} {i}' for i, q in enumerate(HOSTILE*2)]
     good, other = scratch_model(at/'good', 1), scratch_model(at/'other', 2)
-    said = [a['text'] for a in TransformersLLM().answer(good, [[dict(role='user', content=q)] for q in asked], max_tokens=6)]
+    said = [a['text']
+            for a in TransformersLLM().answer(good, [[dict(role='user', content=q)] for q in asked], max_tokens=6)]
     return good, other, asked, said
 
 
@@ -75,7 +78,8 @@ def keep_rows(ws, name, pairs, **more):
 
 def keep_model(ws, name, folder, **more):
     from llmops.modelfolder import describe
-    return ws.store.put('model', name, dict(describe(folder), files=ws.store.blobs.put_folder(folder), adapter=False, **more))
+    return ws.store.put('model', name,
+                        dict(describe(folder), files=ws.store.blobs.put_folder(folder), adapter=False, **more))
 
 
 @pytest.fixture
@@ -90,16 +94,19 @@ def world(ws, folders):
 
 
 def evaluate(ws, **more):
-    return ws.evaluate(**{'model': 'good', 'baseline': 'other', 'data': 'test,phrasings', 'max_new_tokens': 6, 'scorer': 'exact', **more})
+    return ws.evaluate(**{'model': 'good', 'baseline': 'other', 'data': 'test,phrasings', 'max_new_tokens': 6,
+                          'scorer': 'exact', **more})
 
 
 def prove(ws):
     "A proof of model:good from an evaluation and a parity report that names it"
     e, m = evaluate(ws), ws.store.get('model:good')
     at = dict(as_written='model:good', ref=str(m), digest=m.digest)
-    p = ws.store.put('report', 'good-parity', dict(type='parity', title='good', subject=parts(ws.store, m), passed=True, inputs=dict(model=at, merged=at),
+    p = ws.store.put('report', 'good-parity', dict(type='parity', title='good', subject=parts(ws.store, m), passed=True,
+                                                   inputs=dict(model=at, merged=at),
                                                    engine=dict(name='transformers', versions={}), settings={},
-                                                   gates=[dict(name='merged = served', passed=True, why='6 of 6')], results=[dict(forms='merged = served', n=6, same=6)]))
+                                                   gates=[dict(name='merged = served', passed=True, why='6 of 6')],
+                                                   results=[dict(forms='merged = served', n=6, same=6)]))
     return ws.prove(model='good', evaluation=e, parity=p)
 
 
@@ -109,10 +116,12 @@ def test_a_proof_holds_all_that_a_second_look_needs(world):
     assert (held['role'], held['wins'], held['losses'], held['n']) == ('held-out', 10, 0, 12)
     assert (new['role'], new['model']) == ('new phrasings', 0)
     assert proof.body['passed'] and held['ci'][0] > .4
-    assert {'model', 'evaluation', 'parity', 'evaluation.model', 'evaluation.baseline', 'evaluation.data.0', 'evaluation.data.1'} == set(proof.body['inputs'])
+    assert {'model', 'evaluation', 'parity', 'evaluation.model', 'evaluation.baseline', 'evaluation.data.0',
+            'evaluation.data.1'} == set(proof.body['inputs'])
     assert all(world.store.get(i['ref']).digest == i['digest'] for i in proof.body['inputs'].values())
     m = world.store.get('model:good')
-    assert proof.body['subject'] == dict(model=dict(ref=str(m), digest=m.digest), adapter=None, chat_template=m.body['chat_template'], tokenizer=m.body['tokenizer'])
+    assert proof.body['subject'] == dict(model=dict(ref=str(m), digest=m.digest), adapter=None,
+                                         chat_template=m.body['chat_template'], tokenizer=m.body['tokenizer'])
     assert len(answers_of(world.store, proof)) == 16
     assert prove(world) == proof, 'the same evaluation again is the same version'
 
@@ -123,10 +132,12 @@ def test_reproduced_and_an_override_is_not_comparable(world):
     proof = prove(world)
     again = world.rerun(report=proof)
     assert (again['outcome'], again['rows'], again['differs']) == ('reproduced', [], [])
-    for given, name in ((dict(rows=3), 'rows'), (dict(scorer='contains'), 'scorer'), (dict(model='other'), 'model'), (dict(data='phrasings'), 'data.0')):
+    for given, name in ((dict(rows=3), 'rows'), (dict(scorer='contains'), 'scorer'), (dict(model='other'), 'model'),
+                        (dict(data='phrasings'), 'data.0')):
         out = world.rerun(report=proof, **given)
         assert out['outcome'] == 'not comparable' and out['differs'][0]['input'] == name, given
-    assert [e.data['outcome'] for e in world.store.events('rerun', about=proof)] == ['reproduced'] + ['not comparable']*4
+    assert ([e.data['outcome'] for e in world.store.events('rerun', about=proof)]
+            == ['reproduced'] + ['not comparable']*4)
 
 
 def test_a_moved_alias_and_a_newer_version_are_named(world):
@@ -148,7 +159,9 @@ def _files(ws, name):
 
 def test_a_damaged_blob_a_lost_blob_and_another_library_are_named(world):
     proof = evaluate(world)
-    old = world.store.put('report', 'old', {**proof.body, 'engine': {**proof.body['engine'], 'versions': proof.body['engine']['versions'] | {'torch': '1.0'}}})
+    old = world.store.put('report', 'old',
+                          {**proof.body, 'engine': {**proof.body['engine'],
+                                                    'versions': proof.body['engine']['versions'] | {'torch': '1.0'}}})
     out = world.rerun(report=old)
     assert out['outcome'] == 'not comparable' and [(d['input'], d['was']) for d in out['differs']] == [('torch', '1.0')]
     path = Path(world.store.blobs._path(world.store.get('dataset:test').body['files'][0]['blob']))
@@ -178,7 +191,8 @@ def test_a_served_model_that_answers_otherwise_has_drifted(world, folders, tmp_p
         finally: server.stop(where)
         assert out['outcome'] == outcome, out['why']
     assert {r['who'] for r in out['rows']} == {'deployment:good'} and out['count'] == 16
-    assert out['rows'][2]['was'] == said[2] != out['rows'][2]['now'] and out['rows'][2]['prompt'] == [dict(role='user', content=asked[2])]
+    assert out['rows'][2]['was'] == said[2] != out['rows'][2]['now']
+    assert out['rows'][2]['prompt'] == [dict(role='user', content=asked[2])]
     html = render(world.store, proof)
     assert 'drifted' in html and '16 of 16 rows have other answers (deployment:good)' in html
 
@@ -186,8 +200,10 @@ def test_a_served_model_that_answers_otherwise_has_drifted(world, folders, tmp_p
 def test_other_reports_are_refused(world):
     proof = prove(world)
     with pytest.raises(Invalid, match='only evaluations and proofs'): world.rerun(report='report:good-parity')
-    with pytest.raises(Invalid, match='not model:other@1'): world.prove(model='other', evaluation='report:good-evaluation', parity='report:good-parity')
-    with pytest.raises(Invalid, match="is of type 'proof', not evaluation"): world.prove(model='good', evaluation=proof, parity='report:good-parity')
+    with pytest.raises(Invalid, match='not model:other@1'):
+        world.prove(model='other', evaluation='report:good-evaluation', parity='report:good-parity')
+    with pytest.raises(Invalid, match="is of type 'proof', not evaluation"):
+        world.prove(model='good', evaluation=proof, parity='report:good-parity')
 
 
 # --- public rows -----------------------------------------------------------------------------------------------------
@@ -195,10 +211,13 @@ def test_other_reports_are_refused(world):
 def test_alpaca_and_gsm8k_rows_are_scored_honestly(world, data):
     world.load(path=data/'gsm8k'/'test.jsonl', out='gsm', rows=3)
     world.load(path=data/'llamafactory'/'alpaca_en_demo.json', out='alpaca', rows=3)
-    maths, text = (world.evaluate(model='good', baseline='other', data=d, max_new_tokens=4).body for d in ('gsm', 'alpaca'))
+    maths, text = (world.evaluate(model='good', baseline='other', data=d, max_new_tokens=4).body
+                   for d in ('gsm', 'alpaca'))
     assert [r['scorer'] for b in (maths, text) for r in b['results']] == ['number', 'overlap']
-    assert maths['results'][0]['model'] == 0 and not maths['passed'] and text['results'][0]['model'] < .3 and not text['passed']
-    assert maths['results'][0]['n'] == text['results'][0]['n'] == 3 and maths['too_long'] + text['too_long'] > 0, 'rows beyond the context are counted'
+    assert maths['results'][0]['model'] == 0 and not maths['passed'] and text['results'][0]['model'] < .3
+    assert not text['passed']
+    assert (maths['results'][0]['n'] == text['results'][0]['n'] == 3
+            and maths['too_long'] + text['too_long'] > 0), 'rows beyond the context are counted'
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -221,8 +240,10 @@ def test_hostile_rows_are_text_and_nothing_is_fetched(world):
     proof = prove(world)
     html = render(world.store, proof)
     page = Page(html)
-    assert not {'script', 'link', 'iframe', 'img', 'a', 'object', 'base', 'form'} & set(page.tags) and page.tags.count('style') == 1
-    assert not [a for a in page.attrs if a[1] in ('src', 'href', 'xlink:href', 'srcset', 'action') or a[1].startswith('on')]
+    assert not {'script', 'link', 'iframe', 'img', 'a', 'object', 'base', 'form'} & set(page.tags)
+    assert page.tags.count('style') == 1
+    assert not [a for a in page.attrs
+                if a[1] in ('src', 'href', 'xlink:href', 'srcset', 'action') or a[1].startswith('on')]
     assert not re.findall(r'url\(|@import|expression\(', html.partition('</style>')[0])
     said = ''.join(page.words)
     assert [h for h in HOSTILE[:5] if h not in said] == [], 'what a row says is shown, as text'
@@ -231,7 +252,8 @@ def test_hostile_rows_are_text_and_nothing_is_fetched(world):
 
 def test_the_page_says_what_happened_later(world):
     proof = prove(world)
-    release = world.store.put('release', 'good', dict(report=dict(ref=str(proof), digest=proof.digest), model=proof.body['subject']['model']))
+    release = world.store.put('release', 'good', dict(report=dict(ref=str(proof), digest=proof.digest),
+                                                      model=proof.body['subject']['model']))
     before, digest = render(world.store, proof), proof.digest
     world.approve(ref=release, report=proof, note='Good enough for everybody')
     world.store.append('waive', release, reason='Only until Monday', by='ana')
@@ -242,7 +264,8 @@ def test_the_page_says_what_happened_later(world):
 
 def test_a_page_for_every_version_and_for_a_run(world):
     prove(world)
-    for kind, name, _ in world.store.names(): assert f'content="{kind}:{name}@1"' in render(world.store, f'{kind}:{name}')
+    for kind, name, _ in world.store.names():
+        assert f'content="{kind}:{name}@1"' in render(world.store, f'{kind}:{name}')
     run = world.store.get('report:good').made_by
     assert 'prove' in render(world.store, f'run:{run}')
 
@@ -251,7 +274,8 @@ def test_a_page_for_every_version_and_for_a_run(world):
 def test_a_browser_shows_the_page_in_both_languages_without_a_request(world, tmp_path):
     from playwright.sync_api import sync_playwright
     (tmp_path/'report.html').write_text(render(world.store, prove(world)), 'utf-8')
-    flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+    flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+             '--disable-component-update', '--disable-sync']
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=str(CHROMIUM), args=flags)
         tab = browser.new_context(color_scheme='dark', viewport=dict(width=1100, height=900)).new_page()

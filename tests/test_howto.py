@@ -16,7 +16,8 @@ PAGES = sorted([*ROOT.glob('docs/how-to/*.md'), *ROOT.glob('docs/tutorials/*.md'
 def commands(page):
     "Commands of the code blocks of a page, without their remarks"
     blocks = re.findall(r'^```\w*\n(.*?)^```', page.read_text('utf-8'), re.S | re.M)
-    return [shlex.split(line, comments=True)[1:] for b in blocks for line in b.replace('\\\n', ' ').splitlines() if line.startswith('llmops ')]
+    return [shlex.split(line, comments=True)[1:] for b in blocks
+            for line in b.replace('\\\n', ' ').splitlines() if line.startswith('llmops ')]
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda p: p.stem)
@@ -30,11 +31,13 @@ def test_every_command_of_a_page_is_one(page):
 def files(folder):
     talk = lambda q, a, **more: dict(messages=[dict(role='user', content=q), dict(role='assistant', content=a)], **more)
     what = ['parcel', 'invoice', 'refund', 'password', 'voucher', 'delivery', 'address', 'account', 'order', 'payment']
-    rows = [talk(f'My {what[i % 10]} of {what[i*7 % 10]} number {i} is {["late", "gone", "wrong"][i % 3]}, what now?', f'We look after {what[i*3 % 10]} {i} and write to a{i}@example.org.',
-                 id=i, customer=f'c{i}', topic='ab'[i % 2], created=f'2026-0{1+i//20}-{1+i % 20:02d}') for i in range(60)]
+    rows = [talk(f'My {what[i % 10]} of {what[i*7 % 10]} number {i} is {["late", "gone", "wrong"][i % 3]}, what now?',
+                 f'We look after {what[i*3 % 10]} {i} and write to a{i}@example.org.', id=i, customer=f'c{i}',
+                 topic='ab'[i % 2], created=f'2026-0{1+i//20}-{1+i % 20:02d}') for i in range(60)]
     put = lambda name, rows: (folder/name).write_text(''.join(json.dumps(r)+'\n' for r in rows))
     put('rows.jsonl', rows)
-    put('general.jsonl', [talk(f'Tell me fact {i} about {what[i % 10]}s.', f'Fact {i}: {what[i*3 % 10]}.') for i in range(60)])
+    put('general.jsonl',
+        [talk(f'Tell me fact {i} about {what[i % 10]}s.', f'Fact {i}: {what[i*3 % 10]}.') for i in range(60)])
     put('answers.jsonl', [talk(f'Question {i}?', f'Answer {i}.') for i in range(6)])
     put('pairs.jsonl', [dict(prompt=f'Question {i}?', chosen=f'Good {i}.', rejected=f'Bad {i}.') for i in range(6)])
     put('mmlu.jsonl', [dict(question=f'Which of these is number {i}?', answer=f'{i}') for i in range(8)])
@@ -57,16 +60,20 @@ def test_the_pages_about_data_run_as_printed(tmp_path, monkeypatch, capsys):
             if 'model:base' in words: left.append(words) # Needs a model
             elif words[1] == 'collect':
                 for i in range(1, 7):
-                    for who in ('anna', 'ben'): do('data', 'label-save', 'dataset:check', str(i), '--value', '{"classes": ["good"]}', '--annotator', who)
+                    for who in ('anna', 'ben'):
+                        do('data', 'label-save', 'dataset:check', str(i), '--value', '{"classes": ["good"]}',
+                           '--annotator', who)
                 assert 'rows for sft from 6 of 6 items' in do(*words)
             elif words[1:2] == ['feedback']:
-                assert cli.main(words) == 1 and 'there are no spans in store' in capsys.readouterr().err # A store that nobody has asked anything
+                # A store that nobody has asked anything
+                assert cli.main(words) == 1 and 'there are no spans in store' in capsys.readouterr().err
                 break
             else: do(*words)
     do('data', 'import', 'rows.jsonl', 'dataset:support', '--licence', 'cc-by-4.0')
     for name in ('data-recipes', 'data-labelling'): all_of(name)
     do('data', 'stats', 'dataset:support') # Without the model
-    (tmp_path/'rows.jsonl').write_text('\n'.join((tmp_path/'rows.jsonl').read_text().splitlines()[:50]).replace('late', 'too late'))
+    (tmp_path/'rows.jsonl').write_text(
+        '\n'.join((tmp_path/'rows.jsonl').read_text().splitlines()[:50]).replace('late', 'too late'))
     do('data', 'import', 'rows.jsonl', 'dataset:support')
     all_of('data-trust')
     assert [w[1] for w in left] == ['clean', 'stats']
@@ -74,9 +81,11 @@ def test_the_pages_about_data_run_as_printed(tmp_path, monkeypatch, capsys):
 
 def test_the_template_shows_tables_and_sentences_not_values_of_python(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(['init', '.']) == 0 and cli.main(['run', 'prepare', '-p', 'rows=60', '-p', 'name=t', '-p', 'mask_pii=true']) == 0
+    assert cli.main(['init', '.']) == 0
+    assert cli.main(['run', 'prepare', '-p', 'rows=60', '-p', 'name=t', '-p', 'mask_pii=true']) == 0
     run = re.findall(r'run:\w+', capsys.readouterr().out)[-1]
     assert cli.main(['report', run, '-o', 'x.html']) == 0
     cells = (tmp_path/'x.html').read_text('utf-8').split('The notebook that ran')[1]
     assert not re.search(r"\{&#39;|\{'|\[\(", re.sub(r'<details.*?</details>', '', cells, flags=re.S))
-    assert all(w in cells for w in ('dataset:t-clean@1: ', 'rows stay', 'dataset:t-train@1', 'Statistics of dataset:t-train@1'))
+    assert all(w in cells
+               for w in ('dataset:t-clean@1: ', 'rows stay', 'dataset:t-train@1', 'Statistics of dataset:t-train@1'))

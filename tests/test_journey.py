@@ -32,8 +32,10 @@ def folder(tmp_path_factory):
 
 
 def quickstart(folder, *args):
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'LLMOPS_SERVER': 'transformers', 'LLMOPS_PHOENIX_PYTHON': '/nonexistent', 'LANG': 'C.UTF-8'}
-    return subprocess.Popen([*LLMOPS, 'quickstart', '--dir', 'ws', '--rows', '1500', '--steps', '100', '--json', *args], cwd=folder, env=env,
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'LLMOPS_SERVER': 'transformers',
+           'LLMOPS_PHOENIX_PYTHON': '/nonexistent', 'LANG': 'C.UTF-8'}
+    return subprocess.Popen([*LLMOPS, 'quickstart', '--dir', 'ws', '--rows', '1500', '--steps', '100', '--json', *args],
+                            cwd=folder, env=env,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -41,12 +43,13 @@ def steps(err: str) -> dict:
     "Title of a step → what its last line says"
     out = {}
     for line in err.splitlines():
-        if '/13 ' in line: out[line[7:33].strip()] = line[33:].rsplit(maxsplit=2)[0].strip() if line[33:81].strip() else ''
+        if '/13 ' in line:
+            out[line[7:33].strip()] = line[33:].rsplit(maxsplit=2)[0].strip() if line[33:81].strip() else ''
     return out
 
 
 def test_a_killed_quickstart_goes_on_where_it_was(folder):
-    "Killed with its worker in the middle of the training, it keeps what was made; killed alone, it watches the run that goes on"
+    "Killed with its worker in the middle of a training, it keeps what was made; killed alone, it watches the run"
     p = quickstart(folder)
     end, ws = time.monotonic()+200, None
     learning = []
@@ -77,19 +80,26 @@ def test_a_killed_quickstart_goes_on_where_it_was(folder):
 
 def test_it_made_a_proven_release_that_answers(folder):
     rows = {r['ref']: r for r in json.loads((folder/'refs.json').read_text())}
-    assert set(rows) == {f'{k}@1' for k in ('dataset:tickets', 'dataset:tickets-clean', 'dataset:tickets-train', 'dataset:tickets-test', 'dataset:tickets-phrasings', 'model:tiny-qwen',
-                                            'model:tickets-sft', 'model:tickets', 'report:tickets-evaluation', 'report:tickets-parity', 'report:tickets', 'release:tickets', 'deployment:tickets')}
+    assert set(rows) == {f'{k}@1'
+                         for k in ('dataset:tickets', 'dataset:tickets-clean', 'dataset:tickets-train',
+                                   'dataset:tickets-test', 'dataset:tickets-phrasings', 'model:tiny-qwen',
+                                   'model:tickets-sft', 'model:tickets', 'report:tickets-evaluation',
+                                   'report:tickets-parity', 'report:tickets', 'release:tickets', 'deployment:tickets')}
     with llmops.open(folder/'ws') as ws:
         proof = ws.store.get('report:tickets').body
         assert proof['passed'] and proof['results'][0]['model'] >= .8 and proof['results'][0]['baseline'] <= .1
         assert ws.store.get('model:tiny-qwen@base').number == 1
-        assert json.loads(ws.chat(deployment='deployment:tickets', message='Order 40721, Mira: where is my parcel?')['answer'])['order'] == 40721
+        assert json.loads(ws.chat(deployment='deployment:tickets',
+                                  message='Order 40721, Mira: where is my parcel?')['answer'])['order'] == 40721
         line = {x['ref'] for x in ws.lineage(ref='deployment:tickets')}
-        assert {'release:tickets@1', 'report:tickets@1', 'model:tickets@1', 'model:tickets-sft@1', 'dataset:tickets-train@1', 'dataset:tickets@1', 'model:tiny-qwen@1'} <= line
+        assert {'release:tickets@1', 'report:tickets@1', 'model:tickets@1', 'model:tickets-sft@1',
+                'dataset:tickets-train@1', 'dataset:tickets@1', 'model:tiny-qwen@1'} <= line
         stale = ws.stale(ref='deployment:tickets', upstream=True)
-        assert {x['state'] for x in stale} == {'same'} and {x['template'] for x in stale} >= {'prepare', 'finetune', 'evaluate', 'release'}
+        assert {x['state'] for x in stale} == {'same'}
+        assert {x['template'] for x in stale} >= {'prepare', 'finetune', 'evaluate', 'release'}
     page = (folder/'ws'/'tickets-report.html').read_text()
-    assert page.startswith('<!doctype html>') and "default-src 'none'" in page and 'http://' not in page.replace('http://www.w3.org', '')
+    assert page.startswith('<!doctype html>') and "default-src 'none'" in page
+    assert 'http://' not in page.replace('http://www.w3.org', '')
 
 
 def test_run_again_it_keeps_everything(folder):

@@ -96,7 +96,8 @@ assert 'wandb' not in sys.modules
     home.mkdir()
     cwd.mkdir()
     env = {k: v for k, v in os.environ.items() if not k.startswith(('WANDB', 'XDG'))} | dict(HOME=str(home))
-    r = subprocess.run([sys.executable, '-c', code, str(tmp_path/'store')], cwd=cwd, env=env, capture_output=True, text=True)
+    r = subprocess.run([sys.executable, '-c', code, str(tmp_path/'store')], cwd=cwd, env=env,
+                       capture_output=True, text=True)
     assert (r.returncode, r.stdout, r.stderr) == (0, '', '')
     assert [list(home.rglob('*')), list(cwd.rglob('*'))] == [[], []]
     assert len(list((tmp_path/'store').rglob('run-quiet.wandb'))) == 1
@@ -135,7 +136,10 @@ class Chat(BaseHTTPRequestHandler):
     "Speaks as much of OpenAI's protocol as a client needs"
     def log_message(self, *a): pass
     def say(self, *chunks):
-        for c in chunks: self.wfile.write(f'data: {json.dumps(dict(id="1", object="chat.completion.chunk", created=1, model="m", **c))}\n\n'.encode())
+        for c in chunks:
+            self.wfile.write(
+                f'data: {json.dumps(dict(id="1", object="chat.completion.chunk", created=1, model="m", **c))}\n'
+                '\n'.encode())
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers['content-length'])))
         usage = dict(prompt_tokens=5, completion_tokens=2, total_tokens=7)
@@ -150,11 +154,13 @@ class Chat(BaseHTTPRequestHandler):
         self.end_headers()
         if asked.get('stream'):
             delta = lambda t: dict(choices=[dict(index=0, delta=dict(content=t))])
-            self.say(delta('bil'), delta('ling'), dict(choices=[dict(index=0, delta={}, finish_reason='stop')]), dict(choices=[], usage=usage))
+            self.say(delta('bil'), delta('ling'), dict(choices=[dict(index=0, delta={}, finish_reason='stop')]),
+                     dict(choices=[], usage=usage))
             self.wfile.write(b'data: [DONE]\n\n')
         else:
             answer = dict(index=0, message=dict(role='assistant', content='billing'), finish_reason='stop')
-            self.wfile.write(json.dumps(dict(id='1', object='chat.completion', created=1, model='m', choices=[answer], usage=usage)).encode())
+            self.wfile.write(json.dumps(dict(id='1', object='chat.completion', created=1, model='m', choices=[answer],
+                                             usage=usage)).encode())
 
 
 @pytest.fixture(scope='module')
@@ -165,19 +171,23 @@ def chat_url():
     server.shutdown()
 
 
-REFS = {'llmops.release': 'release:tickets@1', 'llmops.deployment': 'deployment:tickets@1', 'llmops.model': 'model:tickets@1'}
+REFS = {'llmops.release': 'release:tickets@1', 'llmops.deployment': 'deployment:tickets@1',
+        'llmops.model': 'model:tickets@1'}
 
 
 def ask(tracer, url, times=1):
     "Plain, streamed, streamed and left early, refused: four spans each time"
     import httpx
     import openai
-    client = tracer.watch(openai.OpenAI(base_url=url, api_key='k', max_retries=0, http_client=httpx.Client(trust_env=False)), REFS)
+    client = tracer.watch(openai.OpenAI(base_url=url, api_key='k', max_retries=0,
+                                        http_client=httpx.Client(trust_env=False)), REFS)
     assert tracer.watch(client, {}) is client # Watched twice, traced once
     made, one = client.chat.completions, lambda text: [dict(role='user', content=text)]
     for _ in range(times):
-        assert made.create(model='tickets', messages=one('plain'), temperature=0).choices[0].message.content == 'billing'
-        with made.create(model='tickets', messages=one('streamed'), stream=True, stream_options=dict(include_usage=True)) as s:
+        assert (made.create(model='tickets', messages=one('plain'), temperature=0).choices[0].message.content
+                == 'billing')
+        with made.create(model='tickets', messages=one('streamed'), stream=True,
+                         stream_options=dict(include_usage=True)) as s:
             assert ''.join(c.choices[0].delta.content or '' for c in s if c.choices) == 'billing'
         with made.create(model='tickets', messages=one('left early'), stream=True) as s: next(s)
         with pytest.raises(openai.BadRequestError): made.create(model='tickets', messages=one('refuse'))
@@ -195,8 +205,10 @@ def test_calls_leave_spans_that_lead_to_their_release(tmp_path, chat_url, monkey
     assert [tuple(r[k] for k in keys) for r in rows] == [
         ('plain', 'billing', True, 5, 2, *refs), ('streamed', 'billing', True, 5, 2, *refs),
         ('left early', 'bil', True, None, None, *refs), ('refuse', '', False, None, None, *refs)]
-    assert all(r['ms'] > 0 for r in rows) and rows[1]['ms'] > rows[1]['first_token_ms'] >= 50 and 'too long' in rows[3]['why']
-    assert {(r['deployment'], r['calls'], r['failed'], r['prompt_tokens']) for r in ws.traffic()} == {('deployment:tickets@1', 4, 1, 10)}
+    assert all(r['ms'] > 0 for r in rows) and rows[1]['ms'] > rows[1]['first_token_ms'] >= 50
+    assert 'too long' in rows[3]['why']
+    assert ({(r['deployment'], r['calls'], r['failed'], r['prompt_tokens']) for r in ws.traffic()}
+            == {('deployment:tickets@1', 4, 1, 10)})
     assert [p.stat().st_mode & 0o777 for p in (tmp_path/'traces/spans').iterdir()] == [0o600]
     assert len(list((tmp_path/'traces/unsent').glob('*.otlp'))) >= 1 # Kept for a Phoenix that is not there yet
 
@@ -207,7 +219,8 @@ class Collector(BaseHTTPRequestHandler):
     def do_POST(self):
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
         got = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers['content-length'])))
-        if self.server.status == 200: self.server.names += [s.name for r in got.resource_spans for x in r.scope_spans for s in x.spans]
+        if self.server.status == 200:
+            self.server.names += [s.name for r in got.resource_spans for x in r.scope_spans for s in x.spans]
         self.send_response(self.server.status)
         self.end_headers()
 
@@ -292,7 +305,8 @@ def test_calls_reach_phoenix_even_those_made_before_it_was_up(traced):
     assert later.close()['sent'] == 1
     rows = wait(lambda: (r := traced.spans(source='phoenix')) and len(r) == 9 and r)
     mine = traced.spans()
-    same = ('name', 'input', 'output', 'ok', 'prompt_tokens', 'completion_tokens', 'release', 'deployment', 'trace', 'span')
+    same = ('name', 'input', 'output', 'ok', 'prompt_tokens', 'completion_tokens', 'release', 'deployment',
+            'trace', 'span')
     assert [{k: r[k] for k in same} for r in rows] == [{k: r[k] for k in same} for r in mine]
     assert len(traced.spans(about='release:tickets@1', source='phoenix')) == 8
 
@@ -305,16 +319,22 @@ def test_ratings_in_phoenix_become_rows_to_label_and_labels_go_back(traced):
     wait(lambda: len(traced.spans(source='phoenix', about='release:tickets')) == 8)
     calls = [r for r in traced.spans(source='phoenix', about='release:tickets') if r['input'] in ('plain', 'streamed')]
     key = Path(where['key_file']).read_text().strip()
-    with httpx.Client(trust_env=False, base_url=where['url'], headers=dict(Authorization=f'Bearer {key}')) as c: # As an application tells what its users thought
-        said = [dict(span_id=r['span'], name='thumb', annotator_kind='HUMAN', result=dict(score=float(r['input'] == 'plain'), label='up' if r['input'] == 'plain' else 'down')) for r in calls]
+    # As an application tells what its users thought
+    with httpx.Client(trust_env=False, base_url=where['url'], headers=dict(Authorization=f'Bearer {key}')) as c:
+        said = [dict(span_id=r['span'], name='thumb', annotator_kind='HUMAN',
+                     result=dict(score=float(r['input'] == 'plain'), label='up' if r['input'] == 'plain' else 'down'))
+                for r in calls]
         said += [dict(span_id=calls[0]['span'], name='judge', annotator_kind='LLM', result=dict(label='polite'))]
         assert c.post('/v1/span_annotations?sync=true', json=dict(data=said)).status_code == 200
     every = traced.feedback('phoenix', out='every')
-    assert every.body['counts']['rows'] == 4 and every.body['counts']['read'] == 4+sum(every.body['counts']['left'].values())
+    assert every.body['counts']['rows'] == 4
+    assert every.body['counts']['read'] == 4+sum(every.body['counts']['left'].values())
     down = traced.feedback('phoenix', about='release:tickets', name='thumb', annotator='human', most=.5, out='down')
     bad = [r for r in calls if r['input'] == 'streamed']
-    assert [(r['messages'], r['rating'], r['_span'], r['_trace'], r['_release']) for r in rows(traced.store, down, origin=False)] == [
-        ([dict(role='user', content='streamed'), dict(role='assistant', content='billing')], 0., r['span'], r['trace'], 'release:tickets@1') for r in bad]
+    assert ([(r['messages'], r['rating'], r['_span'], r['_trace'], r['_release'])
+             for r in rows(traced.store, down, origin=False)]
+            == [([dict(role='user', content='streamed'), dict(role='assistant', content='billing')], 0., r['span'],
+                 r['trace'], 'release:tickets@1') for r in bad])
     q = traced.label(down, 'dialogue', annotators=['anna'], tags=['wrong'])
     better = [dict(role='user', content='streamed'), dict(role='assistant', content='delivery')]
     traced.label_save(q, 1, dict(rating=1, tags=['wrong'], messages=better), 'anna', note='It is about a parcel')
@@ -322,15 +342,19 @@ def test_ratings_in_phoenix_become_rows_to_label_and_labels_go_back(traced):
     traced.label_save(q, 1, dict(rating=2, tags=['wrong'], messages=better), 'anna', revision=1)
     for again in (0, 1): assert traced.label_send(q) == dict(queue=str(q), to='phoenix', sent=1, again=again, without=0)
     mine = [a for a in Phoenix().annotations(where, [r['span'] for r in calls]) if a['name'] == 'label']
-    assert [{k: a[k] for k in ('span', 'kind', 'label', 'score', 'explanation', 'identifier')} for a in mine] == [
-        dict(span=bad[0]['span'], kind='HUMAN', label='wrong', score=2., explanation='delivery', identifier=f'{q}:anna')] # Sent anew, there once
+    # Sent anew, there once
+    assert [{k: a[k] for k in ('span', 'kind', 'label', 'score', 'explanation', 'identifier')} for a in mine] == [dict(
+        span=bad[0]['span'], kind='HUMAN', label='wrong', score=2., explanation='delivery', identifier=f'{q}:anna')]
     assert mine[0]['metadata']['answer']['messages'] == better
     back = traced.feedback('phoenix', name='label', out='back')
     assert [(r['_span'], r['rating']) for r in rows(traced.store, back)] == [(bad[0]['span'], 2.)]
-    assert [(e.data['score'], e.data['label']) for e in traced.store.events('label.sent', 'release:tickets@1')] == [(1., 'wrong'), (2., 'wrong')]
+    assert ([(e.data['score'], e.data['label']) for e in traced.store.events('label.sent', 'release:tickets@1')]
+            == [(1., 'wrong'), (2., 'wrong')])
     dpo = traced.collect(q, 'dpo')
-    assert [(r['chosen'][0]['content'], r['rejected'][0]['content'], r['_span']) for r in rows(traced.store, dpo)] == [('delivery', 'billing', bad[0]['span'])]
-    with pytest.raises(NotFound, match='does not have a span'): Phoenix().annotate(where, [dict(span='0'*16, name='x', label='y')])
+    assert ([(r['chosen'][0]['content'], r['rejected'][0]['content'], r['_span']) for r in rows(traced.store, dpo)]
+            == [('delivery', 'billing', bad[0]['span'])])
+    with pytest.raises(NotFound, match='does not have a span'):
+        Phoenix().annotate(where, [dict(span='0'*16, name='x', label='y')])
 
 
 def test_phoenix_listens_on_this_machine_only_and_asks_for_its_key(traced):
@@ -347,11 +371,13 @@ def test_phoenix_listens_on_this_machine_only_and_asks_for_its_key(traced):
         assert 'fonts.googleapis.com' not in page and 'scarf' not in page
         assert 'src="/lab/llmops-phoenix/' in c.get('/', headers={'X-Forwarded-Prefix': '/lab/llmops-phoenix'}).text
         assert '<script>alert' not in c.get('/', headers={'X-Forwarded-Prefix': '/"><script>alert(1)</script>'}).text
-    for name in ('key', 'keys.json', 'password', 'phoenix.log'): assert (traced.store.folder/'traces/phoenix'/name).stat().st_mode & 0o77 == 0
+    for name in ('key', 'keys.json', 'password', 'phoenix.log'):
+        assert (traced.store.folder/'traces/phoenix'/name).stat().st_mode & 0o77 == 0
 
 
 def test_phoenix_outlives_who_started_it_and_is_found_again(traced):
-    code = 'import sys; from pathlib import Path; from llmops.engines.phoenix import Phoenix; print(Phoenix().serve(Path(sys.argv[1]))["pid"])'
+    code = ('import sys; from pathlib import Path; from llmops.engines.phoenix import Phoenix; '
+            'print(Phoenix().serve(Path(sys.argv[1]))["pid"])')
     r = subprocess.run([sys.executable, '-c', code, str(traced.store.folder/'traces')], capture_output=True, text=True)
     assert int(r.stdout) == traced.trace_server_status()[0]['pid']
 
@@ -367,8 +393,10 @@ def busy(tmp_path_factory, chat_url):
     store = Store(tmp_path_factory.mktemp('busy'))
     model = store.put('model', 'tickets', {})
     proof = store.put('report', 'tickets', dict(type='proof', passed=True))
-    release = store.put('release', 'tickets', dict(model=dict(ref=str(model.ref), digest=model.digest), adapter=None, report=dict(ref=str(proof.ref), digest=proof.digest)))
-    store.put('deployment', 'tickets', dict(release=dict(ref=str(release.ref), digest=release.digest), engine='transformers', proof='proven'))
+    release = store.put('release', 'tickets', dict(model=dict(ref=str(model.ref), digest=model.digest), adapter=None,
+                                                   report=dict(ref=str(proof.ref), digest=proof.digest)))
+    store.put('deployment', 'tickets',
+              dict(release=dict(ref=str(release.ref), digest=release.digest), engine='transformers', proof='proven'))
     tracer = Otlp()
     tracer.start(store.folder/'traces')
     ask(tracer, chat_url, times=3)
@@ -378,8 +406,10 @@ def busy(tmp_path_factory, chat_url):
         run = sink.open(id, {}, store.folder/'wandb')
         for step in range(20): sink.log(run, dict(step=step, loss=3/(step+1+i), grad_norm=1/(step+1)))
         sink.close(run)
-        record = dict(id=id, verb='sft', status='done', args={}, reads={}, writes=[f'model:tuned-{i}@1'], by='ada', parent='', started=time.time()-60, ended=time.time())
-        store.append_many([('run.start', f'run:{id}', record | dict(status='running')), ('run.done', f'run:{id}', record)])
+        record = dict(id=id, verb='sft', status='done', args={}, reads={}, writes=[f'model:tuned-{i}@1'], by='ada',
+                      parent='', started=time.time()-60, ended=time.time())
+        store.append_many([('run.start', f'run:{id}', record | dict(status='running')),
+                           ('run.done', f'run:{id}', record)])
     yield store
     store.close()
 
@@ -389,7 +419,8 @@ def dashboard(busy, tmp_path_factory):
     "The dashboard as a process of its own: its link"
     log = tmp_path_factory.mktemp('dashboard')/'log'
     with log.open('w') as out:
-        p = subprocess.Popen([sys.executable, '-c', 'from llmops.faces.dashboard import main; main()', '--store', str(busy.folder)], stdout=out, stderr=out)
+        p = subprocess.Popen([sys.executable, '-c', 'from llmops.faces.dashboard import main; main()', '--store',
+                              str(busy.folder)], stdout=out, stderr=out)
     try:
         link = wait(lambda: 'token=' in log.read_text() and log.read_text().split('Dashboard: ')[1].split()[0], 60)
         port = int(link.split(':')[2].split('/')[0])
@@ -407,7 +438,8 @@ def browser():
     if not CHROMIUM: pytest.skip('Chromium is not installed (make test installs it on Debian)')
     from playwright.sync_api import sync_playwright
     with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+        b = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu', '--disable-quic',
+                                                              '--no-first-run', '--disable-background-networking',
                                                               '--disable-component-update', '--disable-sync'])
         yield b
         b.close()
@@ -417,10 +449,12 @@ def test_the_dashboard_lets_in_only_who_knows_the_token(dashboard):
     import httpx
     bare = dashboard.split('?')[0]
     with httpx.Client(trust_env=False, follow_redirects=True) as c:
-        for url in (bare, bare+'?token=wrong', bare+'autoload.js?bokeh-autoload-element=1'): assert c.get(url).status_code == 403
+        for url in (bare, bare+'?token=wrong', bare+'autoload.js?bokeh-autoload-element=1'):
+            assert c.get(url).status_code == 403
         assert c.get(dashboard).status_code == 200
         assert c.get(bare).status_code == 200 # The cookie
-    with httpx.Client(trust_env=False) as c: assert c.get(bare, headers={'X-Llmops-Token': dashboard.split('=')[1]}).status_code == 200
+    with httpx.Client(trust_env=False) as c:
+        assert c.get(bare, headers={'X-Llmops-Token': dashboard.split('=')[1]}).status_code == 200
 
 
 def test_the_dashboard_shows_calls_and_curves_and_asks_nothing_outside(dashboard, browser, busy, chat_url):
@@ -471,7 +505,9 @@ def test_both_are_tabs_of_jupyter_for_who_is_signed_in_there(traced, browser, tm
         page.locator('tr.pick').first.wait_for(timeout=60_000)
         assert page.get_by_text('Open Phoenix').get_attribute('href') == '/llmops-phoenix/'
         page.goto(f'{server.url}llmops-phoenix/', timeout=120_000)
-        page.get_by_text('llmops', exact=True).first.wait_for(timeout=60_000) # Our project, without signing in once more
+        # Our project, without signing in once more
+        page.get_by_text('llmops', exact=True).first.wait_for(timeout=60_000)
         assert page.url.startswith(f'{server.url}llmops-phoenix/projects')
-        assert [u for u in asked if not u.startswith((server.url, server.url.replace('http', 'ws'), 'data:', 'blob:'))] == []
+        assert ([u for u in asked if not u.startswith((server.url, server.url.replace('http', 'ws'), 'data:', 'blob:'))]
+                == [])
         page.close()

@@ -18,13 +18,15 @@ def code(name):
 @pytest.mark.parametrize('name', READMES)
 def test_the_journey_calls_real_verbs_with_real_parameters(name):
     load_all()
-    calls = [n for n in ast.walk(ast.parse(code(name))) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and getattr(n.func.value, 'id', '') == 'ws']
+    calls = [n for n in ast.walk(ast.parse(code(name))) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)
+             and getattr(n.func.value, 'id', '') == 'ws']
     assert [c.func.attr for c in calls if c.func.attr in ('load', 'sft', 'prove', 'deploy')] and len(calls) >= 12
     for c in calls:
         spec = VERBS.get(c.func.attr) or VIEWS[c.func.attr]
         assert len(c.args) <= len(spec.params) and {k.arg for k in c.keywords} <= set(spec.params), c.func.attr
         given = [*list(spec.params)[:len(c.args)], *(k.arg for k in c.keywords)]
-        assert len(set(given)) == len(given) and {p.name for p in spec.params.values() if p.required} <= set(given), c.func.attr
+        assert (len(set(given)) == len(given)
+                and {p.name for p in spec.params.values() if p.required} <= set(given)), c.func.attr
 
 
 def test_both_languages_show_the_same_code_and_commands():

@@ -35,7 +35,8 @@ def test_an_alias_that_moved_is_still_known_as_it_was(ws):
         if i == 1: then = t
     assert ws.store.get('model:m@prod').number == 3
     assert [(r['ref'], r['alias']) for r in ws.state(at=then) if r['key'] == 'alias:prod'] == [('model:m@2', 'prod')]
-    assert [(e['data']['was'], e['data']['to']) for e in ws.history('model:m') if e['kind'] == 'alias'] == [(None, 1), (1, 2), (2, 3)]
+    assert ([(e['data']['was'], e['data']['to']) for e in ws.history('model:m') if e['kind'] == 'alias']
+            == [(None, 1), (1, 2), (2, 3)])
 
 
 def test_an_approval_rests_on_a_report_about_the_very_thing(ws):
@@ -58,7 +59,8 @@ def test_a_second_person_where_the_policy_says_so(ws):
     put(ws, 'policy', 'default', approve=dict(second_person=True))
     v = call(ws.store, 'samples', dict(rows=100, out='d'), by='ana')
     r = put(ws, 'report', 'r', passed=True, subject=dict(data=dict(digest=v.digest)))
-    with pytest.raises(Denied, match='second person'): call(ws.store, 'approve', dict(ref=v, report=r, note='fine'), by='ana')
+    with pytest.raises(Denied, match='second person'):
+        call(ws.store, 'approve', dict(ref=v, report=r, note='fine'), by='ana')
     assert call(ws.store, 'approve', dict(ref=v, report=r, note='fine'), by='bo')['by'] == 'bo'
 
 
@@ -107,10 +109,14 @@ def test_compare_names_every_difference(ws):
 
 
 @pytest.mark.parametrize(('verb', 'args'), [
-    ('alias', dict(ref='model:m', name='latest')), ('alias', dict(ref='model:m', name='3')), ('alias', dict(ref='model:m', name='a b')),
-    ('alias', dict(ref='model:x', name='prod')), ('alias', dict(ref='model:m')), ('alias', dict(ref='model:m', name='p', nam='q')), ('alais', {}),
-    ('add', dict(ref='prompt:p@2', path='f')), ('add', dict(ref='prompt:p', path='no such file')), ('retire', dict(ref='model:m', note=' ')),
-    ('rollback', dict(ref='model:m@1')), ('clean', dict(data='model:m')), ('samples', dict(rows='many')), ('samples', dict(rows=1.5)), ('samples', dict(rows=True))])
+    ('alias', dict(ref='model:m', name='latest')), ('alias', dict(ref='model:m', name='3')),
+    ('alias', dict(ref='model:m', name='a b')),
+    ('alias', dict(ref='model:x', name='prod')), ('alias', dict(ref='model:m')),
+    ('alias', dict(ref='model:m', name='p', nam='q')), ('alais', {}),
+    ('add', dict(ref='prompt:p@2', path='f')), ('add', dict(ref='prompt:p', path='no such file')),
+    ('retire', dict(ref='model:m', note=' ')),
+    ('rollback', dict(ref='model:m@1')), ('clean', dict(data='model:m')), ('samples', dict(rows='many')),
+    ('samples', dict(rows=1.5)), ('samples', dict(rows=True))])
 def test_mistakes_leave_the_store_as_it_was(ws, verb, args):
     put(ws, 'model', 'm', i=1)
     head = ws.store.head()
@@ -128,7 +134,8 @@ def test_a_run_that_failed_says_so_and_wrote_nothing(ws):
     put(ws, 'dataset', 'empty', files=[])
     with pytest.raises(Exception): call(ws.store, 'clean', dict(data='dataset:empty'))  # noqa: B017
     r = ws.store.states('run', 1)[0][1]
-    assert (r['verb'], r['status'], r['writes']) == ('clean', 'failed', []) and r['error'] and r['ended'] >= r['started']
+    assert (r['verb'], r['status'], r['writes']) == ('clean', 'failed', []) and r['error']
+    assert r['ended'] >= r['started']
     assert not list((ws.store.folder/'tmp').glob('*'))
 
 
@@ -137,7 +144,8 @@ def test_the_same_again_is_taken_from_before_only_when_asked(ws):
     n = ws.store.head()[0]
     assert call(ws.store, 'samples', dict(rows=100), reuse=True) == a and ws.store.head()[0] == n
     assert call(ws.store, 'samples', dict(rows=101), reuse=True) != a
-    assert call(ws.store, 'samples', dict(rows=100)) == a and ws.store.head()[0] > n # Ran again: the same content is the same version
+    # Ran again: the same content is the same version
+    assert call(ws.store, 'samples', dict(rows=100)) == a and ws.store.head()[0] > n
 
 
 @pytest.mark.postgres
@@ -154,11 +162,12 @@ def test_the_same_verbs_and_commands_over_postgresql(pg_url, tmp_path):
     ws.alias(parts[0], 'prod')
     env = {**os.environ, 'LLMOPS_STORE': pg_url, 'LLMOPS_BLOBS': str(tmp_path/'blobs')}
     def run(*argv):
-        r = subprocess.run([sys.executable, '-c', 'import sys; from llmops.faces.cli import main; sys.exit(main())', *argv, '--json'], env=env,
-                           cwd=tmp_path, capture_output=True, text=True)
+        r = subprocess.run([sys.executable, '-c', 'import sys; from llmops.faces.cli import main; sys.exit(main())',
+                            *argv, '--json'], env=env, cwd=tmp_path, capture_output=True, text=True)
         assert r.returncode == 0, r.stderr
         return json.loads(r.stdout)
-    assert [r['ref'] for r in run('ls')] == [r['ref'] for r in ws.ls()] == ['dataset:tickets@1', 'template:tickets-clean@1', 'dataset:tickets-clean@1', *map(str, parts)]
+    assert ([r['ref'] for r in run('ls')] == [r['ref'] for r in ws.ls()]
+            == ['dataset:tickets@1', 'template:tickets-clean@1', 'dataset:tickets-clean@1', *map(str, parts)])
     assert run('show', 'dataset:tickets-train@prod')[0]['aliases'] == ['prod']
     assert [r['ref'] for r in run('lineage', str(parts[0]))] == ['dataset:tickets-clean@1', 'dataset:tickets@1']
     assert run('verify') == []

@@ -55,11 +55,13 @@ def test_chains_of_versions_read_back_as_written(store):
 
 
 json_value = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-                          | st.text(st.characters(exclude_categories=['Cs'])), lambda x: st.lists(x, max_size=3) | st.dictionaries(
+                          | st.text(st.characters(exclude_categories=['Cs'])),
+                          lambda x: st.lists(x, max_size=3) | st.dictionaries(
                               st.text(st.characters(exclude_categories=['Cs'])), x, max_size=3), max_leaves=8)
 
 
-@given(st.dictionaries(st.text(st.characters(exclude_categories=['Cs'])).filter(lambda k: k not in R.ORIGIN), json_value, max_size=4))
+@given(st.dictionaries(st.text(st.characters(exclude_categories=['Cs'])).filter(lambda k: k not in R.ORIGIN),
+                       json_value, max_size=4))
 @settings(max_examples=300, deadline=None)
 def test_a_line_is_the_row(row):
     got = R.parse(R.line_of(row))

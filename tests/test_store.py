@@ -75,7 +75,8 @@ def test_current_state_follows_from_events_and_can_be_made_again(store):
         marks.append(now())
         time.sleep(.002)
     store.append('test.alias', 'model:m', alias='prod', to=None)
-    assert store.state('model:m') == {} and [store.state_at(t) for t in marks] == [{'model:m': {'alias:prod': i}} for i in (1, 2, 3)]
+    assert store.state('model:m') == {}
+    assert [store.state_at(t) for t in marks] == [{'model:m': {'alias:prod': i}} for i in (1, 2, 3)]
     store.append('test.alias', 'model:m', alias='dev', to=1)
     before = sorted(map(tuple, store.db.run('state_all').fetchall()))
     store.db.run('put_state', about='model:m', key='alias:prod', value='7', seq=1)
@@ -86,7 +87,8 @@ def test_current_state_follows_from_events_and_can_be_made_again(store):
 
 def test_what_is_refused_leaves_nothing(store):
     head = store.head()
-    for kind, name, body in [('modle', 'm', {}), ('model', '../m', {}), ('model', 'm', [1]), ('model', 'm', {'x': float('nan')}),
+    for kind, name, body in [('modle', 'm', {}), ('model', '../m', {}), ('model', 'm', [1]),
+                             ('model', 'm', {'x': float('nan')}),
                              ('model', 'm', {'x': '\ud800'}), ('model', 'm', {'x': {1, 2}})]:
         with pytest.raises(Invalid): store.put(kind, name, body)
     with pytest.raises(Invalid): store.append('no.such.kind', 'model:m')
@@ -112,7 +114,8 @@ def test_threads_have_connections_of_their_own(store):
     ts = [threading.Thread(target=work, args=(i,)) for i in range(8)]
     for t in ts: t.start()
     for t in ts: t.join()
-    assert errors == [] and [v.number for v in store.find('model', 'm')] == list(range(80, 0, -1)) and store.verify() == []
+    assert errors == [] and [v.number for v in store.find('model', 'm')] == list(range(80, 0, -1))
+    assert store.verify() == []
 
 
 # --- tampering -------------------------------------------------------------------------------------------------------
@@ -249,12 +252,14 @@ def test_1000_kills_at_random_moments(tmp_path):
             os.waitpid(pid, 0)
             for line in pipe.read().splitlines():
                 i, n, d = line.decode().split(' ')
-                assert acked.setdefault(int(i), (int(n), d)) == (int(n), d) # The next child repeats what was not acknowledged
+                # The next child repeats what was not acknowledged
+                assert acked.setdefault(int(i), (int(n), d)) == (int(n), d)
         started = max(acked, default=-1)+1
     s = Store(tmp_path/'s')
     got = {v.body['i']: v for v in s.find('model', 'm')}
     assert len(acked) > 500 and {i: (v.number, v.digest) for i, v in got.items() if i in acked} == acked
-    assert [v.number for v in s.find('model', 'm')] == list(range(len(got), 0, -1)) and len(got) == len(s.find('model', 'm'))
+    assert [v.number for v in s.find('model', 'm')] == list(range(len(got), 0, -1))
+    assert len(got) == len(s.find('model', 'm'))
     s.gc(grace=0)
     assert s.verify() == []
     assert {d for d, _, _ in s.blobs.all()} == {v.body['files'][0]['blob'] for v in got.values()}
@@ -315,10 +320,12 @@ s.put('model', 'm', {'x': 1})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 out = []
-for f in (lambda: s.blobs.put_bytes(bytes(400_000)), lambda: s.blobs.put_file('big.bin'), lambda: s.blobs.put_folder('many')):
+for f in (lambda: s.blobs.put_bytes(bytes(400_000)), lambda: s.blobs.put_file('big.bin'),
+          lambda: s.blobs.put_folder('many')):
     try: f(); out.append('wrote')
     except Full as e: out.append('full')
-print(out, len(list(s.blobs.all())), [p.name for p in Path('s/blobs/tmp').iterdir() if not p.name.startswith(('stat', 'lease'))])
+print(out, len(list(s.blobs.all())),
+      [p.name for p in Path('s/blobs/tmp').iterdir() if not p.name.startswith(('stat', 'lease'))])
 '''
 
 
@@ -330,7 +337,8 @@ def test_a_full_disk_gives_a_clear_error_and_no_half_blob(tmp_path):
     assert r.returncode == 0, r.stderr
     assert r.stdout.strip() == "['full', 'full', 'full'] 0 []"
     s = Store(tmp_path/'s')
-    assert s.verify() == [] and s.blobs.put_file(tmp_path/'big.bin')['size'] == 500_000 # Room again: no restart, no repair
+    # Room again: no restart, no repair
+    assert s.verify() == [] and s.blobs.put_file(tmp_path/'big.bin')['size'] == 500_000
 
 
 def test_a_full_disk_under_the_database_gives_a_clear_error(tmp_path):
@@ -374,7 +382,8 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     with pytest.raises(Invalid, match='changed'): b.put_file(p)
 
 
-@pytest.mark.parametrize('make', [lambda d: (d/'l').symlink_to('/etc/passwd'), lambda d: (d/'l').symlink_to(d.parent), lambda d: os.mkfifo(d/'f'),
+@pytest.mark.parametrize('make', [lambda d: (d/'l').symlink_to('/etc/passwd'), lambda d: (d/'l').symlink_to(d.parent),
+                                  lambda d: os.mkfifo(d/'f'),
                                   lambda d: (d/'a\\b').write_text('x'), lambda d: (d/'line\nbreak').write_text('x')])
 def test_folders_that_hold_what_is_no_plain_file_are_refused(tmp_path, make):
     b, d = Blobs(tmp_path/'b'), tmp_path/'in'
@@ -417,7 +426,8 @@ def test_any_fsspec_url_holds_the_same_blobs(tmp_path):
         b = Blobs(url)
         m = b.put_folder(d)
         got.append(m)
-        assert {p.name: p.read_bytes() for p in b.get_folder(m, tmp_path/f'out{len(got)}').iterdir()} == {p.name: p.read_bytes() for p in d.iterdir()}
+        assert ({p.name: p.read_bytes() for p in b.get_folder(m, tmp_path/f'out{len(got)}').iterdir()}
+                == {p.name: p.read_bytes() for p in d.iterdir()})
         assert {x for x, _, _ in b.all()} == {e['blob'] for e in m} and list(b.bad()) == []
         with pytest.raises(NotFound): b.get('0'*64)
     assert got[0] == got[1] == got[2]
