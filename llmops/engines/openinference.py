@@ -20,7 +20,9 @@ def messages(
     for i, m in enumerate(rows[-50:]):
         p = f'{prefix}.{i}.message'
         out[f'{p}.role'] = str(m.get('role', ''))
-        if m.get('content'): out[f'{p}.content'] = m['content'] if isinstance(m['content'], str) else json.dumps(m['content'], ensure_ascii=False)
+        if m.get('content'):
+            out[f'{p}.content'] = (m['content'] if isinstance(m['content'], str)
+                                   else json.dumps(m['content'], ensure_ascii=False))
         for j, call in enumerate(m.get('tool_calls') or []):
             out[f'{p}.tool_calls.{j}.tool_call.function.name'] = call['function']['name']
             out[f'{p}.tool_calls.{j}.tool_call.function.arguments'] = call['function']['arguments']
@@ -31,10 +33,13 @@ def asked(
 )->dict: # Attributes
     "What was asked"
     said = [m if isinstance(m, dict) else m.model_dump(exclude_none=True) for m in request.get('messages', [])]
-    rest = {k: v for k, v in request.items() if k not in ('messages', 'model') and isinstance(v, str|int|float|bool|list|dict)}
+    rest = {k: v for k, v in request.items()
+            if k not in ('messages', 'model') and isinstance(v, str|int|float|bool|list|dict)}
     last = said[-1].get('content') if said else ''
-    return {'openinference.span.kind': 'LLM', 'llm.model_name': str(request.get('model', '')), 'llm.invocation_parameters': json.dumps(rest, default=str),
-            'input.value': last if isinstance(last, str) else json.dumps(last, ensure_ascii=False), 'input.mime_type': 'text/plain'} | messages('llm.input_messages', said)
+    return {'openinference.span.kind': 'LLM', 'llm.model_name': str(request.get('model', '')),
+            'llm.invocation_parameters': json.dumps(rest, default=str),
+            'input.value': last if isinstance(last, str) else json.dumps(last, ensure_ascii=False),
+            'input.mime_type': 'text/plain'} | messages('llm.input_messages', said)
 
 def answered(
     message:dict, # The assistant's message
@@ -42,5 +47,7 @@ def answered(
     reason:str|None, # Why it ended
 )->dict: # Attributes
     "What came back"
-    counts = {f'llm.token_count.{k}': usage[f'{k}_tokens'] for k in ('prompt', 'completion', 'total') if usage and usage.get(f'{k}_tokens') is not None}
-    return {'output.value': message.get('content') or '', 'output.mime_type': 'text/plain', 'llm.finish_reason': reason or ''} | counts | messages('llm.output_messages', [message])
+    counts = {f'llm.token_count.{k}': usage[f'{k}_tokens']
+              for k in ('prompt', 'completion', 'total') if usage and usage.get(f'{k}_tokens') is not None}
+    return {'output.value': message.get('content') or '', 'output.mime_type': 'text/plain',
+            'llm.finish_reason': reason or ''} | counts | messages('llm.output_messages', [message])

@@ -31,15 +31,18 @@ def inward(
     values:dict, # As a trial has them
 )->dict: # As Optuna has them
     "Values as Optuna knows them"
-    return {n: [canonical(c) for c in d['choices']].index(canonical(values[n])) if 'choices' in d else values[n] for n, d in space.items()}
+    return {n: [canonical(c) for c in d['choices']].index(canonical(values[n])) if 'choices' in d else values[n]
+            for n, d in space.items()}
 
 def outward(
     space:dict[str, dict], # Domains
     params:dict, # As Optuna has them
 )->dict: # As a trial has them
     "Values as a recipe takes them"
-    def num(x:float, d:dict)->float: return min(d['high'], max(d['low'], float(f'{x:.6g}'))) # What a report shows is what was tried
-    return {n: d['choices'][params[n]] if 'choices' in d else params[n] if d['int'] else num(params[n], d) for n, d in space.items()}
+    def num(x:float, d:dict)->float:
+        return min(d['high'], max(d['low'], float(f'{x:.6g}'))) # What a report shows is what was tried
+    return {n: d['choices'][params[n]] if 'choices' in d else params[n] if d['int'] else num(params[n], d)
+            for n, d in space.items()}
 
 # %% ../../nbs/engines/optuna.ipynb #c14c8843
 def pruner(
@@ -48,7 +51,8 @@ def pruner(
 )->Any: # Of Optuna
     "Who ends a trial early"
     from optuna import pruners
-    if name not in PRUNERS: raise Invalid(f'pruner {name!r} is not known.{nearest(name, PRUNERS)} Pruners: {", ".join(PRUNERS)}')
+    if name not in PRUNERS:
+        raise Invalid(f'pruner {name!r} is not known.{nearest(name, PRUNERS)} Pruners: {", ".join(PRUNERS)}')
     if name == 'median': return pruners.MedianPruner(n_startup_trials=startup, n_warmup_steps=0)
     if name == 'asha': return pruners.SuccessiveHalvingPruner(min_resource='auto', reduction_factor=3)
     if name == 'hyperband': return pruners.HyperbandPruner(min_resource=1, max_resource='auto', reduction_factor=3)
@@ -86,7 +90,8 @@ def frozen(
     from optuna.trial import TrialState, create_trial
     state = dict(done=TrialState.COMPLETE, pruned=TrialState.PRUNED).get(row['status'], TrialState.FAIL)
     curve = {i+1: float(x) for i, (_, x) in enumerate(row.get('curve') or [])}
-    return create_trial(state=state, value=goal(row) if row['status'] == 'done' else None, params=inward(space, row['values']),
+    return create_trial(state=state, value=goal(row) if row['status'] == 'done' else None,
+                        params=inward(space, row['values']),
                         distributions=distributions(space), intermediate_values=curve)
 
 def importance(
@@ -113,7 +118,8 @@ class Optuna:
         attempt:Any, # Runs a trial: `attempt(values, report)` → its row; `attempt.goal(row)` is what to make small
     )->Iterator[dict]: # The row of each trial that ended now
         "Propose values, try them, and learn from what came out"
-        if study.get('jobs', 1) > 1: raise Invalid('Optuna runs one trial after the other here. Several at once need Ray: --tuner ray')
+        if study.get('jobs', 1) > 1:
+            raise Invalid('Optuna runs one trial after the other here. Several at once need Ray: --tuner ray')
         space, startup = study['space'], study['startup']
         rows = {r['number']: r for r in known if r['status'] != 'running'}
         for r in [r for r in known if r['status'] == 'running']: # Where it was

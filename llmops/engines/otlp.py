@@ -30,7 +30,9 @@ def endpoint(
         return url, {k.strip(): v.strip() for k, v in pairs}
     try:
         where = json.loads((folder/'phoenix/server.json').read_text())
-        if is_alive(where): return f"{where['url']}/v1/traces", {'Authorization': f"Bearer {Path(where['key_file']).read_text().strip()}"}
+        if is_alive(where):
+            return (f"{where['url']}/v1/traces",
+                    {'Authorization': f"Bearer {Path(where['key_file']).read_text().strip()}"})
     except (OSError, ValueError, KeyError): pass
     return '', {}
 
@@ -58,9 +60,11 @@ def row(
 )->dict: # As it stands in a segment
     "A span as plain data"
     c = span.context
-    return dict(trace=f'{c.trace_id:032x}', span=f'{c.span_id:016x}', parent=f'{span.parent.span_id:016x}' if span.parent else '', name=span.name,
-                start=stamp(span.start_time/1e9), end=stamp(span.end_time/1e9), ms=round((span.end_time-span.start_time)/1e6, 3),
-                status=span.status.status_code.name, message=span.status.description or '', attributes=dict(span.attributes))
+    return dict(trace=f'{c.trace_id:032x}', span=f'{c.span_id:016x}',
+                parent=f'{span.parent.span_id:016x}' if span.parent else '', name=span.name,
+                start=stamp(span.start_time/1e9), end=stamp(span.end_time/1e9),
+                ms=round((span.end_time-span.start_time)/1e6, 3), status=span.status.status_code.name,
+                message=span.status.description or '', attributes=dict(span.attributes))
 
 # %% ../../nbs/engines/otlp.ipynb #f74b9009
 class Keeper:
@@ -109,11 +113,14 @@ class Keeper:
         try:
             if not self.file or self.file.exists() and self.file.stat().st_size > self.segment:
                 (self.folder/'spans').mkdir(parents=True, exist_ok=True, mode=0o700)
-                self.file = self.folder/'spans'/f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}.jsonl"
+                self.file = (self.folder/'spans'
+                             /f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}.jsonl")
             text = ''.join(json.dumps(row(s), ensure_ascii=False, default=str)+'\n' for s in spans)
-            with os.fdopen(os.open(self.file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), 'wb') as f: f.write(text.encode('utf-8', 'replace'))
+            with os.fdopen(os.open(self.file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), 'wb') as f:
+                f.write(text.encode('utf-8', 'replace'))
             self.kept += len(spans)
-        except Exception: self.dropped += len(spans) # A full disk, a value that cannot be written: the next spans are kept again
+        except Exception:
+            self.dropped += len(spans) # A full disk, a value that cannot be written: the next spans are kept again
         with suppress(Exception):
             from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
             self.unsent.append(encode_spans(spans).SerializeToString())
@@ -147,7 +154,8 @@ class Keeper:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for body in self.unsent:
                 file = folder/f'{time.time_ns()}-{uuid.uuid4().hex[:8]}'
-                with os.fdopen(os.open(f'{file}.new', os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), 'wb') as f: f.write(body)
+                with os.fdopen(os.open(f'{file}.new', os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), 'wb') as f:
+                    f.write(body)
                 Path(f'{file}.new').replace(f'{file}.otlp')
             for old in sorted(folder.glob('*.otlp'))[:-1000]: old.unlink(missing_ok=True) # The segments still have them
         self.unsent, self.counts = [], []
@@ -217,8 +225,9 @@ class Otlp:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import SpanLimits, TracerProvider
         self.keeper = Keeper(folder, url)
-        self.provider = TracerProvider(resource=Resource({'service.name': 'llmops', 'openinference.project.name': project}), shutdown_on_exit=True,
-                                       span_limits=SpanLimits(max_span_attribute_length=LIMIT, max_span_attributes=512))
+        self.provider = TracerProvider(
+            resource=Resource({'service.name': 'llmops', 'openinference.project.name': project}), shutdown_on_exit=True,
+            span_limits=SpanLimits(max_span_attribute_length=LIMIT, max_span_attributes=512))
         self.provider.add_span_processor(self.keeper) # type: ignore[arg-type]
         self.tracer = self.provider.get_tracer('llmops')
 
@@ -235,9 +244,11 @@ class Otlp:
         attributes:dict|None=None, # On every span, such as the release
     )->Any: # The same client
         "Trace every chat completion of a client, streamed or not"
-        if type(client).__name__.startswith('Async'): raise Invalid('An asynchronous client cannot be traced here. Take openai.OpenAI')
+        if type(client).__name__.startswith('Async'):
+            raise Invalid('An asynchronous client cannot be traced here. Take openai.OpenAI')
         completions = client.chat.completions
-        if not isinstance(completions.create, Traced): completions.create = Traced(self, completions.create, attributes or {})
+        if not isinstance(completions.create, Traced):
+            completions.create = Traced(self, completions.create, attributes or {})
         return client
 
     def flush(self,
@@ -272,7 +283,8 @@ class Otlp:
 
 class Traced:
     "A `create` that leaves a span for every call"
-    def __init__(self, tracer:Otlp, create:Callable, fixed:dict): self.tracer, self.create, self.fixed = tracer, create, fixed
+    def __init__(self, tracer:Otlp, create:Callable, fixed:dict):
+        self.tracer, self.create, self.fixed = tracer, create, fixed
 
     def __call__(self, *args, **request):
         begun = time.perf_counter()
@@ -284,7 +296,8 @@ class Traced:
         if request.get('stream'): return Stream(got, span, begun)
         with suppress(Exception):
             choice = got.choices[0]
-            span.set_attributes(answered(choice.message.model_dump(exclude_none=True), got.usage.model_dump() if got.usage else None, choice.finish_reason))
+            span.set_attributes(answered(choice.message.model_dump(exclude_none=True),
+                                         got.usage.model_dump() if got.usage else None, choice.finish_reason))
         _end(span)
         return got
 
@@ -310,7 +323,8 @@ def _fail(span, e:BaseException)->None:
 class Stream:
     "A streamed answer that ends its span when it ends"
     def __init__(self, stream:Any, span:Any, begun:float):
-        self.stream, self.span, self.text, self.usage, self.reason, self.begun, self.open = stream, span, [], None, None, begun, True
+        self.stream, self.span, self.text, self.usage, self.reason, self.begun, self.open = (stream, span, [], None,
+                                                                                             None, begun, True)
 
     def __getattr__(self, name): return getattr(self.stream, name)
     def __enter__(self): return self
@@ -339,12 +353,15 @@ class Stream:
         if chunk.usage: self.usage = chunk.usage.model_dump()
         for c in chunk.choices:
             if c.delta.content:
-                if not self.text: self.span.set_attribute('llmops.first_token_ms', round((time.perf_counter()-self.begun)*1000, 3))
+                if not self.text:
+                    self.span.set_attribute('llmops.first_token_ms', round((time.perf_counter()-self.begun)*1000, 3))
                 self.text.append(c.delta.content)
             self.reason = c.finish_reason or self.reason
 
     def _end(self)->None:
         if not self.open: return
         self.open = False
-        with suppress(Exception): self.span.set_attributes(answered(dict(role='assistant', content=''.join(self.text)), self.usage, self.reason))
+        with suppress(Exception):
+            self.span.set_attributes(answered(dict(role='assistant', content=''.join(self.text)),
+                                              self.usage, self.reason))
         _end(self.span)

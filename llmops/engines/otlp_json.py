@@ -25,7 +25,9 @@ def _value(v:dict)->Any:
         if k == 'kvlistValue': return _attributes(x.get('values'))
     return None
 
-def _attributes(rows:Any)->dict: return {r['key']: _value(r.get('value') or {}) for r in rows or [] if isinstance(r, dict) and isinstance(r.get('key'), str)}
+def _attributes(rows:Any)->dict:
+    return {r['key']: _value(r.get('value') or {})
+            for r in rows or [] if isinstance(r, dict) and isinstance(r.get('key'), str)}
 
 def _id(s:Any, n:int)->str:
     "An id in hex; protobuf's own JSON has base64"
@@ -43,7 +45,8 @@ def _judged(a:dict, span:str, trace:str, at:str)->dict|None:
     g = 'gen_ai.evaluation.'
     if f'{g}name' not in a: return None
     kind = str(a.get('llmops.annotator_kind') or 'CODE')
-    return dict(span=span, trace=trace, name=str(a[f'{g}name']), kind=kind, label=a.get(f'{g}score.label'), score=a.get(f'{g}score.value'), explanation=a.get(f'{g}explanation'),
+    return dict(span=span, trace=trace, name=str(a[f'{g}name']), kind=kind, label=a.get(f'{g}score.label'),
+                score=a.get(f'{g}score.value'), explanation=a.get(f'{g}explanation'),
                 identifier=str(a.get('llmops.annotator') or ''), at=at)
 
 def otlp_file(
@@ -53,26 +56,39 @@ def otlp_file(
     spans:list[dict] = []
     said:list[dict] = []
     for n, o in _objects(path):
-        if not isinstance(o, dict) or not {'resourceSpans', 'resourceLogs'} & set(o): raise Invalid(f'{path.name} line {n} is not OTLP: it has neither resourceSpans nor resourceLogs')
+        if not isinstance(o, dict) or not {'resourceSpans', 'resourceLogs'} & set(o):
+            raise Invalid(f'{path.name} line {n} is not OTLP: it has neither resourceSpans nor resourceLogs')
         try:
             for r in o.get('resourceSpans') or []:
                 of = _attributes((r.get('resource') or {}).get('attributes'))
                 for s in (x for g in r.get('scopeSpans') or [] for x in g.get('spans') or []): _take(s, of, spans, said)
-            for s in (x for r in o.get('resourceLogs') or [] for g in r.get('scopeLogs') or [] for x in g.get('logRecords') or []):
+            for s in (x for r in o.get('resourceLogs') or [] for g in r.get('scopeLogs') or []
+                      for x in g.get('logRecords') or []):
                 a = _attributes(s.get('attributes'))
-                if (s.get('eventName') or a.get('event.name')) == 'gen_ai.evaluation.result' and (j := _judged(a, _id(s.get('spanId'), 16), _id(s.get('traceId'), 32), _nano(s.get('timeUnixNano')))): said.append(j)
-        except (AttributeError, TypeError, KeyError, ValueError) as e: raise Invalid(f'{path.name} line {n} is not OTLP as its specification has it: {type(e).__name__} {e}') from None
+                if (s.get('eventName') or a.get('event.name')) == 'gen_ai.evaluation.result' and (j := _judged(
+                        a, _id(s.get('spanId'), 16), _id(s.get('traceId'), 32), _nano(s.get('timeUnixNano')))):
+                    said.append(j)
+        except (AttributeError, TypeError, KeyError, ValueError) as e:
+            raise Invalid(f'{path.name} line {n} is not OTLP as its specification has it: '
+                          f'{type(e).__name__} {e}') from None
     return spans, said
 
 def _take(s:dict, of:dict, spans:list[dict], said:list[dict])->None:
     span, trace, a = _id(s.get('spanId'), 16), _id(s.get('traceId'), 32), _attributes(s.get('attributes'))
     status = (s.get('status') or {}).get('code')
-    spans.append(dict(trace=trace, span=span, parent=_id(s.get('parentSpanId'), 16), name=s.get('name', ''), kind=str(s.get('kind', '')), start=_nano(s.get('startTimeUnixNano')), end=_nano(s.get('endTimeUnixNano')),
-                      status='ERROR' if status in (2, 'STATUS_CODE_ERROR') else 'OK', message=(s.get('status') or {}).get('message', ''), attributes={**{k: v for k, v in of.items() if k.startswith('llmops.')}, **a}))
+    spans.append(dict(trace=trace, span=span, parent=_id(s.get('parentSpanId'), 16), name=s.get('name', ''),
+                      kind=str(s.get('kind', '')), start=_nano(s.get('startTimeUnixNano')),
+                      end=_nano(s.get('endTimeUnixNano')), status='ERROR' if status in (2, 'STATUS_CODE_ERROR')
+                      else 'OK', message=(s.get('status') or {}).get('message', ''),
+                      attributes={**{k: v for k, v in of.items() if k.startswith('llmops.')}, **a}))
     for e in s.get('events') or []:
-        if e.get('name') == 'gen_ai.evaluation.result' and (j := _judged(_attributes(e.get('attributes')), span, trace, _nano(e.get('timeUnixNano')))): said.append(j)
+        if (e.get('name') == 'gen_ai.evaluation.result'
+            and (j := _judged(_attributes(e.get('attributes')), span, trace, _nano(e.get('timeUnixNano'))))):
+            said.append(j)
     if (x := a.get('user.rating', a.get('user_feedback.score', a.get('feedback.score')))) is not None:
-        said.append(dict(span=span, trace=trace, name='user', kind='HUMAN', label=None, score=x if isinstance(x, (int, float)) else None, explanation=None if isinstance(x, (int, float)) else str(x), identifier='', at=spans[-1]['end']))
+        said.append(dict(span=span, trace=trace, name='user', kind='HUMAN', label=None,
+                         score=x if isinstance(x, (int, float)) else None, explanation=None
+                         if isinstance(x, (int, float)) else str(x), identifier='', at=spans[-1]['end']))
 
 def _objects(path:Path)->Iterator[tuple[int, Any]]:
     "One object of many lines, or one a line"
@@ -85,21 +101,30 @@ def _objects(path:Path)->Iterator[tuple[int, Any]]:
     lines = [(n, x) for n, x in enumerate(b.split(b'\n'), 1) if x.strip()]
     for n, x in lines:
         try: yield n, strict_json(x)
-        except ValueError as e: raise Invalid(f'{path.name} line {n} is not JSON: {e}' if len(lines) > 1 and n > 1 else f'{path.name} is not JSON: {whole}') from None
+        except ValueError as e:
+            raise Invalid(f'{path.name} line {n} is not JSON: {e}' if len(lines) > 1 and n > 1
+                          else f'{path.name} is not JSON: {whole}') from None
 
 def write_otlp(
     path:Path, # Where to; must not be there yet
     said:Iterable[dict], # Annotations
 )->int: # How many
     "Write annotations as OpenTelemetry's evaluation events, one request of log records"
-    def attribute(k:str, v:Any)->dict: return dict(key=k, value={'doubleValue': v} if isinstance(v, float) else {'intValue': str(v)} if isinstance(v, int) else {'stringValue': str(v)})
+    def attribute(k:str, v:Any)->dict:
+        return dict(key=k, value={'doubleValue': v} if isinstance(v, float)
+                    else {'intValue': str(v)} if isinstance(v, int) else {'stringValue': str(v)})
     g, out = 'gen_ai.evaluation.', []
     for r in said:
-        a = {f'{g}name': r['name'], f'{g}score.label': r.get('label'), f'{g}score.value': r.get('score'), f'{g}explanation': r.get('explanation'),
-             'llmops.annotator_kind': r.get('kind', 'HUMAN'), 'llmops.annotator': r.get('identifier') or None, 'llmops.answer': json.dumps(r['metadata'], ensure_ascii=False) if r.get('metadata') else None}
+        a = {f'{g}name': r['name'], f'{g}score.label': r.get('label'), f'{g}score.value': r.get('score'),
+             f'{g}explanation': r.get('explanation'),
+             'llmops.annotator_kind': r.get('kind', 'HUMAN'), 'llmops.annotator': r.get('identifier') or None,
+             'llmops.answer': json.dumps(r['metadata'], ensure_ascii=False) if r.get('metadata') else None}
         at = str(int(when(r['at'])*1e9))
-        out.append(dict(timeUnixNano=at, observedTimeUnixNano=at, eventName='gen_ai.evaluation.result', traceId=r.get('trace', ''), spanId=r['span'], attributes=[attribute(k, v) for k, v in a.items() if v is not None]))
-    body = dict(resourceLogs=[dict(resource=dict(attributes=[attribute('service.name', 'llmops')]), scopeLogs=[dict(scope=dict(name='llmops'), logRecords=out)])])
+        out.append(dict(timeUnixNano=at, observedTimeUnixNano=at, eventName='gen_ai.evaluation.result',
+                        traceId=r.get('trace', ''), spanId=r['span'],
+                        attributes=[attribute(k, v) for k, v in a.items() if v is not None]))
+    body = dict(resourceLogs=[dict(resource=dict(attributes=[attribute('service.name', 'llmops')]),
+                                   scopeLogs=[dict(scope=dict(name='llmops'), logRecords=out)])])
     try:
         with open(path, 'x', encoding='utf-8') as f: f.write(json.dumps(body, ensure_ascii=False)+'\n')
     except FileExistsError: raise Invalid(f'{path.name} is there already. Choose another file') from None

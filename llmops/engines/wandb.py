@@ -15,7 +15,8 @@ import llmops
 from ..ports import have, need
 
 # %% ../../nbs/engines/wandb.ipynb #04a7549e
-_quiet = dict(console='off', silent=True, quiet=True, symlink=False, use_dot_wandb=False, save_code=False, disable_git=True, disable_code=True,
+_quiet = dict(console='off', silent=True, quiet=True, symlink=False, use_dot_wandb=False, save_code=False,
+              disable_git=True, disable_code=True,
               x_disable_meta=True, x_disable_stats=True, x_disable_machine_info=True, x_save_requirements=False,
               x_transaction_log_flush_interval=1.)
 
@@ -25,7 +26,8 @@ def environment(
 )->dict: # What the writer gets
     "Keep every file of W&B's inside `folder`, and its error reports and telemetry at home"
     online = env.get('WANDB_MODE') == 'online' and env.get('WANDB_API_KEY')
-    kept = {k: v for k, v in env.items() if not k.startswith('WANDB_') or online and k in ('WANDB_API_KEY', 'WANDB_BASE_URL', 'WANDB_ENTITY')}
+    kept = {k: v for k, v in env.items()
+            if not k.startswith('WANDB_') or online and k in ('WANDB_API_KEY', 'WANDB_BASE_URL', 'WANDB_ENTITY')}
     root = str(Path(llmops.__file__).resolve().parents[1])
     own = {f'WANDB_{k}_DIR': str(folder/'.cache'/k.lower()) for k in ('CACHE', 'CONFIG', 'DATA', 'ARTIFACT')}
     return kept | own | dict(WANDB_MODE='online' if online else 'offline', WANDB_ERROR_REPORTING='false',
@@ -61,8 +63,10 @@ class Writer:
         self.rows = self.dropped = 0
         folder.mkdir(parents=True, exist_ok=True)
         with (folder/'writer.log').open('ab') as log:
-            self.process = subprocess.Popen([sys.executable, '-P', '-c', 'from llmops.engines.wandb import main; main()'], stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, stderr=log, cwd=folder, text=True, start_new_session=True, env=environment(folder, dict(os.environ)))
+            self.process = subprocess.Popen(
+                [sys.executable, '-P', '-c', 'from llmops.engines.wandb import main; main()'], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=log, cwd=folder, text=True, start_new_session=True,
+                env=environment(folder, dict(os.environ)))
         self.send(dict(run=run, config=json.loads(json.dumps(config, default=str)), dir=str(folder), project=project))
         self.thread = threading.Thread(target=self.work, name='wandb', daemon=True)
         self.thread.start()
