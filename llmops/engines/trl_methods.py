@@ -161,8 +161,11 @@ def targets(
     short = sorted({n.rpartition('.')[2] for n in all})
     if said != 'all-linear':
         names = [t.strip() for t in said.split(',') if t.strip()]
+        if not names or 'all-linear' in names: raise Invalid(f'targets is all-linear, or names of modules with commas, not {said!r}. Linear modules: {", ".join(short)}')
         for t in names:
             if not any(_is(t, n) for n, _ in net.named_modules()): raise Invalid(f'This model has no module {t!r}.{nearest(t, short)} Linear modules: {", ".join(short)}')
+            if not any(_is(t, n) for n in all) and not (job['method'] == 'lora' and any(_is(t, n) and hasattr(m, 'num_embeddings') for n, m in net.named_modules())):
+                raise Invalid(f'{t} is no linear layer of the language model, so method={job["method"]} cannot put an adapter on it. Linear modules: {", ".join(short)}')
         return names
     if job['method'] != 'ia3':
         if not all: raise Invalid('This model has no linear layers that could get an adapter. Name modules in targets, or take method=full')
@@ -179,6 +182,11 @@ def all_in(
     "Look for modules by the end of their names"
     return all != [] and not [n for n in names if not any(_is(n, x) for x in all)]
 
+def _widest(net:Any, at:list[str]|str)->int:
+    "The longest side of the layers that get an adapter"
+    mine = linears(net) if isinstance(at, str) else at
+    return max(max(m.weight.shape) if not hasattr(m, 'in_features') else max(m.in_features, m.out_features) for n, m in net.named_modules() if hasattr(m, 'weight') and any(_is(t, n) for t in mine))
+
 def learns(
     job:dict, # Recipe
     net:Any,  # From `load`
@@ -193,6 +201,8 @@ def learns(
         kind = peft.PromptTuningConfig if method == 'prompt' else peft.PrefixTuningConfig
         return kind(num_virtual_tokens=job['virtual_tokens'], **plain)
     at = targets(job, net)
+    if method != 'ia3' and job['rank'] > (wide := _widest(net, at)):
+        raise Invalid(f'rank is {job["rank"]}, and no layer that gets an adapter is wider than {wide}: such an adapter is larger than what it adapts. Give a smaller rank')
     if method == 'ia3': return peft.IA3Config(target_modules=at, feedforward_modules=[t for t in at if any(_is(i, t) or _is(t, i) for i in _inner)], **plain)
     from transformers.pytorch_utils import Conv1D
     return peft.LoraConfig(r=job['rank'], lora_alpha=job['alpha'], lora_dropout=job.get('dropout', 0.), target_modules=at, use_rslora=method == 'rslora',
