@@ -34,7 +34,9 @@ def stack(
 )->tuple[Version, list[Version]]: # Whole model at the bottom; adapters on it, the lowest first
     "What a model consists of"
     if not model.body.get('adapter'): return model, []
-    if not model.body.get('base'): raise Invalid(f'{model} is an adapter and does not say of what model. Add it again with its base: llmops add FOLDER --base model:NAME')
+    if not model.body.get('base'):
+        raise Invalid(f'{model} is an adapter and does not say of what model. '
+                      'Add it again with its base: llmops add FOLDER --base model:NAME')
     below = [_named(store, c, model) for c in model.body.get('chain') or []]
     base, under = stack(store, _named(store, model.body['base'], model))
     return base, [*under, *below, model]
@@ -69,8 +71,10 @@ def quiet()->None:
     "Keep libraries that load models from saying what nobody needs, on stdout even"
     from accelerate.utils import other
     logging.getLogger('bitsandbytes').setLevel(logging.ERROR) # It misses kernels for the CPU that it does without
-    warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning) # PEFT asks Transformers by the old name
-    other.is_deepspeed_available = lambda: 'deepspeed' in sys.modules # accelerate would import it to ask whether a model is its
+    # PEFT asks Transformers by the old name
+    warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning)
+    # accelerate would import it to ask whether a model is its
+    other.is_deepspeed_available = lambda: 'deepspeed' in sys.modules
 
 def load_whole(
     folder:Path,          # Folder of a whole model
@@ -84,9 +88,13 @@ def load_whole(
     kind = kind_of(folder)
     heads = [n for a in adapters if (n := classes(a))]
     if heads or 'num_labels' in how: kind, how = 'classes', dict(how, num_labels=how.get('num_labels') or heads[-1])
-    auto = dict(words='AutoModelForCausalLM', classes='AutoModelForSequenceClassification', pictures='AutoModelForImageTextToText')[kind]
-    try: return getattr(transformers, auto).from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, **how)
-    except (OSError, ValueError, KeyError) as e: raise Invalid(f'transformers cannot load this model: {str(e).splitlines()[0][:300]}') from None
+    auto = dict(words='AutoModelForCausalLM', classes='AutoModelForSequenceClassification',
+                pictures='AutoModelForImageTextToText')[kind]
+    try:
+        return getattr(transformers, auto).from_pretrained(folder, local_files_only=True, trust_remote_code=False,
+                                                           use_safetensors=True, **how)
+    except (OSError, ValueError, KeyError) as e:
+        raise Invalid(f'transformers cannot load this model: {str(e).splitlines()[0][:300]}') from None
 
 # %% ../nbs/02g_adapter.ipynb #1a50485b
 PROMPTS = ('PROMPT_TUNING', 'PREFIX_TUNING', 'P_TUNING') # Learned tokens: they change no weight of the model
@@ -102,11 +110,14 @@ def misfits(
         wide = text.hidden_size
         if c['peft_type'] == 'PREFIX_TUNING' and not c.get('prefix_projection'):
             each = getattr(text, 'head_dim', None) or wide//text.num_attention_heads
-            wide = 2*text.num_hidden_layers*each*(getattr(text, 'num_key_value_heads', None) or text.num_attention_heads)
-        return [f'{k} is {e["shape"][-1]} wide, this model needs {wide}' for k, e in shapes.items() if k == 'prompt_embeddings' and e['shape'][-1] != wide]
+            wide = 2*text.num_hidden_layers*each*(getattr(text, 'num_key_value_heads', None)
+                                                  or text.num_attention_heads)
+        return [f'{k} is {e["shape"][-1]} wide, this model needs {wide}'
+                for k, e in shapes.items() if k == 'prompt_embeddings' and e['shape'][-1] != wide]
     modules, bad = dict(net.named_modules()), []
     for key, e in shapes.items():
-        name, _, part = key.removeprefix('base_model.model.').partition('.lora_') if '.lora_' in key else key.removeprefix('base_model.model.').rpartition('.')
+        name, _, part = (key.removeprefix('base_model.model.').partition('.lora_') if '.lora_' in key
+                         else key.removeprefix('base_model.model.').rpartition('.'))
         m = modules.get(name)
         if m is None: bad.append(f'it has weights for {name}, which this model has not')
         elif (size := _size(m)) and (why := _odd(part, e['shape'], *size)): bad.append(f'{name} {why}')
@@ -132,9 +143,12 @@ def put_on(
     "Put an adapter on a model that it fits"
     peft = need('peft', extra='train')
     if bad := misfits(net, folder):
-        raise Invalid(f'{name} was made for another model: {bad[0]}'+(f' (and {len(bad)-1} more)' if len(bad) > 1 else '')+'. Add it again with the base that it was trained on: llmops add model:NAME FOLDER --base model:BASE')
+        raise Invalid(
+            f'{name} was made for another model: {bad[0]}'+(f' (and {len(bad)-1} more)' if len(bad) > 1 else '')
+            +'. Add it again with the base that it was trained on: llmops add model:NAME FOLDER --base model:BASE')
     try: return peft.PeftModel.from_pretrained(net, folder, is_trainable=train)
-    except (OSError, ValueError, RuntimeError, KeyError) as e: raise Failed(f'PEFT could not load {name}: {str(e)[:300]}') from e
+    except (OSError, ValueError, RuntimeError, KeyError) as e:
+        raise Failed(f'PEFT could not load {name}: {str(e)[:300]}') from e
 
 # %% ../nbs/02g_adapter.ipynb #13fca48b
 def as_nf4(
@@ -160,10 +174,12 @@ def fold(
     "Merge an adapter into a model"
     kind = settings(folder).get('peft_type')
     if kind in PROMPTS:
-        raise Invalid(f'{name} is a learned prompt: it puts tokens before the text and changes no weight, so there is nothing to merge. '
+        raise Invalid(f'{name} is a learned prompt: it puts tokens before the text and changes no weight, '
+                      'so there is nothing to merge. '
                       'Evaluate and export it beside its base, or train one that can be merged: --method lora')
     both = put_on(as_nf4(net) if nf4 else net, folder, name)
-    if not hasattr(both.base_model, 'merge_and_unload'): raise Invalid(f'PEFT cannot merge an adapter of type {kind}. Evaluate and export {name} beside its base')
+    if not hasattr(both.base_model, 'merge_and_unload'):
+        raise Invalid(f'PEFT cannot merge an adapter of type {kind}. Evaluate and export {name} beside its base')
     try: return both.merge_and_unload(safe_merge=True)
     except ValueError as e: raise Failed(f'{name} cannot be merged: {str(e)[:300]}') from None
 
@@ -182,7 +198,8 @@ def carry(
 )->None:
     "Hand on the files that training does not change, to the byte: tokenizer, chat template, licence"
     for p in sorted(Path(model).iterdir()):
-        if p.is_file() and not (Path(out)/p.name).exists() and not p.name.lower().startswith('readme') and '.safetensors' not in p.name:
+        if (p.is_file() and not (Path(out)/p.name).exists() and not p.name.lower().startswith('readme')
+            and '.safetensors' not in p.name):
             shutil.copyfile(p, Path(out)/p.name)
 
 def flatten(
@@ -211,7 +228,8 @@ def beside(
     for v in (base, *chain[:-1]): run.read(v)
     folder, below = run.files(base), [(run.files(v), str(v), v.body.get('method') == 'qlora') for v in chain[:-1]]
     if below and not (flat := run.folder()/f'below-{model.digest[:16]}').exists(): flatten(folder, below, flat)
-    return flat if below else folder, dict(adapter=run.files(model)) | (dict(nf4=True) if model.body.get('method') == 'qlora' else {})
+    return (flat if below else folder,
+            dict(adapter=run.files(model)) | (dict(nf4=True) if model.body.get('method') == 'qlora' else {}))
 
 def on_server(
     run:Any,       # Who asks
@@ -222,5 +240,6 @@ def on_server(
     over = dict(adapter=run.files(chain[-1]), nf4=chain[-1].body.get('method') == 'qlora') if chain else {}
     folder = run.files(base)
     if kind_of(folder) == 'classes' or any(classes(run.files(v)) for v in chain):
-        raise Invalid(f'{model} judges texts and writes no answers, so there is nothing to serve. Let it judge rows: llmops score {model} --data dataset:NAME')
+        raise Invalid(f'{model} judges texts and writes no answers, so there is nothing to serve. '
+                      f'Let it judge rows: llmops score {model} --data dataset:NAME')
     return dict(model=folder, **over)
