@@ -27,9 +27,10 @@ PKG = ROOT/'llmops'
 BIN = Path(sys.executable).parent
 BY_HAND = {'__init__.py'}                       # the only modules that people write
 PARTS = {'migrations': 1}                       # folders that belong to a band of the core
-HEAVY = {'torch', 'transformers', 'trl', 'peft', 'accelerate', 'datasets', 'safetensors', 'pandas', 'polars', 'numpy', 'scipy', 'pyarrow',
-         'panel', 'bokeh', 'wandb', 'papermill', 'nbclient', 'nbformat', 'IPython', 'phoenix', 'opentelemetry', 'httpx', 'openai', 'requests',
-         'starlette', 'uvicorn', 'jinja2', 'jupyter_server', 'huggingface_hub', 'modelscope', 'alembic', 'fastcore', 'psycopg', 'tornado'}
+HEAVY = {'torch', 'transformers', 'trl', 'peft', 'accelerate', 'datasets', 'safetensors', 'pandas', 'polars', 'numpy',
+         'scipy', 'pyarrow', 'panel', 'bokeh', 'wandb', 'papermill', 'nbclient', 'nbformat', 'IPython', 'phoenix',
+         'opentelemetry', 'httpx', 'openai', 'requests', 'starlette', 'uvicorn', 'jinja2', 'jupyter_server',
+         'huggingface_hub', 'modelscope', 'alembic', 'fastcore', 'psycopg', 'tornado'}
 CHECKS: dict[str, tuple[Callable[[], list[str]], str, str]] = {}
 
 
@@ -50,7 +51,8 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def notebooks(root: Path = ROOT) -> list[Path]:
-    return [p for p in sorted((root/'nbs').rglob('*.ipynb')) if not any(x.startswith(('.', '_')) for x in p.relative_to(root).parts)]
+    return [p for p in sorted((root/'nbs').rglob('*.ipynb'))
+            if not any(x.startswith(('.', '_')) for x in p.relative_to(root).parts)]
 
 
 def source_of(f: Path) -> str:
@@ -80,19 +82,23 @@ def export() -> list[str]:
     to = remade()[0]
     here = {f.relative_to(PKG): f for f in PKG.rglob('*.py') if 'labextension' not in f.parts}
     there = {f.relative_to(to/'llmops'): f for f in (to/'llmops').rglob('*.py')}
-    bad = [f'llmops/{r} differs from its notebook' for r in sorted(here) if r in there and not filecmp.cmp(here[r], there[r], shallow=False)]
+    bad = [f'llmops/{r} differs from its notebook'
+           for r in sorted(here) if r in there and not filecmp.cmp(here[r], there[r], shallow=False)]
     return bad + [f'llmops/{r} is not exported yet' for r in sorted(set(there) - set(here))]
 
 
 @check('notebooks are clean (no counters, no stray metadata)', '.venv/bin/nbdev-clean')
 def clean() -> list[str]:
     to = remade()[0]
-    bad = [f'{p.relative_to(ROOT)} is not clean' for p in notebooks() if p.read_text() != (to/p.relative_to(ROOT)).read_text()]
+    bad = [f'{p.relative_to(ROOT)} is not clean'
+           for p in notebooks() if p.read_text() != (to/p.relative_to(ROOT)).read_text()]
     for p in notebooks():
         for c in json.loads(p.read_text())['cells']:
             shown = json.dumps(c.get('outputs', []))
-            if c['cell_type'] == 'code' and '"output_type": "error"' in shown: bad.append(f'{p.relative_to(ROOT)}: cell {c.get("id")} shows an error')
-            if re.search(r'(?<![\w.])/(work|home|root|tmp|Users)/\w', shown): bad.append(f'{p.relative_to(ROOT)}: cell {c.get("id")} shows a path of a machine')
+            if c['cell_type'] == 'code' and '"output_type": "error"' in shown:
+                bad.append(f'{p.relative_to(ROOT)}: cell {c.get("id")} shows an error')
+            if re.search(r'(?<![\w.])/(work|home|root|tmp|Users)/\w', shown):
+                bad.append(f'{p.relative_to(ROOT)}: cell {c.get("id")} shows a path of a machine')
     return bad
 
 
@@ -101,8 +107,10 @@ def orphans() -> list[str]:
     bad = []
     for _, f in modules():
         nb = source_of(f)
-        if nb and not (f.parent/nb).resolve().exists(): bad.append(f'{f.relative_to(ROOT)} says it comes from {nb}, which is gone')
-        if not nb and f.relative_to(PKG).as_posix() not in BY_HAND and not (f.name == '__init__.py' and not f.read_text().strip()):
+        if nb and not (f.parent/nb).resolve().exists():
+            bad.append(f'{f.relative_to(ROOT)} says it comes from {nb}, which is gone')
+        if (not nb and f.relative_to(PKG).as_posix() not in BY_HAND
+            and not (f.name == '__init__.py' and not f.read_text().strip())):
             bad.append(f'{f.relative_to(ROOT)} was written by hand')
     return bad
 
@@ -122,7 +130,8 @@ def bands() -> dict[str, int]:
 def imported(f: Path, name: str) -> Iterator[tuple[int, str]]:
     "(line, dotted name) of every import in a file, also inside functions, but not those for the type checker alone"
     tree = ast.parse(f.read_text())
-    skip = {id(n) for i in ast.walk(tree) if isinstance(i, ast.If) and 'TYPE_CHECKING' in ast.unparse(i.test) for n in ast.walk(i)}
+    skip = {id(n) for i in ast.walk(tree) if isinstance(i, ast.If) and 'TYPE_CHECKING' in ast.unparse(i.test)
+            for n in ast.walk(i)}
     here = ['llmops', *name.split('.')] if name else ['llmops']
     package = here if f.name == '__init__.py' else here[:-1]
     for n in ast.walk(tree):
@@ -133,7 +142,8 @@ def imported(f: Path, name: str) -> Iterator[tuple[int, str]]:
             base += n.module.split('.') if n.module else []
             for a in n.names:
                 full = '.'.join([*base, a.name])
-                yield n.lineno, full if (ROOT/Path(*full.split('.'))).with_suffix('.py').exists() or (ROOT/Path(*full.split('.'))).is_dir() else '.'.join(base)
+                yield (n.lineno, full if (ROOT/Path(*full.split('.'))).with_suffix('.py').exists()
+                       or (ROOT/Path(*full.split('.'))).is_dir() else '.'.join(base))
 
 
 @check('imports point down: core < store < ports < verbs < registry < areas < faces; engines stand aside',
@@ -147,20 +157,24 @@ def imports() -> list[str]:
     for name, f in modules():
         if not name or not source_of(f): continue
         me, mine = place(name)
-        if mine == 7: bad.append(f'llmops/{name}.py: its notebook needs a number (nbs/NN_{name}.ipynb): the number is its band')
+        if mine == 7:
+            bad.append(f'llmops/{name}.py: its notebook needs a number (nbs/NN_{name}.ipynb): the number is its band')
         for line, full in imported(f, name):
             if not full.startswith('llmops.') or full == f'llmops.{name}': continue
             other, theirs = place(full.removeprefix('llmops.'))
             where = f'{f.relative_to(ROOT)}:{line} imports {full}'
             if me == 'engines':
-                if other != 'engines' and theirs not in (0, 2): bad.append(f'{where}: engines import core and ports only')
+                if other != 'engines' and theirs not in (0, 2):
+                    bad.append(f'{where}: engines import core and ports only')
             elif other == 'engines': bad.append(f'{where}: get an engine with ports.engine(port, name)')
-            elif mine == 8 and theirs == 8 and me != other: bad.append(f'{where}: areas meet in the store or through run.call')
+            elif mine == 8 and theirs == 8 and me != other:
+                bad.append(f'{where}: areas meet in the store or through run.call')
             elif theirs > mine: bad.append(f'{where}: that is above it')
     return bad
 
 
-@check('every package that the code imports is declared in pyproject.toml', 'add it there with its reason, then make lock')
+@check('every package that the code imports is declared in pyproject.toml',
+       'add it there with its reason, then make lock')
 def declared() -> list[str]:
     import tomllib
     from importlib.metadata import packages_distributions
@@ -174,14 +188,17 @@ def declared() -> list[str]:
         for line, full in imported(f, name):
             top = full.split('.')[0]
             if top in sys.stdlib_module_names or top == 'llmops': continue
-            if not {norm(d) for d in owners.get(top, [top])} & known: bad.add(f'{f.relative_to(ROOT)}:{line} imports {top}, which is not declared')
+            if not {norm(d) for d in owners.get(top, [top])} & known:
+                bad.add(f'{f.relative_to(ROOT)}:{line} imports {top}, which is not declared')
     tests = sorted((ROOT/'tests').rglob('*.py'))
     ours = {'llmops', *(p.stem for p in tests)}
     for f in tests:
         for n in ast.walk(ast.parse(f.read_text())):
-            tops = {a.name.split('.')[0] for a in n.names} if isinstance(n, ast.Import) else {n.module.split('.')[0]} if isinstance(n, ast.ImportFrom) and n.module else set()
+            tops = ({a.name.split('.')[0] for a in n.names} if isinstance(n, ast.Import)
+                    else {n.module.split('.')[0]} if isinstance(n, ast.ImportFrom) and n.module else set())
             for top in tops - set(sys.stdlib_module_names) - ours:
-                if not {norm(d) for d in owners.get(top, [top])} & known: bad.add(f'{f.relative_to(ROOT)}:{n.lineno} imports {top}, which is not declared')
+                if not {norm(d) for d in owners.get(top, [top])} & known:
+                    bad.add(f'{f.relative_to(ROOT)}:{n.lineno} imports {top}, which is not declared')
     return sorted(bad)
 
 
@@ -198,7 +215,8 @@ def load_all() -> list[str]:
     return bad
 
 
-@check('every verb, view, port and event kind is documented, with its parameters', 'write the docstring or the trailing comment in its notebook')
+@check('every verb, view, port and event kind is documented, with its parameters',
+       'write the docstring or the trailing comment in its notebook')
 def documented() -> list[str]:
     if bad := load_all(): return bad
     from llmops import core, ports, verbs
@@ -212,10 +230,11 @@ def documented() -> list[str]:
         bad += [f'port {name}: method {m} has no docstring' for m, f in vars(port).items()
                 if inspect.isfunction(f) and not m.startswith('_') and not (f.__doc__ or '').strip()]
     bad += [f'event kind {name} has no sentence' for name, kind in sorted(core.EVENTS.items()) if not kind.doc.strip()]
-    public = {n: getattr(sys.modules[f'llmops.{m}'], n, None) for m, _ in modules() if m and f'llmops.{m}' in sys.modules
-              for n in getattr(sys.modules[f'llmops.{m}'], '__all__', [])}
-    return bad + [f'{n} has no docstring' for n, o in sorted(public.items())
-                  if (inspect.isfunction(o) or inspect.isclass(o)) and o.__module__.startswith('llmops') and not (o.__doc__ or '').strip()]
+    public = {n: getattr(sys.modules[f'llmops.{m}'], n, None) for m, _ in modules()
+              if m and f'llmops.{m}' in sys.modules for n in getattr(sys.modules[f'llmops.{m}'], '__all__', [])}
+    return bad + [f'{n} has no docstring'
+                  for n, o in sorted(public.items()) if (inspect.isfunction(o) or inspect.isclass(o))
+                  and o.__module__.startswith('llmops') and not (o.__doc__ or '').strip()]
 
 
 @check('every command and option of the command line has a help text', 'add it in nbs/faces/cli.ipynb')
@@ -234,9 +253,11 @@ def helped() -> list[str]:
     return bad
 
 
-@check('schema.ts is what Python generates', '.venv/bin/python -m llmops.faces.server > jupyter_extension/src/schema.ts')
+@check('schema.ts is what Python generates',
+       '.venv/bin/python -m llmops.faces.server > jupyter_extension/src/schema.ts')
 def schema() -> list[str]:
-    r = subprocess.run([sys.executable, '-m', 'llmops.faces.server', '--check', str(ROOT/'jupyter_extension/src/schema.ts')], capture_output=True, text=True)
+    r = subprocess.run([sys.executable, '-m', 'llmops.faces.server', '--check',
+                        str(ROOT/'jupyter_extension/src/schema.ts')], capture_output=True, text=True)
     return (r.stderr.strip() or 'it differs').splitlines()[-1:] if r.returncode else []
 
 
@@ -254,12 +275,15 @@ def templates() -> list[str]:
         if any(c.get('outputs') or c.get('execution_count') for c in cells): bad.append(f'{path.name} holds outputs')
         types = {p.name: p for p in tpl.parameters}
         for n in (n for c in cells for n in ast.walk(ast.parse(''.join(c['source'])))):
-            if not (isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name) and n.func.value.id == 'ws'): continue
+            if not (isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name)
+                    and n.func.value.id == 'ws'):
+                continue
             spec = known.get(n.func.attr)
             for k in n.keywords if spec else []:
                 want, have = spec.params.get(k.arg), types.get(k.value.id) if isinstance(k.value, ast.Name) else None
                 if want and have and not fits(have, want):
-                    bad.append(f'{path.name}: parameter {have.name} is {have.type}, ws.{n.func.attr} wants {want.type} for {k.arg}')
+                    bad.append(f'{path.name}: parameter {have.name} is {have.type}, '
+                               f'ws.{n.func.attr} wants {want.type} for {k.arg}')
     return bad
 
 
@@ -268,7 +292,8 @@ def fits(have, want) -> bool:
     if want.type == 'json': return True
     if want.many: return have.type in ('list', 'str')
     if want.type == 'choice': return have.type == 'str' and (not have.choices or set(have.choices) <= set(want.choices))
-    return have.type == ('str' if want.type in ('ref', 'path') else want.type) or (have.type, want.type) == ('int', 'float')
+    return (have.type == ('str' if want.type in ('ref', 'path') else want.type)
+            or (have.type, want.type) == ('int', 'float'))
 
 
 # --- Cost of starting ------------------------------------------------------------------------------------------------
@@ -289,14 +314,17 @@ def cpu(*cmd: str, times: int = 5) -> tuple[float, str]:
        'import what is heavy inside the function that needs it')
 def light() -> list[str]:
     bad = []
-    subprocess.run([sys.executable, '-m', 'compileall', '-q', PKG], check=True)     # as after any first run, whatever the environment says
-    seen = 'import json, sys, time; a = time.process_time(); import llmops; b = time.process_time(); print(json.dumps([b - a, sorted(sys.modules)]))'
+    # as after any first run, whatever the environment says
+    subprocess.run([sys.executable, '-m', 'compileall', '-q', PKG], check=True)
+    seen = ('import json, sys, time; a = time.process_time(); import llmops; b = time.process_time(); '
+            'print(json.dumps([b - a, sorted(sys.modules)]))')
     t, mods = min((json.loads(cpu(sys.executable, '-c', seen, times=1)[1]) for _ in range(5)), key=lambda r: r[0])
     if t > .15: bad.append(f'import llmops costs {t:.2f} s')
     if found := sorted(HEAVY & {m.split('.')[0] for m in mods}): bad.append(f'import llmops loads {", ".join(found)}')
     t, _ = cpu(str(BIN/'llmops'), '--help')
     if t > .3: bad.append(f'llmops --help costs {t:.2f} s')
-    how = 'import sys; from llmops.faces.cli import main\ntry: main(["--help"])\nexcept SystemExit: pass\nprint("\\n#", *sys.modules)'
+    how = ('import sys; from llmops.faces.cli import main\ntry: main(["--help"])\nexcept SystemExit: pass\n'
+           'print("\\n#", *sys.modules)')
     mods = cpu(sys.executable, '-c', how, times=1)[1].rpartition('#')[2].split()
     if found := sorted(HEAVY & {m.split('.')[0] for m in mods}): bad.append(f'llmops --help loads {", ".join(found)}')
     return bad
@@ -311,7 +339,8 @@ def tool(*cmd: str) -> list[str]:
 
 @check('ruff is content', '.venv/bin/ruff check --fix, for modules: in their notebooks')
 def ruff() -> list[str]:
-    return tool('ruff', 'check', '--quiet', '--output-format', 'concise', '--no-cache', *(d for d in ('llmops', 'tools', 'tests', 'bench', 'docs') if (ROOT/d).is_dir()))
+    return tool('ruff', 'check', '--quiet', '--output-format', 'concise', '--no-cache',
+                *(d for d in ('llmops', 'tools', 'tests', 'bench', 'docs') if (ROOT/d).is_dir()))
 
 
 @check('mypy is content', 'change the annotation in the notebook')
@@ -329,7 +358,8 @@ def main(argv: list[str] | None = None) -> int:
     if a.list:
         for n, (_, title, _) in CHECKS.items(): print(f'{n:12} {title}')
         return 0
-    if unknown := [n for n in a.names if n not in CHECKS]: p.error(f'no such check: {", ".join(unknown)}. There are: {", ".join(CHECKS)}')
+    if unknown := [n for n in a.names if n not in CHECKS]:
+        p.error(f'no such check: {", ".join(unknown)}. There are: {", ".join(CHECKS)}')
     failed = 0
     for n, (rule, title, fix) in CHECKS.items():
         if a.names and n not in a.names: continue
@@ -340,7 +370,8 @@ def main(argv: list[str] | None = None) -> int:
         for b in bad: print(f'    {b}')
         if bad: print(f'    mend with: {fix}')
         failed += bool(bad)
-    print(f'\n{failed} of {len(a.names) or len(CHECKS)} rules broken' if failed else f'\nall {len(a.names) or len(CHECKS)} rules kept')
+    print(f'\n{failed} of {len(a.names) or len(CHECKS)} rules broken' if failed
+          else f'\nall {len(a.names) or len(CHECKS)} rules kept')
     return 1 if failed else 0
 
 

@@ -30,4 +30,5 @@ class Extras(BuildHookInterface):
         name = json.loads((lab/'package.json').read_text())['name']
         build_data['shared_data'][str(lab)] = f'share/jupyter/labextensions/{name}'
         install = root/'jupyter_extension'/'install.json'
-        if install.exists(): build_data['shared_data'][str(install)] = f'share/jupyter/labextensions/{name}/install.json'
+        if install.exists():
+            build_data['shared_data'][str(install)] = f'share/jupyter/labextensions/{name}/install.json'

@@ -18,9 +18,9 @@ def to_notebook(text: Path) -> Path:
     "Write `text` (py:percent) into its notebook, keeping the ids and outputs of cells that stay"
     nb = ROOT/'nbs'/text.resolve().relative_to(ROOT/'nbs_py').with_suffix('.ipynb')
     nb.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run([sys.executable, '-m', 'jupytext', '--quiet', '--update', '--to', 'ipynb', '--output', str(nb), str(text)]
-                   if nb.exists() else
-                   [sys.executable, '-m', 'jupytext', '--quiet', '--to', 'ipynb', '--output', str(nb), str(text)], check=True)
+    keep = ['--update'] if nb.exists() else []
+    subprocess.run([sys.executable, '-m', 'jupytext', '--quiet', *keep, '--to', 'ipynb', '--output', str(nb),
+                    str(text)], check=True)
     return nb
 
 
@@ -44,7 +44,8 @@ def main() -> int:
         if a.open:
             out = ROOT/'nbs_py'/f.resolve().relative_to(ROOT/'nbs').with_suffix('.py')
             out.parent.mkdir(parents=True, exist_ok=True)
-            subprocess.run([sys.executable, '-m', 'jupytext', '--quiet', '--to', 'py:percent', '--output', str(out), str(f)], check=True)
+            subprocess.run([sys.executable, '-m', 'jupytext', '--quiet', '--to', 'py:percent', '--output', str(out),
+                            str(f)], check=True)
             continue
         nb = to_notebook(f)
         tidy(nb)

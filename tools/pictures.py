@@ -1,10 +1,13 @@
 #!/usr/bin/env python
 """The few pictures of README and docs, taken from a real workspace in Debian's Chromium.
 
-    make quickstart && .venv/bin/python tools/pictures.py [WORKSPACE [SCENE]]     SCENE: english, chinese, dark or labelling
+    make quickstart && .venv/bin/python tools/pictures.py [WORKSPACE [SCENE]]
+
+SCENE is english, chinese, dark or labelling.
 
 Writes docs/pictures/*.png: the models panel beside a version page in English and in Chinese, a run, a report,
-the form of a template, the dashboard tab, the labelling desk and the page of a dataset. The pictures are small: 8-bit palettes, at most 1280 pixels wide.
+the form of a template, the dashboard tab, the labelling desk and the page of a dataset. The pictures are small: 8-bit palettes, at most 1280 pixels
+wide.
 """
 import shutil
 import sys
@@ -37,7 +40,8 @@ def panel(page, name: str) -> None:
 
 
 def run_row(page, title: str):
-    return page.locator('#llmops-runs .llm-tools ~ .llm-list .llm-row', has=page.locator('.llm-name', has_text=title)).first
+    return page.locator('#llmops-runs .llm-tools ~ .llm-list .llm-row',
+                        has=page.locator('.llm-name', has_text=title)).first
 
 
 def version(page, kind: str, ref: str, tab: int = 0) -> None:
@@ -84,9 +88,12 @@ def queue(workspace: Path) -> None:
     store = open_workspace(workspace).store
     call(store, 'samples', dict(rows=240, dirty=True, out='support'))
     call(store, 'clean', dict(data='dataset:support', mask_pii=True, dedup=True))
-    about = call(store, 'label', dict(ref='dataset:support-clean', task='dialogue', rows=20, annotators=['anna', 'ben'], overlap=2, tags=['polite', 'wrong', 'too long'], spans=['place', 'product'], out='answers'))
+    about = call(store, 'label',
+                 dict(ref='dataset:support-clean', task='dialogue', rows=20, annotators=['anna', 'ben'], overlap=2,
+                      tags=['polite', 'wrong', 'too long'], spans=['place', 'product'], out='answers'))
     for i, item in enumerate(look(store, 'label_mine', dict(queue=about, annotator='anna'))[:7]):
-        call(store, 'label_save', dict(queue=about, item=item['item'], value=dict(rating=3+i % 3), annotator='anna', seconds=9))
+        call(store, 'label_save',
+             dict(queue=about, item=item['item'], value=dict(rating=3+i % 3), annotator='anna', seconds=9))
     store.close()
 
 
@@ -112,13 +119,16 @@ def labelling(page) -> None:
 
 
 def close_tabs(page) -> None:
-    while (tab := page.locator('.lm-DockPanel-tabBar .lm-TabBar-tab .lm-TabBar-tabCloseIcon')).count() > 1: tab.last.click()
+    while (tab := page.locator('.lm-DockPanel-tabBar .lm-TabBar-tab .lm-TabBar-tabCloseIcon')).count() > 1:
+        tab.last.click()
 
 
 def shots(workspace: Path, only: str = '') -> None:
     from lab_server import CHROMIUM, FLAGS, lab
     from playwright.sync_api import sync_playwright
-    scenes: list[tuple[str, str, Callable]] = [('en-US', 'JupyterLab Light', english), ('zh-CN', 'JupyterLab Light', chinese), ('en-US', 'JupyterLab Dark', dark), ('en-US', 'JupyterLab Light', labelling)]
+    scenes: list[tuple[str, str, Callable]] = (
+        [('en-US', 'JupyterLab Light', english), ('zh-CN', 'JupyterLab Light', chinese),
+         ('en-US', 'JupyterLab Dark', dark), ('en-US', 'JupyterLab Light', labelling)])
     with sync_playwright() as p:
         chromium = p.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, '--force-color-profile=srgb'])
         for locale, theme, scene in scenes:

