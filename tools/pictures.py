@@ -6,8 +6,8 @@
 SCENE is english, chinese, dark or labelling.
 
 Writes docs/pictures/*.png: the models panel beside a version page in English and in Chinese, a run, a report,
-the form of a template, the dashboard tab, the labelling desk and the page of a dataset. The pictures are small: 8-bit palettes, at most 1280 pixels
-wide.
+the form of a template, the dashboard tab, the labelling desk and the page of a dataset. The pictures are
+small: 8-bit palettes, at most 1280 pixels wide.
 """
 import shutil
 import sys
