@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from llmops.core import Invalid, LlmopsError
 from llmops.devices import Device
+from llmops.engines.trl_lean import uncopied
 from llmops.faces import cli
 from llmops.modelfolder import describe
 from llmops.training.estimate import estimate, known, lengths
@@ -98,7 +99,9 @@ def test_a_block_keeps_what_autograd_keeps(family, method, half):
         net = model(family, num_hidden_layers=layers, hidden_size=72, head_dim=20, intermediate_size=136)
         if half and method == 'lora': net = net.to(torch.bfloat16)
         config = net.config.to_dict()
-        got[layers] = kept(lora(net) if method == 'lora' else net, ids, half)
+        net = lora(net) if method == 'lora' else net
+        uncopied(dict(method=method), net)
+        got[layers] = kept(net, ids, half)
     per_token = (got[3]-got[1])/2/ids.numel()
     assert block_bytes(shape(config), Job(method, half=half, rank=4)) == pytest.approx(per_token, rel=.01)
 
@@ -163,6 +166,16 @@ def test_the_nearest_that_fits_fits_and_keeps_the_rows_of_a_step(hidden, layers,
 def test_what_saves_memory_saves_it(less):
     s, j = shape(config(2048, 16, 8192, 128256)), dict(method='full', rows=8, tokens=2048, gpu=True, half=True)
     assert parts(s, Job(**(j | less))).total < .95*parts(s, Job(**j)).total
+
+
+def test_sixteen_bit_copies_and_gradients_are_not_there_together():
+    s, few = shape(config(4096, 32, 14336, 128256) | dict(num_attention_heads=32, num_key_value_heads=8, head_dim=128)), dict(tokens=64, gpu=True, half=True)
+    p = parts(s, Job('full', **few))
+    assert s.total*16 < p.total-p.process < s.total*16.5 and p.parameters == s.total*4+s.blocks*2 # An 8B model with fp32 weights has room on a card of 141 GB
+    again = parts(s, Job('full', times=2, **few)) # The second part's copies meet the first part's gradients
+    assert again.total-again.process > s.total*16+s.blocks*2
+    tied = shape(config(896, 24, 4864, 151936) | dict(tie_word_embeddings=True))
+    assert parts(tied, Job('full', **few)).total-parts(tied, Job('full', **few)).process >= tied.total*16+tied.embed*4 # Both ends of a shared table have a gradient
 
 
 def test_another_model_beside_it_counts():

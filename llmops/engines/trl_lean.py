@@ -53,7 +53,7 @@ def uncopied(
     net:Any,  # A model with adapters
 )->int:       # Adapters
     "Have adapters read their input as it is where autocast is on"
-    if job['method'] not in ('lora', 'rslora'): return 0
+    if job['method'] not in ('lora', 'rslora', 'qlora'): return 0
     found = [m for m in net.modules() if hasattr(m, 'lora_A') and hasattr(type(m), '_cast_input_dtype')]
     for m in found: m._cast_input_dtype = partial(_cast, m)
     return len(found)
