@@ -120,6 +120,65 @@ def test_each_kind_equals_one_process(alone, shared, name):
     assert apart(at, shared[1]/name) < NEAR
 
 
+WORDS = 'cat dog sun tree blue red milk bread rain snow hand foot door wall fish bird'.split()
+def _ask(w): return [dict(role='user', content=f'Say the word {w}.')]
+def _say(t): return [dict(role='assistant', content=t)]
+LESSONS = dict( # 16 rows are two steps of 6 and one of 4; 15 of conversations end with one of 3
+    sft=[dict(messages=_ask(w)+_say(w*(1+i % 3))) for i, w in enumerate(WORDS[1:])],
+    distil=[dict(messages=_ask(w)+_say(w*(1+i % 3))) for i, w in enumerate(WORDS[1:])],
+    dpo=[dict(prompt=_ask(w), chosen=_say(w.upper()), rejected=_say(w)) for w in WORDS],
+    reward=[dict(prompt=_ask(w), chosen=_say(w.upper()), rejected=_say(w)) for w in WORDS],
+    classify=[dict(text=f'{w} {i}', label='ab'[i % 2]) for i, w in enumerate(WORDS)],
+    kto=[dict(prompt=_ask(w), completion=_say(w.upper() if i % 2 else w), label=bool(i % 2)) for i, w in enumerate(WORDS)])
+BY = dict(sft='ddp', distil='fsdp2', dpo='fsdp2', reward='ddp', classify='fsdp2', kto='zero3' if SPEED else 'ddp') # Stage → kind
+
+
+@pytest.fixture(scope='module')
+def teacher(tmp_path_factory) -> Path:
+    "The base model, each weight a little elsewhere"
+    import shutil
+
+    import torch
+    from transformers import AutoModelForCausalLM
+    at, g = tmp_path_factory.mktemp('teacher')/'m', torch.Generator().manual_seed(5)
+    shutil.copytree(BASE, at)
+    net = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    with torch.no_grad():
+        for p in net.parameters(): p.add_(torch.randn(p.shape, generator=g)*.02)
+    net.save_pretrained(at)
+    return at
+
+
+@pytest.fixture(scope='module')
+def epochs(teacher, tmp_path_factory) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    "The losses of an epoch whose last step is short, by stage: of one process, and of two"
+    at, each, one = tmp_path_factory.mktemp('epochs'), {}, {}
+    for s, lines in LESSONS.items():
+        (at/f'{s}.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+        also = dict(teacher=str(teacher)) if s == 'distil' else {}
+        more = recipe(stage=s, max_steps=0, epochs=1., batch=6, max_length=64)
+        one[s] = [r['loss'] for r in Trl().train(more, BASE, at/f'{s}.jsonl', at/f'one-{s}', also) if 'loss' in r]
+        each[s] = complete(more) | also | dict(rows=str(at/f'{s}.jsonl'), parallel=BY[s], nproc=2)
+    said = list(launch(job(at/'sft.jsonl', at/'two', nproc=2, each=each), entry='ranks:several'))
+    return one, {s: [r['loss'] for r in said if r['name'] == s and 'loss' in r] for s in each}
+
+
+@pytest.mark.parametrize('stage', LESSONS)
+def test_each_stage_equals_one_process_to_the_last_short_step(epochs, stage):
+    "No row of a short step is seen twice, tokens weigh the same, and ratings are compared over the whole step"
+    one, two = epochs
+    assert len(one[stage]) == 3 and max(one[stage])-min(one[stage]) > 100*NEAR
+    assert two[stage] == pytest.approx(one[stage], abs=NEAR)
+
+
+def test_a_loss_of_classes_does_not_depend_on_the_rows_at_a_time(epochs, tmp_path):
+    "Transformers takes a mean over rows for one over the whole step"
+    at = tmp_path/'rows.jsonl'
+    at.write_text('\n'.join(map(json.dumps, LESSONS['classify'][:12])))
+    got = [[r['loss'] for r in Trl().train(recipe(stage='classify', max_steps=2, batch=6, micro_batch=m), BASE, at, tmp_path/str(m)) if 'loss' in r] for m in (6, 2)]
+    assert got[1] == pytest.approx(got[0], abs=NEAR)
+
+
 def test_it_did_learn(alone):
     assert apart(alone['full'][1], BASE) > 10*NEAR
     assert alone['full'][0][-1]['loss'] < alone['full'][0][0]['loss']-1

@@ -101,4 +101,6 @@ def class_trainer(
         s = replace(s, net=get_peft_model(s.net, s.peft), peft=None)
     s.net.config.get_text_config().pad_token_id = s.tok.pad_token_id # The head looks at the last token before the padding
     args = TrainingArguments(**s.plain, include_num_input_tokens_seen='non_padding')
-    return s.trainer(Trainer, args, data_collator=DataCollatorWithPadding(s.tok), compute_metrics=quality)
+    t = s.trainer(Trainer, args, data_collator=DataCollatorWithPadding(s.tok), compute_metrics=quality)
+    t.model_accepts_loss_kwargs = False # Its loss is a mean of rows, which Transformers takes for one over the whole step: times too large
+    return t

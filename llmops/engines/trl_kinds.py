@@ -16,6 +16,7 @@ from typing import Any
 
 from ..core import Failed, Invalid, nearest
 from ..devices import cards
+from .trl_even import even, rated
 
 # %% ../../nbs/engines/trl_kinds.ipynb #e897c0fd
 KINDS = ('ddp', 'fsdp2', 'zero2', 'zero3', 'zero2-offload', 'zero3-offload')
@@ -108,7 +109,10 @@ def trainer_class(
     cls:type, # TRL's trainer
 )->type:      # The one to use
     "The trainer of a kind"
-    return other.trainer_class(job, cls) if job['nproc'] > 1 and (other := _other(job)) else cls
+    if job.get('stage') == 'kto': cls = rated(cls, job)
+    if job['nproc'] < 2: return cls
+    if other := _other(job): cls = other.trainer_class(job, cls)
+    return even(cls, job) if job['sizes']['dp'] > 1 else cls
 
 def _seconds(
     job:dict, # A settled job

@@ -75,6 +75,7 @@ def check(
         if n[way] > 1 and not _plan(plans, way): raise Invalid(f'Transformers has no plan how {plans or "this model"} could be {"cut" if way == "tp" else "piped"} ({way}). Use parallel=fsdp2 or ddp')
     if n['tp'] > 1:
         if job['method'] not in CUT: raise Invalid(f'{kind} trains {", ".join(CUT)}, and not {job["method"]}. Use parallel=ddp, or method={CUT[-1]}')
+        if job['stage'] == 'grpo' or job.get('lmbda'): raise Invalid(f'{kind} shares one model, whose answers each process would draw otherwise. Use parallel=fsdp2 or ddp')
         heads, keys = c.get('num_attention_heads', 1), c.get('num_key_value_heads') or c.get('num_attention_heads', 1)
         each = gcd(heads, keys)
         if each % n['tp']:
@@ -317,7 +318,7 @@ def write(
             if dtype is not None: state, config.dtype = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, dtype
             with torch.device('meta'): shell = type(net)(config)
             if dtype is not None: shell = shell.to(dtype)
-            shell.generation_config = net.generation_config
+            if hasattr(net, 'generation_config'): shell.generation_config = net.generation_config
             shell.save_pretrained(folder, state_dict=state)
     dist.barrier()
 
