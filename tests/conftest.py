@@ -14,6 +14,7 @@ import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,58 @@ def data() -> Path:
     "The folder of public data sets beside the checkout"
     if not DATA.is_dir(): pytest.skip('no ../shared/data beside this checkout')
     return DATA
+
+
+# --- Lab in a browser ------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def lab_over(tmp_path_factory):
+    "Start Lab over a new workspace: `fill` gets its folder and a way to call verbs"
+    @contextmanager
+    def start(fill):
+        from lab_server import lab
+
+        from llmops.settings import write_settings
+        from llmops.verbs import call, open_workspace
+        if not (ROOT/'llmops/labextension/package.json').exists(): pytest.fail('llmops/labextension is not built: make setup')
+        folder = tmp_path_factory.mktemp('lab')
+        write_settings(folder, sinks='', phoenix='off')
+        ws = open_workspace(folder)
+        fill(folder, lambda verb, **given: call(ws.store, verb, given))
+        with lab(folder, 'jupyterlab') as it:
+            it.ws = ws
+            yield it
+        ws.store.close()
+    return start
+
+
+@pytest.fixture(scope='module')
+def chromium():
+    from lab_server import CHROMIUM, FLAGS
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        b = p.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield b
+        b.close()
+
+
+@pytest.fixture
+def page(here, chromium, request):
+    "Lab in a browser; afterwards: no dialog, no error, no request to anybody else"
+    seen = dict(dialogs=[], errors=[], outside=[])
+    ours = (here.url, here.url.replace('http', 'ws', 1), 'data:', 'blob:')
+    context = chromium.new_context(viewport=dict(width=1280, height=900), locale=getattr(request, 'param', 'en-US'))
+    p = context.new_page()
+    p.set_default_timeout(60_000)
+    p.on('dialog', lambda d: (seen['dialogs'].append(d.message), d.dismiss()))
+    p.on('pageerror', lambda e: seen['errors'].append(str(e)))
+    p.on('request', lambda r: None if r.url.startswith(ours) else seen['outside'].append(r.url))
+    p.goto(f'{here.url}lab?reset&token={here.token}')
+    p.wait_for_selector('li[data-id="llmops-models"]')
+    yield p
+    p.screenshot(path=here.folder/'last.png') # What the test left, to look at when it failed
+    context.close()
+    assert seen == dict(dialogs=[], errors=[], outside=[])
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------

@@ -1,59 +1,20 @@
 "JupyterLab in a real browser: start a run from the panel, watch it, open its report, approve."
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from lab_server import CHROMIUM, FLAGS, ROOT, lab
+from lab_server import CHROMIUM, ROOT
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason='no Chromium: apt-get install chromium')]
 XSS = '<img src=x onerror=alert(1)><script>alert(2)</script>'
 
 
 @pytest.fixture(scope='module')
-def here(tmp_path_factory):
+def here(lab_over):
     "A workspace with real tickets and the shipped base model, and Lab over it"
-    from llmops.settings import write_settings
-    from llmops.verbs import call, open_workspace
-    if not (ROOT/'llmops/labextension/package.json').exists(): pytest.fail('llmops/labextension is not built: make setup')
-    folder = tmp_path_factory.mktemp('lab')
-    write_settings(folder, sinks='', phoenix='off')
-    ws = open_workspace(folder)
-    raw = call(ws.store, 'samples', dict(out='tickets', rows=600))
-    call(ws.store, 'split', dict(data=call(ws.store, 'clean', dict(data=raw, out='tickets-clean')), out='tickets'))
-    call(ws.store, 'import_model', dict(source=str(ROOT/'assets/tiny-qwen'), out='tiny-qwen'))
-    with lab(folder, 'jupyterlab') as it:
-        it.ws = ws
-        yield it
-    ws.store.close()
-
-
-@pytest.fixture(scope='module')
-def chromium():
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield b
-        b.close()
-
-
-@pytest.fixture
-def page(here, chromium, request):
-    "Lab in a browser; afterwards: no dialog, no error, no request to anybody else"
-    seen = dict(dialogs=[], errors=[], outside=[])
-    context = chromium.new_context(viewport=dict(width=1280, height=860), locale=getattr(request, 'param', 'en-US'))
-    p = context.new_page()
-    p.set_default_timeout(60_000)
-    p.on('dialog', lambda d: (seen['dialogs'].append(d.message), d.dismiss()))
-    p.on('pageerror', lambda e: seen['errors'].append(str(e)))
-    p.on('request', lambda r: None if r.url.startswith((here.url, here.url.replace('http', 'ws', 1), 'data:', 'blob:')) else seen['outside'].append(r.url))
-    p.goto(f'{here.url}lab?reset&token={here.token}')
-    p.wait_for_selector('li[data-id="llmops-models"]')
-    yield p
-    p.screenshot(path=here.folder/'last.png') # What the test left, to look at when it failed
-    context.close()
-    assert seen == dict(dialogs=[], errors=[], outside=[])
+    def fill(folder, call):
+        raw = call('samples', out='tickets', rows=600)
+        call('split', data=call('clean', data=raw, out='tickets-clean'), out='tickets')
+        call('import_model', source=str(ROOT/'assets/tiny-qwen'), out='tiny-qwen')
+    with lab_over(fill) as it: yield it
 
 
 def panel(page, name: str):

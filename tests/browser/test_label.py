@@ -1,13 +1,9 @@
 "Labelling in JupyterLab, in a real browser and by the keyboard: a queue, two people, their agreement, a judge, the dataset; and the rows of a dataset."
 import json
-import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from lab_server import CHROMIUM, FLAGS, ROOT, lab
+from lab_server import CHROMIUM
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason='no Chromium: apt-get install chromium')]
 XSS = '<img src=x onerror=alert(1)><script>alert(2)</script>"\'><svg/onload=alert(3)>'
@@ -19,51 +15,17 @@ PAIRS = [dict(prompt=[dict(role='user', content=f'Question {i}')], chosen=[dict(
 
 
 @pytest.fixture(scope='module')
-def here(tmp_path_factory):
+def here(lab_over):
     "A workspace with texts, dialogues and pairs, and Lab over it"
-    from llmops.settings import write_settings
-    from llmops.verbs import call, open_workspace
-    if not (ROOT/'llmops/labextension/package.json').exists(): pytest.fail('llmops/labextension is not built: make setup')
-    folder = tmp_path_factory.mktemp('label')
-    write_settings(folder, sinks='', phoenix='off')
-    ws = open_workspace(folder)
-    for name, rows in (('reviews', [dict(text=t) for t in TEXTS]), ('talk', TALK), ('pairs', PAIRS)):
-        (folder/f'{name}.jsonl').write_text(''.join(json.dumps(r, ensure_ascii=False)+'\n' for r in rows) + ('{"text": "no end\n' if name == 'reviews' else ''))
-        call(ws.store, 'load', dict(path=str(folder/f'{name}.jsonl'), out=name))
-    call(ws.store, 'label', dict(ref='dataset:talk', task='dialogue', tags=['polite', 'wrong'], spans=['name', 'time'], out='talk-queue'))
-    call(ws.store, 'label', dict(ref='dataset:pairs', task='preference', out='pairs-queue'))
-    call(ws.store, 'label', dict(ref='dataset:reviews', task='correction', out='fix-queue'))
-    with lab(folder, 'jupyterlab') as it:
-        it.ws = ws
-        yield it
-    ws.store.close()
-
-
-@pytest.fixture(scope='module')
-def chromium():
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield b
-        b.close()
-
-
-@pytest.fixture
-def page(here, chromium, request):
-    "Lab in a browser; afterwards: no dialog, no error, no request to anybody else"
-    seen = dict(dialogs=[], errors=[], outside=[])
-    context = chromium.new_context(viewport=dict(width=1280, height=900), locale=getattr(request, 'param', 'en-US'))
-    p = context.new_page()
-    p.set_default_timeout(30_000)
-    p.on('dialog', lambda d: (seen['dialogs'].append(d.message), d.dismiss()))
-    p.on('pageerror', lambda e: seen['errors'].append(str(e)))
-    p.on('request', lambda r: None if r.url.startswith((here.url, here.url.replace('http', 'ws', 1), 'data:', 'blob:')) else seen['outside'].append(r.url))
-    p.goto(f'{here.url}lab?reset&token={here.token}')
-    p.wait_for_selector('li[data-id="llmops-models"]')
-    yield p
-    p.screenshot(path=here.folder/'last.png') # What the test left, to look at when it failed
-    context.close()
-    assert seen == dict(dialogs=[], errors=[], outside=[])
+    def fill(folder, call):
+        for name, rows in (('reviews', [dict(text=t) for t in TEXTS]), ('talk', TALK), ('pairs', PAIRS)):
+            text = ''.join(json.dumps(r, ensure_ascii=False)+'\n' for r in rows)
+            (folder/f'{name}.jsonl').write_text(text+('{"text": "no end\n' if name == 'reviews' else ''))
+            call('load', path=str(folder/f'{name}.jsonl'), out=name)
+        call('label', ref='dataset:talk', task='dialogue', tags=['polite', 'wrong'], spans=['name', 'time'], out='talk-queue')
+        call('label', ref='dataset:pairs', task='preference', out='pairs-queue')
+        call('label', ref='dataset:reviews', task='correction', out='fix-queue')
+    with lab_over(fill) as it: yield it
 
 
 def desk(page, queue: str):

@@ -1,53 +1,22 @@
 "A training in JupyterLab: a form that stays readable, curves while it runs, pause, checkpoints, samples, resume."
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from lab_server import CHROMIUM, FLAGS, ROOT, lab
+from lab_server import CHROMIUM, ROOT
+from words import WORDS, ask, says
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason='no Chromium: apt-get install chromium')]
-WORDS = 'cat dog sun tree blue red milk bread rain snow hand foot door wall fish bird ship road lamp book'.split()
 
 
 @pytest.fixture(scope='module')
-def here(tmp_path_factory):
+def here(lab_over):
     "A workspace with the shipped model and forty rows, and Lab over it"
-    from llmops.settings import write_settings
-    from llmops.verbs import call, open_workspace
-    if not (ROOT/'llmops/labextension/package.json').exists(): pytest.fail('llmops/labextension is not built: make setup')
-    folder = tmp_path_factory.mktemp('lab')
-    write_settings(folder, sinks='', phoenix='off')
-    ws = open_workspace(folder)
-    rows = [dict(messages=[dict(role='user', content=f'Say the word {w}.'), dict(role='assistant', content=f'{w} {w}')]) for w in WORDS*2]
-    (folder/'twice.jsonl').write_text('\n'.join(map(json.dumps, rows)))
-    call(ws.store, 'load', dict(path=str(folder/'twice.jsonl'), out='twice'))
-    call(ws.store, 'import_model', dict(source=str(ROOT/'assets/tiny-qwen'), out='tiny-qwen'))
-    with lab(folder, 'jupyterlab') as it:
-        it.ws = ws
-        yield it
-    ws.store.close()
-
-
-@pytest.fixture
-def page(here, request):
-    "Lab in a browser; afterwards: no error, and no request to anybody else"
-    from playwright.sync_api import sync_playwright
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        tab = browser.new_context(viewport=dict(width=1280, height=900), locale='en-US').new_page()
-        tab.set_default_timeout(60_000)
-        errors, outside = [], []
-        tab.on('pageerror', lambda e: errors.append(str(e)))
-        tab.on('request', lambda r: None if r.url.startswith((here.url, here.url.replace('http', 'ws', 1), 'data:', 'blob:')) else outside.append(r.url))
-        tab.goto(f'{here.url}lab?reset&token={here.token}')
-        tab.wait_for_selector('li[data-id="llmops-models"]')
-        yield tab
-        tab.screenshot(path=here.folder/'last.png')
-        browser.close()
-    assert errors == [] and outside == []
+    def fill(folder, call):
+        rows = [dict(messages=[*ask(w), *says(f'{w} {w}')]) for w in WORDS*2]
+        (folder/'twice.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+        call('load', path=str(folder/'twice.jsonl'), out='twice')
+        call('import_model', source=str(ROOT/'assets/tiny-qwen'), out='tiny-qwen')
+    with lab_over(fill) as it: yield it
 
 
 def shown(page, status: str) -> str:
