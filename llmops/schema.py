@@ -111,8 +111,8 @@ def statements(
         state_of=sa.select(s.key, s.value).where(s.about == b('about_')),
         state_one=sa.select(s.value).where((s.about == b('about_')) & (s.key == b('key_'))),
         state_all=sa.select(s.about, s.key, s.value, s.seq).order_by(s.about, s.key),
-        state_key=limited(sa.select(s.about, s.value).where((s.key == b('key_')) & (s.about < b('before_'))).order_by(
-            s.about.desc())),
+        state_key=limited(sa.select(s.about, s.value).where((s.key == b('key_'))
+                                                            & (s.about < b('before_'))).order_by(s.about.desc())),
         all_versions=sa.select(*cols).order_by(v.kind, v.name, v.number),
     )
     for full, c in (('', brief), ('_full', cols)):

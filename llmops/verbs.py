@@ -52,8 +52,8 @@ def _param(p:inspect.Parameter, anno:Any, doc:str, group:str='')->Param:
         t, kind = 'ref', anno.__metadata__[0]
     elif typing.get_origin(anno) is Literal: t, choices = 'choice', typing.get_args(anno)
     else:
-        t = {int: 'int', float: 'float', bool: 'bool', str: 'str', Path: 'path', Version: 'ref', Ref: 'ref'}.get(
-            anno, 'json')
+        t = {int: 'int', float: 'float', bool: 'bool', str: 'str', Path: 'path', Version: 'ref',
+             Ref: 'ref'}.get(anno, 'json')
     return Param(p.name, t, doc, None if req else p.default, req, choices, kind, many, group)
 
 @dataclass

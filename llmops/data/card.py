@@ -59,8 +59,9 @@ def front_matter(
     tags = ['llmops-workbench', b.get('format'), str(b.get('role') or '').replace(' ', '-'),
             'tool-calls' if ((b.get('statistics') or {}).get('messages') or {}).get('tool_calls') else '']
     out['tags'] = [t for t in dict.fromkeys(tags) if t]
-    split, size = SPLITS.get(b.get('role', ''), 'train'), sum(
-        e['size'] for e in b.get('files') or [] if e['path'].startswith('rows') and e['path'].endswith('.jsonl'))
+    split = SPLITS.get(b.get('role', ''), 'train')
+    size = sum(e['size'] for e in b.get('files') or []
+               if e['path'].startswith('rows') and e['path'].endswith('.jsonl'))
     if file: out['configs'] = [{'config_name': 'default', 'data_files': [{'split': split, 'path': file}]}]
     info:dict[str, Any] = {'splits': [{'name': split, 'num_bytes': size, 'num_examples': b.get('rows', 0)}],
                            'dataset_size': size}

@@ -53,8 +53,9 @@ def plain_tools(
         out, said = ([{'role': 'system', 'content': f'{plain_text(first)}\n\n{text}' if first else text}],
                      said[bool(first):])
     for m in said:
-        c = '\n'.join(x for x in (plain_text({'content': m['content']}), *(
-            f'<tool_call>{_dump(c["function"])}</tool_call>' for c in m.get('tool_calls') or ())) if x)
+        c = '\n'.join(
+            x for x in (plain_text({'content': m['content']}),
+                        *(f'<tool_call>{_dump(c["function"])}</tool_call>' for c in m.get('tool_calls') or ())) if x)
         if m['role'] != 'tool': out.append({'role': m['role'], 'content': c})
         elif out[-1]['role'] == 'user':
             out[-1] = {'role': 'user', 'content': f'{out[-1]["content"]}\n<tool_response>{c}</tool_response>'}

@@ -139,8 +139,8 @@ def write(
 
 def _is(r:dict, kind:str)->bool:
     "Has a row the columns of a kind?"
-    return {'messages': lambda: is_talk(r.get('messages')), 'text': lambda: isinstance(r.get('text'), str)}.get(
-        kind, lambda: kind_of(r) == kind)()
+    return {'messages': lambda: is_talk(r.get('messages')),
+            'text': lambda: isinstance(r.get('text'), str)}.get(kind, lambda: kind_of(r) == kind)()
 
 def _forgets(mem:dict)->list[str]:
     "What only the format that a row came from can tell"

@@ -143,8 +143,9 @@ def _records(feed:_Feed, sep:str)->Iterator[tuple[int, list[str]|Bad]]:
             n, x = feed.rewind()
             reader = made()
             what = 'a value in quotation marks is not closed' if str(e) == 'unexpected end of data' else str(e)
-            yield n, x if isinstance(x, Bad) else Bad(n, _trouble(x, sep), what if not isinstance(
-                e, _Refused) else 'a value in quotation marks goes on in a line that is refused', text_of(x.encode()))
+            yield (n, x if isinstance(x, Bad)
+                   else Bad(n, _trouble(x, sep), what if not isinstance(e, _Refused)
+                            else 'a value in quotation marks goes on in a line that is refused', text_of(x.encode())))
             continue
         if r: yield feed.held[0][0], r
 

@@ -43,8 +43,9 @@ def _results(reports:list[Version])->list[tuple[Version, dict]]:
 def _bases(v:Version, above:list[dict])->list[str]:
     "Models that this one was made from, nearest first"
     base = v.body.get('base') or ''
-    return list(dict.fromkeys(x for x in [base['ref'] if isinstance(
-        base, dict) else base, *(r['ref'] for r in above if r['kind'] == 'model'), v.body.get('base_name') or ''] if x))
+    return list(dict.fromkeys(x for x in [base['ref'] if isinstance(base, dict) else base,
+                                          *(r['ref'] for r in above if r['kind'] == 'model'),
+                                          v.body.get('base_name') or ''] if x))
 
 def front_matter(
     v:Version, # A model

@@ -128,8 +128,9 @@ def _sources(store:Store, source:str, project:str, limit:int)->tuple[list[dict],
 def _fits(s:dict, about:str, since:float, until:float)->bool:
     a, at = s['attributes'], when(s['start']) if s['start'] else 0.
     if not since <= at <= until: return False
-    return not about or any(str(a.get(f'llmops.{k}', '')) == about or str(a.get(f'llmops.{k}', '')).startswith(
-        f'{about}@') for k in ('release', 'deployment', 'model'))
+    return (not about
+            or any(str(a.get(f'llmops.{k}', '')) == about or str(a.get(f'llmops.{k}', '')).startswith(f'{about}@')
+                   for k in ('release', 'deployment', 'model')))
 
 @view
 def rated(store:Store,
