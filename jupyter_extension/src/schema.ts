@@ -189,6 +189,7 @@ export interface CheckpointRow {
   total: number | null;
   loss: number | null;
   eval_loss: number | null;
+  reward: number | null;
   best: boolean;
   bytes: number;
   run: string;

@@ -182,6 +182,7 @@ class CheckpointRow(TypedDict):
     total:int|None
     loss:float|None
     eval_loss:float|None
+    reward:float|None
     best:bool
     bytes:int
     run:str # Run that wrote it

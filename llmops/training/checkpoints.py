@@ -59,7 +59,8 @@ def kept(
 def best_of(
     rows:list[dict], # Checkpoints
 )->dict|None:
-    "The checkpoint with the least evaluation loss; where none was measured, with the least training loss"
+    "The checkpoint with the largest reward, or the least evaluation loss; where neither was measured, the least training loss"
+    if paid := [r for r in rows if r.get('reward') is not None]: return max(paid, key=lambda r: (r['reward'], -r['step']))
     for k in ('eval_loss', 'loss'):
         had = [r for r in rows if r.get(k) is not None]
         if had: return min(had, key=lambda r: (r[k], r['step']))
@@ -288,5 +289,5 @@ def checkpoints(
     while after := store.state(f'run:{id}', 'resumed'): id = after
     rows = kept(store, id)
     best = best_of(rows)
-    return [dict(step=r['step'], total=r['total'], loss=r['loss'], eval_loss=r['eval_loss'], best=r is best, bytes=sum(f['size'] for f in r['files']),
+    return [dict(step=r['step'], total=r['total'], loss=r['loss'], eval_loss=r['eval_loss'], **({'reward': r['reward']} if 'reward' in r else {}), best=r is best, bytes=sum(f['size'] for f in r['files']),
                  files=len(r['files']), run=r['run']) for r in rows]

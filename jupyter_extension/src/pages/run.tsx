@@ -5,7 +5,7 @@ import { Curves } from '../curves';
 import { ago, duration, number, size } from '../format';
 import { runIcon } from '../icons';
 import { Bar, Linked, ProblemBox, Section, Status, Value } from '../parts';
-import { Problem, RunPage as Data, SampleRow, Training } from '../schema';
+import { CheckpointRow, Problem, RunPage as Data, SampleRow, Training } from '../schema';
 import { Table } from '../table';
 import { Workbench } from '../tokens';
 
@@ -97,6 +97,7 @@ function TrainingView(props: { bench: Workbench; it: Training; open: (id: string
             id={c => `${c.run}-${c.step}`}
             columns={[
               { title: t('Step'), cell: c => (c.total ? `${c.step} / ${c.total}` : c.step), numeric: true },
+              ...(it.checkpoints.some(c => c.reward !== null) ? [{ title: t('reward'), cell: (c: CheckpointRow) => (c.reward === null ? '' : number(c.reward)), numeric: true }] : []),
               { title: t('Loss'), cell: c => (c.loss === null ? '' : number(c.loss)), numeric: true },
               { title: t('Evaluation loss'), cell: c => (c.eval_loss === null ? '' : number(c.eval_loss)), numeric: true },
               { title: t('Size'), cell: c => size(c.bytes), numeric: true },
