@@ -2060,6 +2060,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'llmops/engines/trl_rewards.py'),
                                             'llmops.engines.trl_rewards.tests_of': ( 'engines/trl_rewards.html#tests_of',
                                                                                      'llmops/engines/trl_rewards.py'),
+                                            'llmops.engines.trl_rewards.timely': ( 'engines/trl_rewards.html#timely',
+                                                                                   'llmops/engines/trl_rewards.py'),
                                             'llmops.engines.trl_rewards.words': ( 'engines/trl_rewards.html#words',
                                                                                   'llmops/engines/trl_rewards.py')},
             'llmops.engines.trl_same': { 'llmops.engines.trl_same._rows': ('engines/trl_same.html#_rows', 'llmops/engines/trl_same.py'),

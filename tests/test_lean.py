@@ -72,6 +72,21 @@ def test_adapters_in_16_bits_learn_the_same_from_inputs_that_are_not_copied(meth
     assert lean == trained(dict(j), rows(), tmp_path/'b')
 
 
+@pytest.mark.parametrize('twice', ['on', 'off'])
+def test_sixteen_bit_copies_are_kept_where_they_are_used_again(twice, tmp_path, monkeypatch):
+    import torch
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP
+    real, seen = Qwen3MLP.forward, set()
+
+    def forward(self, *a, **kw):
+        seen.add((torch.is_autocast_enabled('cpu'), torch.is_autocast_cache_enabled()))
+        return real(self, *a, **kw)
+    monkeypatch.setattr(Qwen3MLP, 'forward', forward)
+    got = trained(job(BASE, precision='bf16', checkpointing=twice), rows(), tmp_path)
+    torch.set_autocast_cache_enabled(True)
+    assert seen == {(True, twice == 'off')} and len(got) == 3
+
+
 def test_an_answer_is_written_with_its_mask():
     import torch
     from transformers import AutoModelForCausalLM

@@ -15,8 +15,10 @@ def lean(
     said:dict, # Arguments of TRL's configurations
 )->dict:       # The same, for this device and this Transformers
     "Tell the trainer the same in the way that costs least"
+    import torch
     from transformers import TrainingArguments
     out = dict(said)
+    torch.set_autocast_cache_enabled(not out.get('activation_checkpointing')) # Of this thread; autocast takes it over when the model is prepared
     if not out.get('use_cpu') and out.get('optim') == 'adamw_torch' and 'deepspeed' not in out: out['optim'] = 'adamw_torch_fused'
     if 'activation_checkpointing' in out and 'activation_checkpointing' not in {f.name for f in fields(TrainingArguments)}:
         out['gradient_checkpointing'] = out.pop('activation_checkpointing')

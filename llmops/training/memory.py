@@ -66,7 +66,7 @@ def copy_bytes(
     j:Job, # The job
 )->float: # Bytes
     "16-bit copies of the matrices that learn; the vocabulary's is cast tile by tile"
-    return 2.*min(s.blocks, taught(s, j)) if j.half and j.method in ('full', 'freeze') else 0.
+    return 2.*min(s.blocks, taught(s, j))/(1 if j.keep else s.layers) if j.half and j.method in ('full', 'freeze') else 0.
 
 def taught(
     s:Shape, # Of the model
