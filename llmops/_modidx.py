@@ -1868,6 +1868,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'llmops.engines.trl_kinds.arguments': ( 'engines/trl_kinds.html#arguments',
                                                                                   'llmops/engines/trl_kinds.py'),
                                           'llmops.engines.trl_kinds.begin': ('engines/trl_kinds.html#begin', 'llmops/engines/trl_kinds.py'),
+                                          'llmops.engines.trl_kinds.foreign': ( 'engines/trl_kinds.html#foreign',
+                                                                                'llmops/engines/trl_kinds.py'),
                                           'llmops.engines.trl_kinds.gpus': ('engines/trl_kinds.html#gpus', 'llmops/engines/trl_kinds.py'),
                                           'llmops.engines.trl_kinds.light': ('engines/trl_kinds.html#light', 'llmops/engines/trl_kinds.py'),
                                           'llmops.engines.trl_kinds.loading': ( 'engines/trl_kinds.html#loading',

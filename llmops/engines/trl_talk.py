@@ -91,7 +91,7 @@ def examples(
     said, tools = with_thoughts(tok, row['messages']), row.get('tools')
     if all:
         x = ids_of(tok, said, tools)
-        return [(x, x)]
+        return [(x, unthought(tok, said, tools, x, x) if thinking == 'mask' else x)]
     whole = [(said, *pair)] if (pair := _whole(tok, said, tools)) else each(tok, said, tools)
     return [(x, unthought(tok, m, tools, x, y) if thinking == 'mask' else y) for m, x, y in whole]
 

@@ -55,6 +55,7 @@ def grpo(
     **recipe:Any,
 )->Iterator[dict]:        # Metrics as they come; the new model at the end
     "Train a model by the worth of its own answers"
+    if loss and algorithm != 'grpo': raise Invalid(f'loss={loss} is a form of the loss of grpo, and {algorithm} has one alone. Leave loss out')
     asked, judge = named_model(run, rewards or [], reward_model)
     own = dict(rewards=asked, gold=gold, algorithm=algorithm, loss=loss, generations=generations, max_new=max_new, temperature=temperature, beta=beta)
     return (yield from tune(run, 'grpo', model, data, out, own, inputs=dict(reward=judge) if judge else None, **recipe))

@@ -19,6 +19,7 @@ from .ahead import ahead
 from .start import ground, pictures
 from .checkpoints import Keeper
 from .fit import careful, ready
+from .idle import idle
 from ..tuning import OUTSIDE, complete
 
 # %% ../../nbs/training/tune.ipynb #a718b101
@@ -113,7 +114,8 @@ def tune(
     also |= pictures(run, start, data, evaluation) | {k: run.files(v) for k, v in (inputs or {}).items() if v}
     if evaluation: also['eval'] = fitting(run, stage, evaluation)
     at = fitting(run, stage, data)
-    asked, said = fields, ahead(run, model, data, evaluation, fields)
+    asked = fields
+    said = ahead(run, model, data, evaluation, fields) + idle(fields, evaluation is not None, model.body.get('adapter', False))
     if trainer == 'trl' and fields['launcher'] != 'ray':
         fields, more_said = ready(run, model, data, fields, inputs)
         said += more_said
