@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..adapter import PROMPTS, as_nf4, fold, put_on, settings
+from ..adapter import PROMPTS, as_nf4, classes, fold, kind_of, put_on, settings
 from ..core import Failed, Invalid, LlmopsError
 
 # %% ../../nbs/engines/transformers_llm.ipynb #30fcf0b8
@@ -43,6 +43,10 @@ def load(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging
+    if kind_of(model) == 'classes' or (adapter and classes(adapter)):
+        raise Invalid('This model judges texts and writes no answers, so it cannot be asked. Let it judge rows with: llmops score — and see how often it is right with: llmops evaluate')
+    if kind_of(model) == 'pictures':
+        raise Invalid('This model sees pictures. It can be trained, merged and exported here; asking and serving it is not built yet')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if dtype == 'auto': dtype = 'float32' if device == 'cpu' else 'auto'
     safe = dict(local_files_only=True, trust_remote_code=False)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..adapter import beside
 from ..core import Failed, Invalid, Version
+from .heads import judged, judges
 from .judge import answer_rows, question
 from ..ports import engine as get_engine
 from ..rows import rows as stored_rows
@@ -106,6 +107,12 @@ def answer_all(
     settings:dict, # scorer, rows, max_new_tokens, seed, engine
 )->Generator[dict, None, list[dict]]: # Progress, and then the rows of `answer_rows`
     "Ask both models everything"
+    if judges(model):
+        out = []
+        for i, d in enumerate(data):
+            yield {'step': i, 'total': len(data), 'message': f'{model} judges {d}'}
+            out += judged(run, model, baseline, d, settings['rows'])
+        return out
     asked = [(str(d.ref), [question(r, f'{d}, row {i}') for i, r in enumerate(rows_of(run.store, d, settings['rows']))]) for d in data]
     prompts = [ask for _, rows in asked for ask, _ in rows]
     total, done = len(prompts)*(2 if baseline else 1), 0

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ..core import Dataset, Invalid, Model, Version, canonical
 from .ask import answer_all, base_of, base_ref, named, parts, role_of, rows_of, versions
+from .heads import more
 from .judge import folded, gates, overlapping, passed, question, results
 from ..verbs import verb
 
@@ -93,6 +94,7 @@ def findings(
 )->dict: # results, leaks, gates, passed, too_long
     "What the answers mean; the same answers always mean the same"
     found = results(rows, roles, settings['seed'])
+    for f in found: f |= more([r for r in rows if r['data'] == f['data']], settings['seed'])
     asked = gates(found, leaks, settings['target'])
     return {'results': found, 'leaks': leaks, 'gates': asked, 'passed': passed(asked), 'too_long': sum(r.get('finish') == 'too_long' for r in rows)}
 
