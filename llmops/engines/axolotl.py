@@ -20,7 +20,8 @@ from .trl_setup import schedule
 # %% ../../nbs/engines/axolotl.ipynb #465e2dc9
 STAGES = ('sft', 'pretrain', 'dpo')
 METHODS = ('full', 'lora', 'rslora', 'dora', 'qlora')
-WORDS = frozenset('epochs optimizer keep_last checkpointing rank alpha dropout targets assistant_only packing loss beta'.split())
+WORDS = frozenset('epochs optimizer keep_last checkpointing rank alpha dropout targets assistant_only '
+                  'packing loss beta'.split())
 
 
 def dataset(
@@ -30,8 +31,9 @@ def dataset(
     "How Axolotl finds its way in our rows"
     file = dict(path=str(at), ds_type='json', split='train')
     if c['stage'] == 'pretrain': return file | dict(type='completion', field='text')
-    if c['stage'] == 'dpo': return file | dict(type='chat_template.default', field_messages='prompt', field_chosen='chosen', field_rejected='rejected',
-                                               message_property_mappings=dict(role='role', content='content'))
+    if c['stage'] == 'dpo':
+        return file | dict(type='chat_template.default', field_messages='prompt', field_chosen='chosen',
+                           field_rejected='rejected', message_property_mappings=dict(role='role', content='content'))
     roles = ['assistant'] if c['assistant_only'] else ['assistant', 'user', 'system', 'tool']
     return file | dict(type='chat_template', field_messages='messages', roles_to_train=roles, train_on_eos='turn')
 
@@ -42,7 +44,9 @@ def row(
 )->dict:
     "A row for Axolotl"
     if stage == 'pretrain': return dict(text=r['text'])
-    if stage == 'sft': return dict(messages=r['messages'], **(dict(tools=json.loads(r['tools']) if isinstance(r['tools'], str) else r['tools']) if r.get('tools') else {}))
+    if stage == 'sft':
+        return dict(messages=r['messages'], **(dict(tools=json.loads(r['tools']) if isinstance(r['tools'], str)
+                                                    else r['tools']) if r.get('tools') else {}))
     return single('Axolotl', r)
 
 
@@ -56,22 +60,35 @@ def settings(
            schedule=('linear', 'cosine', 'constant', 'inverse_sqrt'))
     at, times = shares(c)
     said:dict[str, Any] = dict(
-        base_model=str(model), trust_remote_code=False, strict=True, datasets=[dataset(c, folder/'rows.jsonl')], dataset_prepared_path=str(folder/'prepared'),
-        val_set_size=0.0, output_dir=str(folder/'out'), sequence_len=longest(c, model), sample_packing=bool(c.get('packing') or c['stage'] == 'pretrain'),
-        micro_batch_size=at, gradient_accumulation_steps=times, learning_rate=rate(c, model), lr_scheduler=schedule(c)['lr_scheduler_type'],
-        optimizer=c['optimizer'], weight_decay=c['weight_decay'], max_grad_norm=c['max_grad_norm'], logging_steps=c['log_every'], seed=c['seed'],
-        bf16={'auto': 'auto', 'bf16': True}.get(c['precision'], False), fp16=c['precision'] == 'fp16', save_strategy='no')
+        base_model=str(model), trust_remote_code=False, strict=True, datasets=[dataset(c, folder/'rows.jsonl')],
+        dataset_prepared_path=str(folder/'prepared'),
+        val_set_size=0.0, output_dir=str(folder/'out'), sequence_len=longest(c, model),
+        sample_packing=bool(c.get('packing') or c['stage'] == 'pretrain'),
+        micro_batch_size=at, gradient_accumulation_steps=times, learning_rate=rate(c, model),
+        lr_scheduler=schedule(c)['lr_scheduler_type'],
+        optimizer=c['optimizer'], weight_decay=c['weight_decay'], max_grad_norm=c['max_grad_norm'],
+        logging_steps=c['log_every'], seed=c['seed'],
+        bf16={'auto': 'auto', 'bf16': True}.get(c['precision'], False), fp16=c['precision'] == 'fp16',
+        save_strategy='no')
     if c['stage'] != 'pretrain': said |= dict(chat_template='tokenizer_default')
-    said |= dict(max_steps=c['max_steps'], warmup_steps=round(c['warmup']*c['max_steps'])) if c['max_steps'] else dict(num_epochs=c['epochs'], warmup_ratio=c['warmup'])
+    said |= (dict(max_steps=c['max_steps'], warmup_steps=round(c['warmup']*c['max_steps'])) if c['max_steps']
+             else dict(num_epochs=c['epochs'], warmup_ratio=c['warmup']))
     if c['checkpointing'] != 'auto': said |= dict(gradient_checkpointing=c['checkpointing'] == 'on')
-    if c['save_steps'] > 0: said |= dict(save_strategy='steps', save_steps=c['save_steps'], save_total_limit=c['keep_last'])
+    if c['save_steps'] > 0:
+        said |= dict(save_strategy='steps', save_steps=c['save_steps'], save_total_limit=c['keep_last'])
     if c['stage'] == 'dpo': said |= dict(rl='dpo' if c['loss'] in ('', 'sigmoid') else c['loss'], dpo_beta=c['beta'])
-    if c['stage'] == 'dpo' and said['rl'] not in ('dpo', 'ipo'): raise Invalid(f"Axolotl has no loss {c['loss']!r} for dpo. It knows: sigmoid, ipo. Or take trainer=trl")
+    if c['stage'] == 'dpo' and said['rl'] not in ('dpo', 'ipo'):
+        raise Invalid(f"Axolotl has no loss {c['loss']!r} for dpo. It knows: sigmoid, ipo. Or take trainer=trl")
     if c['method'] != 'full':
-        where = dict(lora_target_linear=True) if c['targets'] == 'all-linear' else dict(lora_target_modules=[x.strip() for x in c['targets'].split(',')])
-        said |= dict(adapter='qlora' if c['method'] == 'qlora' else 'lora', lora_r=c['rank'], lora_alpha=c['alpha'], lora_dropout=c['dropout'], **where)
-        said |= dict(qlora=dict(load_in_4bit=True), rslora=dict(peft_use_rslora=True), dora=dict(peft_use_dora=True)).get(c['method'], {})
-    if c['parallel'] == 'fsdp2': said |= dict(fsdp_version=2, fsdp_config=dict(reshard_after_forward=True, state_dict_type='FULL_STATE_DICT', auto_wrap_policy='TRANSFORMER_BASED_WRAP'))
+        where = (dict(lora_target_linear=True) if c['targets'] == 'all-linear'
+                 else dict(lora_target_modules=[x.strip() for x in c['targets'].split(',')]))
+        said |= dict(adapter='qlora' if c['method'] == 'qlora' else 'lora', lora_r=c['rank'], lora_alpha=c['alpha'],
+                     lora_dropout=c['dropout'], **where)
+        said |= dict(qlora=dict(load_in_4bit=True), rslora=dict(peft_use_rslora=True),
+                     dora=dict(peft_use_dora=True)).get(c['method'], {})
+    if c['parallel'] == 'fsdp2':
+        said |= dict(fsdp_version=2, fsdp_config=dict(reshard_after_forward=True, state_dict_type='FULL_STATE_DICT',
+                                                      auto_wrap_policy='TRANSFORMER_BASED_WRAP'))
     return said
 
 # %% ../../nbs/engines/axolotl.ipynb #9ca5aba3
@@ -85,10 +102,12 @@ def reader(
         nonlocal at
         out = []
         for x in re.findall(r"\{'loss': [^{}]*\}", text):
-            got = {k: float(v) for k, v in ast.literal_eval(x).items() if isinstance(v, (int, float)) or re.fullmatch(r'[-+.\deE]+|nan|inf', str(v))}
+            got = {k: float(v) for k, v in ast.literal_eval(x).items()
+                   if isinstance(v, (int, float)) or re.fullmatch(r'[-+.\deE]+|nan|inf', str(v))}
             at += c['log_every']
             out.append(dict(step=min(at, c['max_steps'] or at), total=c['max_steps'], loss=round(got['loss'], 5),
-                            **{ours: got[k] for k, ours in dict(learning_rate='lr', grad_norm='grad_norm').items() if k in got}))
+                            **{ours: got[k]
+                               for k, ours in dict(learning_rate='lr', grad_norm='grad_norm').items() if k in got}))
         return out
 
     return metrics
@@ -119,4 +138,5 @@ class Axolotl(Outside):
         return Launch(
             [str(exe), *self.line(c, folder)[1:]], f'{self.title} {ours}', reader(c), folder/'log.txt',
             dict(AXOLOTL_DO_NOT_TRACK='1', **(dict(CUDA_VISIBLE_DEVICES='') if c['device'] == 'cpu' else {})),
-            dict(configuration={k: v for k, v in settings(c, model, folder).items() if k not in places}, versions={self.name: ours}))
+            dict(configuration={k: v for k, v in settings(c, model, folder).items() if k not in places},
+                 versions={self.name: ours}))

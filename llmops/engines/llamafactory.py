@@ -17,7 +17,8 @@ from .trl_setup import schedule
 STAGES = dict(sft='sft', pretrain='pt', dpo='dpo', kto='kto', reward='rm') # Ours → theirs
 METHODS = dict(full={}, freeze={}, lora={}, rslora=dict(use_rslora=True), dora=dict(use_dora=True),
                qlora=dict(quantization_bit=4, quantization_method='bnb'))
-WORDS = frozenset('epochs optimizer keep_last checkpointing rank alpha dropout targets layers assistant_only packing loss beta'.split())
+WORDS = frozenset('epochs optimizer keep_last checkpointing rank alpha dropout targets layers assistant_only '
+                  'packing loss beta'.split())
 LOSSES = dict(dpo=('', 'sigmoid', 'hinge', 'ipo'), kto=('', 'kto')) # Theirs beyond these are no part of our recipes
 TAGS = dict(role_tag='role', content_tag='content', user_tag='user', assistant_tag='assistant', observation_tag='tool',
             function_tag='function_call', system_tag='system')
@@ -30,7 +31,8 @@ def shape(
     if stage == 'pretrain': return dict(columns=dict(prompt='text'))
     if stage == 'sft': return dict(formatting='openai', columns=dict(messages='messages', tools='tools'), tags=TAGS)
     if stage == 'kto': return dict(formatting='sharegpt', columns=dict(messages='messages', kto_tag='label'), tags=TAGS)
-    return dict(formatting='sharegpt', ranking=True, columns=dict(messages='prompt', chosen='chosen', rejected='rejected'), tags=TAGS)
+    return dict(formatting='sharegpt', ranking=True,
+                columns=dict(messages='prompt', chosen='chosen', rejected='rejected'), tags=TAGS)
 
 
 def row(
@@ -38,7 +40,8 @@ def row(
     r:dict,    # One of our rows
 )->dict:       # The same, as `shape` describes it
     "A row for LLaMA-Factory"
-    tools = r['tools'] if isinstance(r.get('tools'), str) else json.dumps(r['tools'], ensure_ascii=False) if r.get('tools') else ''
+    tools = (r['tools'] if isinstance(r.get('tools'), str)
+             else json.dumps(r['tools'], ensure_ascii=False) if r.get('tools') else '')
     if stage == 'pretrain': return dict(text=r['text'])
     if stage == 'sft': return dict(messages=r['messages'], tools=tools)
     if stage == 'kto': return dict(messages=[*r['prompt'], *r['completion']], label=r['label'])
@@ -51,21 +54,29 @@ def settings(
     folder:Path, # Where data lies and the result goes
 )->dict:         # Their configuration
     "A recipe in LLaMA-Factory's words"
-    refuse(c, 'LLaMA-Factory', WORDS, stage=tuple(STAGES), method=tuple(METHODS), parallel=('', 'ddp'), launcher=('torchrun',),
-           schedule=('linear', 'cosine', 'constant', 'inverse_sqrt'), **(dict(loss=LOSSES[c['stage']]) if c['stage'] in LOSSES else {}))
+    refuse(c, 'LLaMA-Factory', WORDS, stage=tuple(STAGES), method=tuple(METHODS), parallel=('', 'ddp'),
+           launcher=('torchrun',), schedule=('linear', 'cosine', 'constant', 'inverse_sqrt'),
+           **(dict(loss=LOSSES[c['stage']]) if c['stage'] in LOSSES else {}))
     at, times = shares(c)
     lora = c['method'] not in ('full', 'freeze')
     said:dict[str, Any] = dict(
-        model_name_or_path=str(model), stage=STAGES[c['stage']], do_train=True, finetuning_type='lora' if lora else c['method'],
-        dataset='rows', dataset_dir=str(folder), cutoff_len=longest(c, model), output_dir=str(folder/'out'), overwrite_output_dir=True,
+        model_name_or_path=str(model), stage=STAGES[c['stage']], do_train=True,
+        finetuning_type='lora' if lora else c['method'],
+        dataset='rows', dataset_dir=str(folder), cutoff_len=longest(c, model), output_dir=str(folder/'out'),
+        overwrite_output_dir=True,
         per_device_train_batch_size=at, gradient_accumulation_steps=times, learning_rate=rate(c, model),
         **schedule(c), weight_decay=c['weight_decay'], max_grad_norm=c['max_grad_norm'], optim=c['optimizer'],
         logging_steps=c['log_every'], seed=c['seed'], report_to='none', plot_loss=False, trust_remote_code=False)
-    said |= dict(max_steps=c['max_steps'], warmup_steps=round(c['warmup']*c['max_steps'])) if c['max_steps'] else dict(num_train_epochs=c['epochs'], warmup_ratio=c['warmup'])
-    said |= dict(save_strategy='steps', save_steps=c['save_steps'], save_total_limit=c['keep_last']) if c['save_steps'] > 0 else dict(save_strategy='no')
-    if lora: said |= dict(lora_rank=c['rank'], lora_alpha=c['alpha'], lora_dropout=c['dropout'], lora_target='all' if c['targets'] == 'all-linear' else c['targets'])
+    said |= (dict(max_steps=c['max_steps'], warmup_steps=round(c['warmup']*c['max_steps'])) if c['max_steps']
+             else dict(num_train_epochs=c['epochs'], warmup_ratio=c['warmup']))
+    said |= dict(save_strategy='steps', save_steps=c['save_steps'],
+                 save_total_limit=c['keep_last']) if c['save_steps'] > 0 else dict(save_strategy='no')
+    if lora:
+        said |= dict(lora_rank=c['rank'], lora_alpha=c['alpha'], lora_dropout=c['dropout'],
+                     lora_target='all' if c['targets'] == 'all-linear' else c['targets'])
     if c['method'] == 'freeze': said |= dict(freeze_trainable_layers=c['layers'])
-    if c['stage'] == 'sft': said |= dict(train_on_prompt=not c['assistant_only'], packing=c['packing'], neat_packing=c['packing'])
+    if c['stage'] == 'sft':
+        said |= dict(train_on_prompt=not c['assistant_only'], packing=c['packing'], neat_packing=c['packing'])
     if c['stage'] in ('dpo', 'kto'): said |= dict(pref_beta=c['beta'])
     if c['stage'] == 'dpo': said |= dict(pref_loss=c['loss'] or 'sigmoid')
     if c['checkpointing'] != 'auto': said |= dict(disable_gradient_checkpointing=c['checkpointing'] == 'off')
@@ -82,7 +93,8 @@ def metrics(
     for line in text.splitlines():
         x = json.loads(line)
         if 'loss' not in x: continue
-        more = {ours: x[k] for k, ours in dict(lr='lr', accuracy='accuracy', total_tokens='tokens', throughput='tokens_per_s').items() if k in x}
+        more = {ours: x[k] for k, ours in dict(lr='lr', accuracy='accuracy', total_tokens='tokens',
+                                               throughput='tokens_per_s').items() if k in x}
         out.append(dict(step=x['current_steps'], total=x['total_steps'], loss=round(x['loss'], 5), **more))
     return out
 
@@ -95,7 +107,8 @@ class LlamaFactory(Outside):
         "Its dataset_info.json and its YAML"
         import yaml
         info = dict(rows=dict(file_name='rows.jsonl', **shape(c['stage'])))
-        return {'dataset_info.json': json.dumps(info, indent=2), 'train.yaml': yaml.safe_dump(settings(c, model, folder), sort_keys=False)}
+        return {'dataset_info.json': json.dumps(info, indent=2),
+                'train.yaml': yaml.safe_dump(settings(c, model, folder), sort_keys=False)}
 
     def row(self, stage:str, r:dict)->dict:
         "A row for LLaMA-Factory"
@@ -112,5 +125,7 @@ class LlamaFactory(Outside):
         env = dict(DISABLE_VERSION_CHECK='1', **(dict(CUDA_VISIBLE_DEVICES='') if c['device'] == 'cpu' else {}))
         if c['nproc'] > 1: env |= dict(FORCE_TORCHRUN='1', NPROC_PER_NODE=str(c['nproc']))
         return Launch(
-            [str(exe), *self.line(c, folder)[1:]], f'{self.title} {ours}', metrics, folder/'out'/'trainer_log.jsonl', env,
-            dict(configuration={k: v for k, v in settings(c, model, folder).items() if k not in places}, versions={self.name: ours}))
+            [str(exe), *self.line(c, folder)[1:]], f'{self.title} {ours}', metrics, folder/'out'/'trainer_log.jsonl',
+            env,
+            dict(configuration={k: v for k, v in settings(c, model, folder).items() if k not in places},
+                 versions={self.name: ours}))

@@ -23,16 +23,21 @@ def teach(
     "Read the teacher, or say why it cannot teach this student"
     from transformers import AutoModelForCausalLM, AutoTokenizer
     try: other = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as e: raise Invalid(f'The teacher cannot be read: {str(e).splitlines()[0]}') from None
+    except (OSError, ValueError, KeyError) as e:
+        raise Invalid(f'The teacher cannot be read: {str(e).splitlines()[0]}') from None
     mine, its = tok.get_vocab(), other.get_vocab()
     if mine != its:
-        odd = sorted((k for k in mine.keys() | its.keys() if mine.get(k) != its.get(k)), key=lambda k: (mine.get(k, 1 << 40), k))
-        raise Invalid(f'Student and teacher have different tokenizers: {len(odd):,} of {max(len(mine), len(its)):,} tokens differ, such as {odd[0]!r}. Distillation compares next tokens: '
+        odd = sorted((k for k in mine.keys() | its.keys() if mine.get(k) != its.get(k)),
+                     key=lambda k: (mine.get(k, 1 << 40), k))
+        raise Invalid(f'Student and teacher have different tokenizers: {len(odd):,} of {max(len(mine), len(its)):,} '
+                      f'tokens differ, such as {odd[0]!r}. Distillation compares next tokens: '
                       'take a teacher of the same family')
     teacher = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **more)
     a, b = net.config.get_text_config().vocab_size, teacher.config.get_text_config().vocab_size
     if a != b: # Sizes of one family differ in rows that stand for no token
-        if min(a, b) <= max(mine.values()): raise Invalid(f'Student and teacher have {a:,} and {b:,} rows of tokens, and the tokenizer goes up to {max(mine.values()):,}')
+        if min(a, b) <= max(mine.values()):
+            raise Invalid(f'Student and teacher have {a:,} and {b:,} rows of tokens, '
+                          f'and the tokenizer goes up to {max(mine.values()):,}')
         teacher.resize_token_embeddings(a, mean_resizing=False)
     return teacher.eval()
 
@@ -45,13 +50,23 @@ def ready(
     out = []
     for i, r in enumerate(rows, 1):
         said, p = r.get('messages'), r.get('prompt')
-        if isinstance(said, list) and said and said[-1].get('role') == 'assistant': out.append(dict(prompt=said[:-1], messages=said, tools=r.get('tools')))
+        if isinstance(said, list) and said and said[-1].get('role') == 'assistant':
+            out.append(dict(prompt=said[:-1], messages=said, tools=r.get('tools')))
         elif isinstance(p, list) and p:
-            if job['lmbda'] < 1: raise Invalid(f'Row {i} of the data is a prompt without an answer. Let the student answer (lmbda=1), or bring conversations')
+            if job['lmbda'] < 1:
+                raise Invalid(f'Row {i} of the data is a prompt without an answer. Let the student answer (lmbda=1), '
+                              'or bring conversations')
             out.append(dict(prompt=p, tools=r.get('tools')))
-        else: raise Invalid(f'Row {i} of the data has no messages that end with an answer, only: {", ".join(map(str, r))[:200]}. Make such rows with: llmops data convert REF --to messages')
-        if job['lmbda'] == 1 and out[-1]['tools']: raise Invalid(f'Row {i} of the data has tools, and the student answers itself. Write tools as text first: llmops data convert REF --to messages --plain-tools')
-    if len(out) < 2: raise Invalid(f'The data has {len(out)} row{"s"[:len(out) != 1]}. distil needs at least 2, and some hundred to learn anything')
+        else:
+            raise Invalid(f'Row {i} of the data has no messages that end with an answer, '
+                          f'only: {", ".join(map(str, r))[:200]}. '
+                          'Make such rows with: llmops data convert REF --to messages')
+        if job['lmbda'] == 1 and out[-1]['tools']:
+            raise Invalid(f'Row {i} of the data has tools, and the student answers itself. '
+                          'Write tools as text first: llmops data convert REF --to messages --plain-tools')
+    if len(out) < 2:
+        raise Invalid(f'The data has {len(out)} row{"s"[:len(out) != 1]}. '
+                      'distil needs at least 2, and some hundred to learn anything')
     return out
 
 # %% ../../nbs/engines/trl_distil.ipynb #2b8e8699
@@ -65,7 +80,8 @@ def collator(
         return torch.tensor([[fill]*(n-len(r))+r for r in rows])
     def collate(rows:list[dict])->dict:
         ids, asks = [r['input_ids'] for r in rows], [r['prompts'] for r in rows]
-        return dict(input_ids=left(ids, tok.pad_token_id), attention_mask=left([[1]*len(r) for r in ids], 0), labels=left([r['labels'] for r in rows], -100),
+        return dict(input_ids=left(ids, tok.pad_token_id), attention_mask=left([[1]*len(r) for r in ids], 0),
+                    labels=left([r['labels'] for r in rows], -100),
                     prompts=left(asks, tok.pad_token_id), prompt_attention_mask=left([[1]*len(r) for r in asks], 0))
     return collate
 

@@ -13,8 +13,10 @@ from .trl_rewards import Reward, check, function
 from .trl_setup import Setup, messages
 
 # %% ../../nbs/engines/trl_reinforce.ipynb #4ef036ab
-GOLD = ('gold', 'answer', 'target', 'solution', 'reference', 'expected', 'output', 'label', '答案') # Columns that hold right answers, in this order
-_taken = {'messages', 'completions', 'completion', 'completion_ids', 'prompts', 'trainer_state', 'log_extra', 'log_metric', 'environments', 'image', 'images'} # TRL's own names
+# Columns that hold right answers, in this order
+GOLD = ('gold', 'answer', 'target', 'solution', 'reference', 'expected', 'output', 'label', '答案')
+_taken = {'messages', 'completions', 'completion', 'completion_ids', 'prompts', 'trainer_state', 'log_extra',
+          'log_metric', 'environments', 'image', 'images'} # TRL's own names
 
 def asked(
     row:dict, # A row of prompts or a conversation
@@ -43,14 +45,21 @@ def ready(
     for i, r in enumerate(rows, 1):
         a = asked(r, job['gold'])
         p = a.get('prompt')
-        if not isinstance(p, list) or not p or not all(isinstance(m, dict) and isinstance(m.get('content'), (str, list)) for m in p):
-            raise Invalid(f'Row {i} of the data has no prompt, only: {", ".join(map(str, r))[:200]}. Make such rows with: llmops data convert REF --to prompts')
-        if job['gold'] and job['gold'] not in r: raise Invalid(f'Row {i} of the data has no column {job["gold"]!r} for the right answer, only: {", ".join(map(str, r))[:200]}')
-        if a.pop('tools', None): raise Invalid(f'Row {i} of the data has tools. Reinforcement takes them as text: llmops data convert REF --to messages --plain-tools')
+        if (not isinstance(p, list) or not p
+            or not all(isinstance(m, dict) and isinstance(m.get('content'), (str, list)) for m in p)):
+            raise Invalid(f'Row {i} of the data has no prompt, only: {", ".join(map(str, r))[:200]}. '
+                          'Make such rows with: llmops data convert REF --to prompts')
+        if job['gold'] and job['gold'] not in r:
+            raise Invalid(f'Row {i} of the data has no column {job["gold"]!r} for the right answer, '
+                          f'only: {", ".join(map(str, r))[:200]}')
+        if a.pop('tools', None):
+            raise Invalid(f'Row {i} of the data has tools. '
+                          'Reinforcement takes them as text: llmops data convert REF --to messages --plain-tools')
         out.append(a)
     if not out: raise Invalid('The data has no rows. grpo needs prompts')
     rewards = check(job['rewards'], out)
-    if any(r.name == 'model' and not r.file for r in rewards) and not job.get('reward'): raise Invalid('The reward model is named, and none is given. Say which: --reward-model model:NAME')
+    if any(r.name == 'model' and not r.file for r in rewards) and not job.get('reward'):
+        raise Invalid('The reward model is named, and none is given. Say which: --reward-model model:NAME')
     return out
 
 # %% ../../nbs/engines/trl_reinforce.ipynb #e8695e71
@@ -62,15 +71,20 @@ def prompts(
 )->tuple[dict, dict]: # Columns; counts of rows used, cut and left out
     "Leave out prompts that fill the context"
     from jinja2 import TemplateError
-    if not tok.chat_template: raise Invalid('The model has no chat template, so conversations cannot become text. '
-                                            "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
-    if new >= limit: raise Invalid(f'max_new is {new}, and the model takes {limit} tokens in all. Give a smaller max_new')
+    if not tok.chat_template:
+        raise Invalid('The model has no chat template, so conversations cannot become text. '
+                      "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
+    if new >= limit:
+        raise Invalid(f'max_new is {new}, and the model takes {limit} tokens in all. Give a smaller max_new')
     kept = []
     for i, r in enumerate(rows, 1):
         try: n = len(tok.apply_chat_template(r['prompt'], add_generation_prompt=True, return_dict=True)['input_ids'])
-        except (TemplateError, TypeError) as e: raise Invalid(f"Row {i} of the data does not fit the model's chat template: {e}") from None
+        except (TemplateError, TypeError) as e:
+            raise Invalid(f"Row {i} of the data does not fit the model's chat template: {e}") from None
         if n+new <= limit: kept.append(r)
-    if not kept: raise Invalid(f'All {len(rows)} prompts have more than {limit-new} tokens, so an answer of {new} tokens does not fit beside them. Give a smaller max_new, or shorter rows')
+    if not kept:
+        raise Invalid(f'All {len(rows)} prompts have more than {limit-new} tokens, '
+                      f'so an answer of {new} tokens does not fit beside them. Give a smaller max_new, or shorter rows')
     names = list(dict.fromkeys(k for r in kept for k in r))
     return {k: [r.get(k) for r in kept] for k in names}, dict(used=len(kept), cut=0, left_out=len(rows)-len(kept))
 
@@ -89,7 +103,9 @@ def judges(
             continue
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         net = AutoModelForSequenceClassification.from_pretrained(job['reward'], local_files_only=True)
-        if net.num_labels != 1: raise Invalid(f'The reward model gives {net.num_labels} numbers, and a reward is one. Train one with: llmops train reward')
+        if net.num_labels != 1:
+            raise Invalid(f'The reward model gives {net.num_labels} numbers, and a reward is one. '
+                          'Train one with: llmops train reward')
         net.config._name_or_path = 'model' # As TRL names its metrics
         toks.append(AutoTokenizer.from_pretrained(job['reward'], local_files_only=True))
         fns.append(net.eval())
@@ -109,8 +125,10 @@ def no_difference(
             if logs and 'reward_std' in logs:
                 if logs['reward_std'] > 1e-8: self.flat = False
                 if self.flat and state.global_step >= steps:
-                    raise Failed(f'In {state.global_step} steps all answers to a prompt got the same reward (about {float(logs["reward"]):g}), so there was nothing to learn. '
-                                 'Add a softer reward such as 0.2*like or 0.2*format, take a higher temperature, or start from a model that is right now and then')
+                    raise Failed(f'In {state.global_step} steps all answers to a prompt got the same reward (about '
+                                 f'{float(logs["reward"]):g}), so there was nothing to learn. '
+                                 'Add a softer reward such as 0.2*like or 0.2*format, take a higher temperature, '
+                                 'or start from a model that is right now and then')
     return NoDifference()
 
 def trainer(
@@ -121,13 +139,18 @@ def trainer(
     from datasets import Json, Value
     job, g, all = s.job, s.job['generations'], s.job['batch']
     if g < 2: raise Invalid('generations is 1. An answer is compared with others to the same prompt: give 2 or more')
-    if all % g: raise Invalid(f'A step of {all} answers does not hold whole groups of {g} answers to one prompt. Give a batch that {g} divides, such as {-(-all//g)*g}')
+    if all % g:
+        raise Invalid(f'A step of {all} answers does not hold whole groups of {g} answers to one prompt. '
+                      f'Give a batch that {g} divides, such as {-(-all//g)*g}')
     rewards = check(job['rewards'], [dict(zip(s.cols, v, strict=True)) for v in zip(*s.cols.values(), strict=True)])
     fns, toks = judges(job, rewards)
-    kind, config = (trl.GRPOTrainer, trl.GRPOConfig) if job['algorithm'] == 'grpo' else (trl.RLOOTrainer, trl.RLOOConfig)
+    kind, config = ((trl.GRPOTrainer, trl.GRPOConfig) if job['algorithm'] == 'grpo'
+                    else (trl.RLOOTrainer, trl.RLOOConfig))
     more = dict(loss_type=job['loss']) if job['algorithm'] == 'grpo' and job['loss'] else {}
     if job['loss'] == 'luspo': more['importance_sampling_level'] = 'sequence'
-    args = config(**(s.plain | dict(per_device_eval_batch_size=g)), num_generations=g, max_completion_length=job['max_new'],
+    args = config(**(s.plain | dict(per_device_eval_batch_size=g)), num_generations=g,
+                  max_completion_length=job['max_new'],
                   temperature=job['temperature'], beta=job['beta'], reward_weights=[r.weight for r in rewards], **more)
-    def table(c:dict)->Any: return messages(c, **{k: Value('string') if k == 'gold' else Json() for k in c if k != 'prompt'})
+    def table(c:dict)->Any:
+        return messages(c, **{k: Value('string') if k == 'gold' else Json() for k in c if k != 'prompt'})
     return s.trainer(kind, args, table, reward_funcs=fns, reward_processing_classes=toks, callbacks=[no_difference()])

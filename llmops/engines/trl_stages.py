@@ -33,14 +33,19 @@ _pairs:dict[str, type] = dict(prompt=list, chosen=list, rejected=list)
 STAGES = {s.name: s for s in (
     Stage('sft', dict(messages=list), 'conversations', 'llmops data convert REF --to messages'),
     Stage('pretrain', dict(text=str), 'running text', 'llmops data convert REF --to text'),
-    Stage('dpo', _pairs, 'preferences: a prompt, a chosen and a rejected answer', 'llmops data convert REF --to preference'),
-    Stage('kto', dict(prompt=list, completion=list, label=bool), 'rated answers: a prompt, a completion and true or false', 'llmops data convert REF --to unpaired'),
-    Stage('reward', _pairs, 'preferences: a prompt, a chosen and a rejected answer', 'llmops data convert REF --to preference'),
+    Stage('dpo', _pairs, 'preferences: a prompt, a chosen and a rejected answer',
+          'llmops data convert REF --to preference'),
+    Stage('kto', dict(prompt=list, completion=list, label=bool),
+          'rated answers: a prompt, a completion and true or false', 'llmops data convert REF --to unpaired'),
+    Stage('reward', _pairs, 'preferences: a prompt, a chosen and a rejected answer',
+          'llmops data convert REF --to preference'),
     Stage('grpo', {}, 'prompts, some with a right answer', 'llmops data convert REF --to prompts'),
     Stage('distil', {}, 'conversations or prompts', 'llmops data convert REF --to messages'),
     Stage('classify', {}, 'texts and their classes', 'llmops data import FILE'))}
-SHOWN = {'rewards/accuracies': 'accuracy', 'rewards/margins': 'margin', 'kl': 'kl', 'accuracy': 'accuracy', 'margin': 'margin', 'reward': 'reward', 'reward_std': 'reward_std',
-         'frac_reward_zero_std': 'all_alike', 'completions/mean_length': 'answer_tokens', 'completions/clipped_ratio': 'cut_answers', 'entropy': 'entropy'} # TRL's names → ours
+# TRL's names → ours
+SHOWN = {'rewards/accuracies': 'accuracy', 'rewards/margins': 'margin', 'kl': 'kl', 'accuracy': 'accuracy',
+         'margin': 'margin', 'reward': 'reward', 'reward_std': 'reward_std', 'frac_reward_zero_std': 'all_alike',
+         'completions/mean_length': 'answer_tokens', 'completions/clipped_ratio': 'cut_answers', 'entropy': 'entropy'}
 
 def shown(
     logs:dict, # What TRL logs
@@ -82,11 +87,15 @@ def rows_of(
     for i, row in enumerate(rows, 1):
         for k, t in s.needs.items():
             if not isinstance(row.get(k), t):
-                raise Invalid(f'Row {i} of the data has no {k!r} as {stage} needs it ({s.made_of}), only: {", ".join(row)}. Make such rows with: {s.how}')
+                raise Invalid(f'Row {i} of the data has no {k!r} as {stage} needs it ({s.made_of}), '
+                              f'only: {", ".join(row)}. Make such rows with: {s.how}')
         out.append({k: row[k] for k in (*s.needs, 'tools') if row.get(k) is not None})
-    if len(out) < 2: raise Invalid(f'The data has {len(out)} row{"s"[:len(out) != 1]}. {stage} needs at least 2, and some hundred to learn anything')
+    if len(out) < 2:
+        raise Invalid(f'The data has {len(out)} row{"s"[:len(out) != 1]}. '
+                      f'{stage} needs at least 2, and some hundred to learn anything')
     if stage == 'kto' and len({r['label'] for r in out}) < 2:
-        raise Invalid(f'All {len(out)} rows are {"good" if out[0]["label"] else "bad"}. kto learns from the difference: bring rows of both kinds')
+        raise Invalid(f'All {len(out)} rows are {"good" if out[0]["label"] else "bad"}. '
+                      'kto learns from the difference: bring rows of both kinds')
     return out
 
 # %% ../../nbs/engines/trl_stages.ipynb #bd723d4e
@@ -103,12 +112,14 @@ def prepare(
     job = job if job is not None else {}
     if stage == 'sft':
         cols, counts = tokenise(tok, rows, limit, job.get('assistant_only', True), job.get('thinking', 'learn'))
-        return packed(cols, counts, min(limit, job.get('max_length') or LONGEST)) if job.get('packing') else (cols, counts)
+        return (packed(cols, counts, min(limit, job.get('max_length') or LONGEST)) if job.get('packing')
+                else (cols, counts))
     if stage == 'pretrain': return running(tok, rows, min(limit, job.get('max_length') or LONGEST))
     if stage == 'classify': return trl_heads.texts(tok, rows, job['labels'], limit)
     if stage == 'grpo': return trl_reinforce.prompts(tok, rows, limit, job['max_new'])
-    if not tok.chat_template: raise Invalid('The model has no chat template, so conversations cannot become text. '
-                                            "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
+    if not tok.chat_template:
+        raise Invalid('The model has no chat template, so conversations cannot become text. '
+                      "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
     if stage == 'reward': return trl_heads.pairs(tok, rows, limit)
     if stage == 'distil': return lessons(tok, rows, limit, job)
     return compared(stage, tok, rows, limit)
@@ -133,7 +144,8 @@ def running(
     if not kept: raise Invalid(f'All {len(rows)} texts are empty')
     end = [tok.eos_token_id] if tok.eos_token_id is not None else []
     ids = [x if x[-1:] == end else x+end for x in tok(kept)['input_ids']]
-    return packed(dict(input_ids=ids, labels=ids), dict(used=len(kept), cut=0, left_out=len(rows)-len(kept)), limit, split=True)
+    return packed(dict(input_ids=ids, labels=ids), dict(used=len(kept), cut=0, left_out=len(rows)-len(kept)),
+                  limit, split=True)
 
 def compared(
     stage:str, # dpo or kto
@@ -147,15 +159,21 @@ def compared(
     answers = [k for k in STAGES[stage].needs if k in ('chosen', 'rejected', 'completion')]
     for i, r in enumerate(rows, 1):
         try:
-            asked = len(tok.apply_chat_template(r['prompt'], tools=r.get('tools'), add_generation_prompt=True, return_dict=True)['input_ids'])
-            whole = max(len(tok.apply_chat_template(r['prompt']+r[k], tools=r.get('tools'), return_dict=True)['input_ids']) for k in answers)
-        except (TemplateError, TypeError) as e: raise Invalid(f"Row {i} of the data does not fit the model's chat template: {e}") from None
+            asked = len(tok.apply_chat_template(r['prompt'], tools=r.get('tools'), add_generation_prompt=True,
+                                                return_dict=True)['input_ids'])
+            whole = max(len(tok.apply_chat_template(r['prompt']+r[k], tools=r.get('tools'),
+                                                    return_dict=True)['input_ids']) for k in answers)
+        except (TemplateError, TypeError) as e:
+            raise Invalid(f"Row {i} of the data does not fit the model's chat template: {e}") from None
         if asked >= limit: continue
         cut += whole > limit
         kept.append(r)
-    if len(kept) < 2: raise Invalid(f'{len(rows)-len(kept)} of {len(rows)} rows have a prompt of {limit} tokens or more, {len(kept)} {"is" if len(kept) == 1 else "are"} left. '
-                                    'Take a larger max_length, a model with a longer context, or shorter rows')
-    return {k: [r.get(k) for r in kept] for k in (*STAGES[stage].needs, 'tools') if any(k in r for r in kept)}, dict(used=len(kept), cut=cut, left_out=len(rows)-len(kept))
+    if len(kept) < 2:
+        raise Invalid(f'{len(rows)-len(kept)} of {len(rows)} rows have a prompt of {limit} tokens or more, '
+                      f'{len(kept)} {"is" if len(kept) == 1 else "are"} left. '
+                      'Take a larger max_length, a model with a longer context, or shorter rows')
+    return ({k: [r.get(k) for r in kept] for k in (*STAGES[stage].needs, 'tools') if any(k in r for r in kept)},
+            dict(used=len(kept), cut=cut, left_out=len(rows)-len(kept)))
 
 def lessons(
     tok:Any, # Tokenizer
@@ -164,7 +182,8 @@ def lessons(
     job:dict, # A complete recipe
 )->tuple[dict, dict]: # Columns; counts
     "Write conversations as tokens where the data answers, leave prompts where the student does"
-    if job['lmbda'] == 1: return trl_reinforce.prompts(tok, [dict(prompt=r['prompt']) for r in rows], limit, job['max_new'])
+    if job['lmbda'] == 1:
+        return trl_reinforce.prompts(tok, [dict(prompt=r['prompt']) for r in rows], limit, job['max_new'])
     cols, counts = tokenise(tok, rows, limit)
     asks = [next(i for i, l in enumerate(y) if l != -100) for y in cols['labels']]
     if job['lmbda'] > 0: asks = [last_answer(y) for y in cols['labels']] # The student answers the last question
@@ -179,7 +198,8 @@ def last_answer(
     return at
 
 # %% ../../nbs/engines/trl_stages.ipynb #18d573f1
-SMOOTH = dict(robust=.1, exo_pair=1e-3) # Losses of DPO that are what their name says only with label smoothing; values of their papers
+# Losses of DPO that are what their name says only with label smoothing; values of their papers
+SMOOTH = dict(robust=.1, exo_pair=1e-3)
 
 def set_up(
     s:Setup, # What all trainers share
@@ -191,7 +211,8 @@ def set_up(
         sft=written, pretrain=written, dpo=preferred, kto=preferred, reward=trl_heads.reward_trainer,
         classify=trl_heads.class_trainer, grpo=trl_reinforce.trainer, distil=trl_distil.trainer)
     try: return makes[s.job['stage']](s)
-    except ValueError as e: raise Invalid(f'TRL refuses the recipe: {(str(e) or "no reason given").splitlines()[0][:300]}') from e
+    except ValueError as e:
+        raise Invalid(f'TRL refuses the recipe: {(str(e) or "no reason given").splitlines()[0][:300]}') from e
 
 def written(
     s:Setup, # What all trainers share
@@ -200,12 +221,14 @@ def written(
     import trl
     together, method = 'seq_lengths' in s.cols, s.job.get('method')
     if together and method in ('prompt', 'prefix'):
-        raise Invalid(f'Packed rows do not go with method={method}: what is put before the first row would be missing before the others. '
+        raise Invalid(f'Packed rows do not go with method={method}: what is put before the first row would be missing '
+                      'before the others. '
                       + ('Take another method' if s.job['stage'] == 'pretrain' else 'Leave packing out'))
     how = {} if together else dict(train_sampling_strategy='group_by_length')
     args = trl.SFTConfig(**s.plain, **how, max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True))
     hidden = unmasked(s.job, s.net)
-    return s.trainer(trl.SFTTrainer, args, **(dict(data_collator=collator(s.tok, flash(s.net), hidden)) if together else {}))
+    return s.trainer(trl.SFTTrainer, args,
+                     **(dict(data_collator=collator(s.tok, flash(s.net), hidden)) if together else {}))
 
 def preferred(
     s:Setup, # What all trainers share
@@ -219,6 +242,7 @@ def preferred(
         if 'tools' in c: c = c | {'tools': [json.dumps(t) if t else None for t in c['tools']]} # TRL reads them back
         return messages(c, label=Value('bool'), tools=Value('string'))
     common, loss = dict(s.plain, max_length=int(longest), beta=s.job['beta']), s.job['loss']
-    if s.job['stage'] == 'kto': return s.trainer(trl.KTOTrainer, trl.KTOConfig(**common, loss_type=loss or 'kto'), table)
+    if s.job['stage'] == 'kto':
+        return s.trainer(trl.KTOTrainer, trl.KTOConfig(**common, loss_type=loss or 'kto'), table)
     args = trl.DPOConfig(**common, loss_type=[loss or 'sigmoid'], label_smoothing=SMOOTH.get(loss, 0.))
     return s.trainer(trl.DPOTrainer, args, table)

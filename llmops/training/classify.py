@@ -33,7 +33,10 @@ def classify(
     "Train a model to tell classes of text apart"
     cols = data.body.get('columns') or {}
     for k, what in ((text, 'text'), (label, 'label')):
-        if cols and k not in cols: raise Invalid(f'{data} has no column {k!r}, only: {", ".join(cols)[:200]}. Name the column with --{what} COLUMN, or bring labelled texts in with: llmops data import FILE')
+        if cols and k not in cols:
+            raise Invalid(f'{data} has no column {k!r}, only: {", ".join(cols)[:200]}. '
+                          f'Name the column with --{what} COLUMN, '
+                          'or bring labelled texts in with: llmops data import FILE')
     return (yield from tune(run, 'classify', model, data, out, dict(text=text, label=label), **recipe))
 
 # %% ../../nbs/training/classify.ipynb #8d2f52a5
@@ -56,7 +59,8 @@ def confused(
     said = Counter(got for _, got in pairs)
     right = sum(a == b for a, b in pairs)
     f1 = [2*t[c]/(t.total()+said[c]) for c, t in table.items()]
-    return dict(accuracy=round(right/len(pairs), 4), interval=wilson(right, len(pairs)), macro_f1=round(sum(f1)/len(f1), 4), confusion={c: dict(t) for c, t in sorted(table.items())})
+    return dict(accuracy=round(right/len(pairs), 4), interval=wilson(right, len(pairs)),
+                macro_f1=round(sum(f1)/len(f1), 4), confusion={c: dict(t) for c, t in sorted(table.items())})
 
 # %% ../../nbs/training/classify.ipynb #e8b5ffe2
 class Head:
@@ -66,12 +70,14 @@ class Head:
         tf.utils.logging.disable_progress_bar()
         at = run.files(model)
         self.torch, self.tok = torch, tf.AutoTokenizer.from_pretrained(at, local_files_only=True)
-        self.net = tf.AutoModelForSequenceClassification.from_pretrained(at, local_files_only=True, dtype=torch.float32).eval()
+        self.net = tf.AutoModelForSequenceClassification.from_pretrained(at, local_files_only=True,
+                                                                         dtype=torch.float32).eval()
         self.net.to('cuda' if torch.cuda.is_available() else 'cpu')
         if self.tok.pad_token_id is None: self.tok.pad_token = self.tok.eos_token
         c = self.net.config.get_text_config()
         c.pad_token_id = self.tok.pad_token_id
-        self.limit = min(x for x in (getattr(c, 'max_position_embeddings', None) or 1 << 20, self.tok.model_max_length) if x)
+        self.limit = (
+            min(x for x in (getattr(c, 'max_position_embeddings', None) or 1 << 20, self.tok.model_max_length) if x))
 
     def talk(self, said:list[dict], tools:Any=None)->list[int]:
         "Token ids of a conversation, as training saw them"
@@ -83,7 +89,8 @@ class Head:
         out:list[Any] = [None]*len(ids)
         for i in range(0, len(order), batch):
             some = order[i:i+batch]
-            b = self.tok.pad({'input_ids': [ids[j][:self.limit] for j in some]}, padding_side='right', return_tensors='pt').to(self.net.device)
+            b = self.tok.pad({'input_ids': [ids[j][:self.limit] for j in some]}, padding_side='right',
+                             return_tensors='pt').to(self.net.device)
             with self.torch.no_grad(): got = self.net(**b).logits.float().tolist()
             for j, x in zip(some, got, strict=True): out[j] = x
         return out
@@ -100,9 +107,12 @@ def score(
     batch:int=16,         # Rows at a time
 )->Iterator[dict]:        # The dataset with its scores
     "Let a reward model or a classifier judge rows"
-    if model.body.get('adapter'): raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model}')
+    if model.body.get('adapter'):
+        raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model}')
     labels = model.body.get('labels') or []
-    if not labels: raise Invalid(f'{model} answers in words and gives no scores. Train a reward model or a classifier with: llmops train reward, llmops train classify')
+    if not labels:
+        raise Invalid(f'{model} answers in words and gives no scores. '
+                      'Train a reward model or a classifier with: llmops train reward, llmops train classify')
     if batch < 1: raise Invalid(f'batch must be a whole number from 1, not {batch}')
     table = [{k: v for k, v in r.items() if not k.startswith('_')} for r in rows_of(run.store, data)]
     if not table: raise Invalid(f'{data} has no rows')
@@ -111,22 +121,30 @@ def score(
     new, found = (_rewards if len(labels) == 1 else _classes)(head, data, table, labels, text, label, batch)
     path = run.folder()/'rows.jsonl'
     write_lines(path, [r | x for r, x in zip(table, new, strict=True)])
-    cols = {k: v for k, v in (data.body.get('columns') or {}).items() if not k.startswith('_')} | {k: 'str' if k == 'predicted' else 'float' for k in new[0]}
-    return run.write('dataset', out or f'{data.name}-scored', dict(rows=len(table), format=data.body.get('format', 'table'), columns=cols, licence=data.body.get('licence', ''),
-                     scores=found | dict(model=str(model.ref)), files=[dict(run.blobs.put_file(path), path='rows.jsonl')]))
+    cols = ({k: v for k, v in (data.body.get('columns') or {}).items() if not k.startswith('_')}
+            | {k: 'str' if k == 'predicted' else 'float' for k in new[0]})
+    return run.write('dataset', out or f'{data.name}-scored', dict(
+        rows=len(table), format=data.body.get('format', 'table'), columns=cols, licence=data.body.get('licence', ''),
+        scores=found | dict(model=str(model.ref)), files=[dict(run.blobs.put_file(path), path='rows.jsonl')]))
 
-def _rewards(head:Head, data:Version, table:list[dict], labels:list[str], text:str, label:str, batch:int)->tuple[list[dict], dict]:
+def _rewards(head:Head, data:Version, table:list[dict], labels:list[str], text:str, label:str,
+             batch:int)->tuple[list[dict], dict]:
     "What a reward model says"
-    if not head.tok.chat_template: raise Invalid('The reward model has no chat template, so conversations cannot become text')
+    if not head.tok.chat_template:
+        raise Invalid('The reward model has no chat template, so conversations cannot become text')
     kind = 'preference' if 'chosen' in table[0] else 'completion' if 'completion' in table[0] else 'messages'
-    parts:list[tuple[str, Any]] = {'preference': [('chosen_score', lambda r: r['prompt']+r['chosen']), ('rejected_score', lambda r: r['prompt']+r['rejected'])],
-                                   'completion': [('score', lambda r: r['prompt']+r['completion'])], 'messages': [('score', lambda r: r['messages'])]}[kind]
+    parts:list[tuple[str, Any]] = {'preference': [('chosen_score', lambda r: r['prompt']+r['chosen']),
+                                                  ('rejected_score', lambda r: r['prompt']+r['rejected'])],
+                                   'completion': [('score', lambda r: r['prompt']+r['completion'])],
+                                   'messages': [('score', lambda r: r['messages'])]}[kind]
     from jinja2 import TemplateError
     ids:list[list[int]] = []
     for name, said in parts:
         for i, r in enumerate(table, 1):
             try: ids.append(head.talk(said(r), r.get('tools')))
-            except (KeyError, TypeError, TemplateError): raise Invalid(f'Row {i} of {data} has no conversation for {name}. A reward model judges preferences, rated answers and conversations') from None
+            except (KeyError, TypeError, TemplateError):
+                raise Invalid(f'Row {i} of {data} has no conversation for {name}. A reward model judges preferences, '
+                              'rated answers and conversations') from None
     got = [round(x[0], 6) for x in head.judge(ids, batch)]
     n = len(table)
     new = [{name: got[k*n+i] for k, (name, _) in enumerate(parts)} for i in range(n)]
@@ -134,19 +152,24 @@ def _rewards(head:Head, data:Version, table:list[dict], labels:list[str], text:s
     found:dict[str, Any] = dict(rows=n, mean=round(sum(got)/len(got), 4), cut=long)
     if kind == 'preference':
         right = sum(r['chosen_score'] > r['rejected_score'] for r in new)
-        found |= dict(accuracy=round(right/n, 4), interval=wilson(right, n), margin=round(sum(r['chosen_score']-r['rejected_score'] for r in new)/n, 4))
+        found |= dict(accuracy=round(right/n, 4), interval=wilson(right, n),
+                      margin=round(sum(r['chosen_score']-r['rejected_score'] for r in new)/n, 4))
     if kind == 'completion' and all(isinstance(r.get('label'), bool) for r in table):
         for k, name in ((True, 'good'), (False, 'bad')):
-            if some := [x['score'] for r, x in zip(table, new, strict=True) if r['label'] is k]: found[name] = round(sum(some)/len(some), 4)
+            if some := [x['score'] for r, x in zip(table, new, strict=True) if r['label'] is k]:
+                found[name] = round(sum(some)/len(some), 4)
     return new, found
 
-def _classes(head:Head, data:Version, table:list[dict], labels:list[str], text:str, label:str, batch:int)->tuple[list[dict], dict]:
+def _classes(head:Head, data:Version, table:list[dict], labels:list[str], text:str, label:str,
+             batch:int)->tuple[list[dict], dict]:
     "What a classifier says"
     said = []
     for i, r in enumerate(table, 1):
         t = r.get(text)
         if isinstance(t, list): t = '\n'.join(str(m.get('content') or '') for m in t if isinstance(m, dict))
-        if not isinstance(t, str) or not t.strip(): raise Invalid(f'Row {i} of {data} has no text in {text!r}, only: {", ".join(r)[:200]}. Name its column with --text COLUMN')
+        if not isinstance(t, str) or not t.strip():
+            raise Invalid(f'Row {i} of {data} has no text in {text!r}, only: {", ".join(r)[:200]}. '
+                          'Name its column with --text COLUMN')
         said.append(t)
     ids = head.tok(said)['input_ids']
     new:list[dict] = []
@@ -155,6 +178,8 @@ def _classes(head:Head, data:Version, table:list[dict], labels:list[str], text:s
         p = [math.exp(v-top) for v in x]
         best = max(range(len(x)), key=x.__getitem__)
         new.append({"predicted": labels[best], "confidence": round(p[best]/sum(p), 4)})
-    found:dict[str, Any] = dict(rows=len(table), cut=sum(len(x) > head.limit for x in ids), classes=dict(Counter(x['predicted'] for x in new)))
-    known:list[tuple[str, str]] = [(str(r[label]), x['predicted']) for r, x in zip(table, new, strict=True) if r.get(label) not in (None, '')]
+    found:dict[str, Any] = dict(rows=len(table), cut=sum(len(x) > head.limit for x in ids),
+                                classes=dict(Counter(x['predicted'] for x in new)))
+    known:list[tuple[str, str]] = [(str(r[label]), x['predicted'])
+                                   for r, x in zip(table, new, strict=True) if r.get(label) not in (None, '')]
     return new, found | (confused(known) | dict(judged=len(known)) if known else {})

@@ -30,17 +30,21 @@ def configure(
     "Write what another trainer needs, without running it"
     name = recipe.get('trainer') or 'llamafactory'
     made = engine('trainer', 'llamafactory' if name == 'trl' else name)
-    if not hasattr(made, 'files'): raise Invalid(f'The trainer {name} needs no files. Trainers that do: llamafactory, axolotl, megatron')
+    if not hasattr(made, 'files'):
+        raise Invalid(f'The trainer {name} needs no files. Trainers that do: llamafactory, axolotl, megatron')
     fields = complete(dict(stage=stage, **{k: v for k, v in recipe.items() if k not in OUTSIDE}))
     if recipe.get('evaluation'): raise Invalid('Other trainers are run without evaluation. Leave it out')
     folder = Path(path).absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise Invalid(f'{folder.name!r} is not an empty folder. Name a new one')
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Invalid(f'{folder.name!r} is not an empty folder. Name a new one')
     start, also, _, _ = ground(run, model, fields)
-    if 'adapter' in also: raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model}')
+    if 'adapter' in also:
+        raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model}')
     rows = fitting(run, stage, data)
     try:
         made.files(fields, start, rows, run.folder()/'tried') # Refuses before anything lies in the folder
         shutil.copytree(start, folder/'model')
         cmd = made.files(fields, folder/'model', rows, folder)
     except OSError as e: raise Failed(f'{folder.name!r} cannot be written: {e.strerror or e}') from None
-    return dict(folder=str(folder), trainer=made.name, files=sorted(p.name for p in folder.iterdir()), run=' '.join(cmd), model=str(model), data=str(data))
+    return dict(folder=str(folder), trainer=made.name, files=sorted(p.name for p in folder.iterdir()),
+                run=' '.join(cmd), model=str(model), data=str(data))

@@ -18,17 +18,22 @@ from ..verbs import verb
 @verb(writes='model', more=SHARED, fill=saved)
 def distil(
     run,
-    model:Model,          # The student, as a rule a small model of the teacher's family
-    data:Dataset,         # Conversations; prompts are enough where lmbda is 1
-    teacher:Model,        # Who it learns from; it has the same tokenizer
-    out:str='',           # Name of the result; default: the dataset's name and `-distil`
-    lmbda:float=0.,       # Part of the steps in which the student answers itself and the teacher looks at that; else both look at the data's answers
-    beta:float=.5,        # Whose view of the difference counts: 0 the teacher's, so that all is covered; 1 the student's, so that nothing is made up
+    model:Model, # The student, as a rule a small model of the teacher's family
+    data:Dataset, # Conversations; prompts are enough where lmbda is 1
+    teacher:Model, # Who it learns from; it has the same tokenizer
+    out:str='', # Name of the result; default: the dataset's name and `-distil`
+    lmbda:float=0., # Part of the steps in which the student answers itself and the teacher looks at that; else both look at the data's answers
+    beta:float=.5, # Whose view of the difference counts: 0 the teacher's, so that all is covered; 1 the student's, so that nothing is made up
     temperature:float=1., # How freely the student answers, where it does
-    max_new:int=64,       # Tokens of an answer of the student at most
+    max_new:int=64, # Tokens of an answer of the student at most
     **recipe:Any,
-)->Iterator[dict]:        # Metrics as they come; the new model at the end
+)->Iterator[dict]: # Metrics as they come; the new model at the end
     "Train a small model to say what a large one would"
-    if teacher.body.get('adapter'): raise Invalid(f'{teacher} is an adapter. Make whole weights of it first with: llmops merge {teacher}')
-    if teacher.digest == model.digest: raise Invalid(f'{model} cannot teach itself: there would be nothing to learn. Name a larger model as the teacher')
-    return (yield from tune(run, 'distil', model, data, out, dict(lmbda=lmbda, beta=beta, temperature=temperature, max_new=max_new), inputs=dict(teacher=teacher), **recipe))
+    if teacher.body.get('adapter'):
+        raise Invalid(f'{teacher} is an adapter. Make whole weights of it first with: llmops merge {teacher}')
+    if teacher.digest == model.digest:
+        raise Invalid(f'{model} cannot teach itself: there would be nothing to learn. '
+                      'Name a larger model as the teacher')
+    return (yield from tune(run, 'distil', model, data, out,
+                            dict(lmbda=lmbda, beta=beta, temperature=temperature, max_new=max_new),
+                            inputs=dict(teacher=teacher), **recipe))

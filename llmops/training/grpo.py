@@ -27,35 +27,42 @@ def named_model(
         weight, star, what = r.rpartition('*')
         if what.strip().startswith('model:') and not what.strip().endswith(')') and '.py:' not in what:
             v = run.read(what.strip())
-            if found is not None and v.digest != found.digest: raise Invalid(f'There are two reward models, {found} and {v}, and a run has one. Leave one out')
+            if found is not None and v.digest != found.digest:
+                raise Invalid(f'There are two reward models, {found} and {v}, and a run has one. Leave one out')
             out, found = [*out, f'{weight}{star}model'], v
         else: out.append(r)
     if given is not None and not any(r.rpartition('*')[2].strip() == 'model' for r in out): out.append('model')
     if found is not None:
-        if found.body.get('adapter'): raise Invalid(f'{found} is an adapter. Make whole weights of it first with: llmops merge {found}')
-        if len(found.body.get('labels') or ()) != 1: raise Invalid(f'{found} is no reward model: it says words or classes, not one number. Train one with: llmops train reward')
+        if found.body.get('adapter'):
+            raise Invalid(f'{found} is an adapter. Make whole weights of it first with: llmops merge {found}')
+        if len(found.body.get('labels') or ()) != 1:
+            raise Invalid(f'{found} is no reward model: it says words or classes, not one number. '
+                          'Train one with: llmops train reward')
     return out, found
 
 # %% ../../nbs/training/grpo.ipynb #2ba3bd77
 @verb(writes='model', more=SHARED, fill=saved)
 def grpo(
     run,
-    model:Model,          # What to start from, as a rule a model that was fine-tuned
-    data:Dataset,         # Prompts, or conversations whose last answer is the right one
-    out:str='',           # Name of the result; default: the dataset's name and `-grpo`
+    model:Model, # What to start from, as a rule a model that was fine-tuned
+    data:Dataset, # Prompts, or conversations whose last answer is the right one
+    out:str='', # Name of the result; default: the dataset's name and `-grpo`
     rewards:list[str]|None=None, # What an answer is worth, added up: exact, contains, like, number, regex:…, format, json, length:N, words:…, python, FILE.py:function, model:NAME; 0.2*like counts a fifth
     reward_model:Model|None=None, # Reward model; the same as model:NAME among the rewards
-    gold:str='',          # Column with the right answer; empty: the conversation's last answer, or the first of gold, answer, target, solution …
+    gold:str='', # Column with the right answer; empty: the conversation's last answer, or the first of gold, answer, target, solution …
     algorithm:Literal['grpo', 'rloo']='grpo', # How an answer is compared with the others to its prompt
-    loss:Literal['', 'dapo', 'grpo', 'dr_grpo', 'bnpo', 'cispo', 'sapo', 'luspo', 'vespo']='', # Form of GRPO's loss; empty: dapo
-    generations:int=8,    # Answers to a prompt; batch counts answers, so it is a multiple of this
-    max_new:int=64,       # Tokens of an answer at most
+    # Form of GRPO's loss; empty: dapo
+    loss:Literal['', 'dapo', 'grpo', 'dr_grpo', 'bnpo', 'cispo', 'sapo', 'luspo', 'vespo']='',
+    generations:int=8, # Answers to a prompt; batch counts answers, so it is a multiple of this
+    max_new:int=64, # Tokens of an answer at most
     temperature:float=1., # How freely answers are drawn
-    beta:float=0.,        # How dear it is to leave the model that one came from; 0: free, and no second model in memory
+    beta:float=0., # How dear it is to leave the model that one came from; 0: free, and no second model in memory
     **recipe:Any,
-)->Iterator[dict]:        # Metrics as they come; the new model at the end
+)->Iterator[dict]: # Metrics as they come; the new model at the end
     "Train a model by the worth of its own answers"
-    if loss and algorithm != 'grpo': raise Invalid(f'loss={loss} is a form of the loss of grpo, and {algorithm} has one alone. Leave loss out')
+    if loss and algorithm != 'grpo':
+        raise Invalid(f'loss={loss} is a form of the loss of grpo, and {algorithm} has one alone. Leave loss out')
     asked, judge = named_model(run, rewards or [], reward_model)
-    own = dict(rewards=asked, gold=gold, algorithm=algorithm, loss=loss, generations=generations, max_new=max_new, temperature=temperature, beta=beta)
+    own = dict(rewards=asked, gold=gold, algorithm=algorithm, loss=loss, generations=generations, max_new=max_new,
+               temperature=temperature, beta=beta)
     return (yield from tune(run, 'grpo', model, data, out, own, inputs=dict(reward=judge) if judge else None, **recipe))

@@ -29,7 +29,8 @@ def reasons(
     if c['max_steps']: yield 'epochs', 'max_steps says how long'
     if not evaluation: yield from ((k, 'there is no evaluation') for k in ('eval_steps', 'patience'))
     if c['save_steps'] < 0: yield from ((k, 'save_steps is -1') for k in ('keep_last', 'keep_best'))
-    if c['stage'] == 'distil' and not c['lmbda']: yield from ((k, 'the student never answers, lmbda is 0') for k in ('temperature', 'max_new'))
+    if c['stage'] == 'distil' and not c['lmbda']:
+        yield from ((k, 'the student never answers, lmbda is 0') for k in ('temperature', 'max_new'))
 
 def idle(
     c:dict, # A complete recipe

@@ -18,13 +18,15 @@ from ..verbs import verb
 @verb(writes='model', more=SHARED, fill=saved)
 def dpo(
     run,
-    model:Model,          # What to start from, as a rule a model that was fine-tuned
-    data:Dataset,         # Preferences: prompt, chosen and rejected answer
-    out:str='',           # Name of the result; default: the dataset's name and `-dpo`
-    loss:Literal['sigmoid', 'hinge', 'ipo', 'exo_pair', 'nca_pair', 'robust', 'bco_pair', 'sppo_hard', 'aot', 'aot_unpaired', 'apo_zero', 'apo_down', 'discopop', 'sft', 'sigmoid_norm']='sigmoid', # DPO or one of its kin
-    beta:float=.1,        # How dear it is to leave the model that one came from
+    model:Model, # What to start from, as a rule a model that was fine-tuned
+    data:Dataset, # Preferences: prompt, chosen and rejected answer
+    out:str='', # Name of the result; default: the dataset's name and `-dpo`
+    # DPO or one of its kin
+    loss:Literal['sigmoid', 'hinge', 'ipo', 'exo_pair', 'nca_pair', 'robust', 'bco_pair', 'sppo_hard', 'aot',
+                 'aot_unpaired', 'apo_zero', 'apo_down', 'discopop', 'sft', 'sigmoid_norm']='sigmoid',
+    beta:float=.1, # How dear it is to leave the model that one came from
     **recipe:Any,
-)->Iterator[dict]:        # Metrics as they come; the new model at the end
+)->Iterator[dict]: # Metrics as they come; the new model at the end
     "Train a model on pairs of a better and a worse answer"
     return (yield from tune(run, 'dpo', model, data, out, dict(loss=loss, beta=beta), **recipe))
 

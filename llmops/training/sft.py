@@ -27,4 +27,5 @@ def sft(
     **recipe:Any,
 )->Iterator[dict]:        # Metrics as they come; the new model at the end
     "Fine-tune a model on conversations"
-    return (yield from tune(run, 'sft', model, data, out, dict(assistant_only=assistant_only, packing=packing, thinking=thinking), **recipe))
+    return (yield from tune(run, 'sft', model, data, out,
+                            dict(assistant_only=assistant_only, packing=packing, thinking=thinking), **recipe))

@@ -23,17 +23,24 @@ from .idle import idle
 from ..tuning import OUTSIDE, complete
 
 # %% ../../nbs/training/tune.ipynb #a718b101
+# A column of labels is looked for in any rows
 TAKES = dict( # Stage → formats of rows that it takes, what they are called, and what to convert to
-    sft=(('messages', 'tools', 'multimodal'), 'conversations', 'messages'), pretrain=(('text',), 'running text', 'text'),
+    sft=(('messages', 'tools', 'multimodal'), 'conversations', 'messages'),
+    pretrain=(('text',), 'running text', 'text'),
     dpo=(('preference',), 'preferences', 'preference'), kto=(('unpaired',), 'rated answers', 'unpaired'),
     reward=(('preference',), 'preferences', 'preference'), grpo=(('prompts', 'messages'), 'prompts', 'prompts'),
-    distil=(('messages', 'prompts'), 'conversations', 'messages'), classify=((), 'labelled texts', 'table')) # A column of labels is looked for in any rows
+    distil=(('messages', 'prompts'), 'conversations', 'messages'), classify=((), 'labelled texts', 'table'))
 
 ROWS = dict( # Format → a row of it
-    messages='{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}', text='{"text": "…"}', prompts='{"prompt": "…"}',
-    preference='{"prompt": "…", "chosen": "…", "rejected": "…"}', unpaired='{"prompt": "…", "completion": "…", "label": true}')
-BECOMES = dict(messages=('preference', 'unpaired', 'table'), text=('messages', 'preference', 'unpaired', 'prompts', 'table'), # Format → formats that can be converted to it
-               prompts=('messages', 'preference', 'unpaired', 'table'), preference=('unpaired',), unpaired=('preference',))
+    messages='{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
+    text='{"text": "…"}', prompts='{"prompt": "…"}',
+    preference='{"prompt": "…", "chosen": "…", "rejected": "…"}',
+    unpaired='{"prompt": "…", "completion": "…", "label": true}')
+# Format → formats that can be converted to it
+BECOMES = dict(messages=('preference', 'unpaired', 'table'),
+               text=('messages', 'preference', 'unpaired', 'prompts', 'table'),
+               prompts=('messages', 'preference', 'unpaired', 'table'), preference=('unpaired',),
+               unpaired=('preference',))
 
 def helps(
     data:Version, # A dataset of another format
@@ -44,11 +51,15 @@ def helps(
     "What really leads from one format to another"
     if has in BECOMES[to]: return f'Convert it with: llmops data convert {data} --to {to}'
     again = 'llmops data import FILE dataset:NAME'
-    if has != 'messages' or to not in ('preference', 'unpaired'): return f'Nothing makes these of {has or "such rows"}: bring them in with: {again}'
+    if has != 'messages' or to not in ('preference', 'unpaired'):
+        return f'Nothing makes these of {has or "such rows"}: bring them in with: {again}'
     if rated := next((k for k, t in cols.items() if t in ('int', 'float') and k[:1] != '_'), ''):
-        return f'Its column {rated} may rate the answers: llmops data convert {data} --to {to} --rating {rated}'+(' --good LEAST' if to == 'unpaired' else '')
-    lacks = 'A conversation has one answer, and a preference two' if to == 'preference' else 'Nobody has said which of its answers are good'
-    return f'{lacks}. Bring such rows in with: {again}'+(f' — or have people rate them: llmops data label {data} --task dialogue' if to == 'unpaired' else '')
+        return (f'Its column {rated} may rate the answers: llmops data convert {data} --to {to} --rating {rated}'
+                +(' --good LEAST' if to == 'unpaired' else ''))
+    lacks = ('A conversation has one answer, and a preference two' if to == 'preference'
+             else 'Nobody has said which of its answers are good')
+    return (f'{lacks}. Bring such rows in with: {again}'
+            +(f' — or have people rate them: llmops data label {data} --task dialogue' if to == 'unpaired' else ''))
 
 def fitting(
     run:Any,      # Who asks
@@ -60,8 +71,10 @@ def fitting(
     cols = data.body.get('columns') or {}
     has = data.body.get('format') or ('messages' if 'messages' in cols or not cols else '')
     if kinds and has not in kinds and not (stage == 'sft' and 'messages' in cols):
-        raise Invalid(f'{data} holds {has or "rows of no known format"}, and {stage} takes {what} ({kinds[0]}), rows like {ROWS[to]}. {helps(data, has, to, cols)}')
-    if not data.body.get('rows', 1): raise Invalid(f'{data} has no rows. Bring some in with: llmops data import FILE dataset:NAME')
+        raise Invalid(f'{data} holds {has or "rows of no known format"}, and {stage} takes {what} ({kinds[0]}), '
+                      f'rows like {ROWS[to]}. {helps(data, has, to, cols)}')
+    if not data.body.get('rows', 1):
+        raise Invalid(f'{data} has no rows. Bring some in with: llmops data import FILE dataset:NAME')
     return rows_file(run.store, data)
 
 # %% ../../nbs/training/tune.ipynb #922e85a4
@@ -74,8 +87,10 @@ def body(
     "Describe a model that was made from another"
     facts = describe(folder)
     facts.pop('base_name', None)
-    if facts['adapter']: facts |= {k: base.body.get(k, facts.get(k)) for k in ('architecture', 'family', 'model_type', 'vocab', 'context', 'layers', 'hidden',
-                                                                               'chat_template', 'tokenizer')}
+    if facts['adapter']:
+        facts |= {k: base.body.get(k, facts.get(k))
+                  for k in ('architecture', 'family', 'model_type', 'vocab', 'context', 'layers', 'hidden',
+                            'chat_template', 'tokenizer')}
     return dict(facts, files=run.blobs.put_folder(folder, link=True), licence=base.body.get('licence', ''),
                 base=dict(ref=str(base.ref), digest=base.digest), **more)
 
@@ -115,7 +130,8 @@ def tune(
     if evaluation: also['eval'] = fitting(run, stage, evaluation)
     at = fitting(run, stage, data)
     asked = fields
-    said = ahead(run, model, data, evaluation, fields) + idle(fields, evaluation is not None, model.body.get('adapter', False))
+    said = ahead(run, model, data, evaluation, fields) + idle(fields, evaluation is not None,
+                                                              model.body.get('adapter', False))
     if trainer == 'trl' and fields['launcher'] != 'ray':
         fields, more_said = ready(run, model, data, fields, inputs)
         said += more_said
@@ -124,7 +140,9 @@ def tune(
     sink = engine('sink', track) if track else None
     handle = sink.open(run.id, dict(fields, model=str(model), data=str(data)), run.store.folder/track) if sink else None
     with Keeper(run, fields) as keeper:
-        def go(f:dict)->Iterator[dict]: return engine('trainer', trainer).train(f, start, at, folder, dict(also, work=str(keeper.folder), resume=keeper.resume, asked=keeper.asked))
+        def go(f:dict)->Iterator[dict]:
+            return engine('trainer', trainer).train(
+                f, start, at, folder, dict(also, work=str(keeper.folder), resume=keeper.resume, asked=keeper.asked))
         try:
             for row in careful(go, fields, asked['micro_batch'] == 0):
                 keeper.take(row)
@@ -141,7 +159,10 @@ def tune(
         if inputs: more |= {k: named(v) for k, v in inputs.items() if v}
         if 'adapter' in also: more |= dict(continued=named(model))
         if below: more |= dict(chain=[named(v) for v in below])
-        kept = run.store.put('template', name, dict(type='recipe', verb=stage, fields={k: v for k, v in asked.items() if k != 'stage'}), run.id)
+        kept = run.store.put('template', name, dict(type='recipe', verb=stage,
+                                                    fields={k: v for k, v in asked.items() if k != 'stage'}), run.id)
         lock = run.blobs.put_bytes('\n'.join(environment()).encode())
-        return run.write('model', name, body(run, folder, base, method=fields['method'], stage=stage, recipe=made, recipe_ref=str(kept.ref), data=named(data), environment=lock,
-                                             loss=last.get('loss'), metrics=dict(engine=track, rows=tracked.get('rows', 0)) if sink else None, **more))
+        return run.write('model', name,
+                         body(run, folder, base, method=fields['method'], stage=stage, recipe=made,
+                              recipe_ref=str(kept.ref), data=named(data), environment=lock, loss=last.get('loss'),
+                              metrics=dict(engine=track, rows=tracked.get('rows', 0)) if sink else None, **more))
