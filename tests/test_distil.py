@@ -1,4 +1,4 @@
-"A student of half the blocks comes closer to its teacher: on the data's answers, on its own, and by an adapter; a teacher of another tongue is refused."
+"A student of half the blocks comes closer to its teacher; a teacher of another tongue is refused."
 import json
 import shutil
 
@@ -77,7 +77,10 @@ def test_the_distil_template_runs_on_a_real_file(ws, data, base, small):
     from llmops.faces.notebook import run_template
     ws.add('model:tiny', str(base))
     ws.load(data/'llamafactory'/'alpaca_en_demo.json', out='talks', rows=60)
-    out = run_template(ws, 'distil', dict(source=str(small/'half'), model='model:half', teacher='model:tiny', data='dataset:talks', max_steps=3, batch=2, max_length=256, track=''), wait=True)
+    out = run_template(ws, 'distil',
+                       dict(source=str(small/'half'), model='model:half', teacher='model:tiny', data='dataset:talks',
+                            max_steps=3, batch=2, max_length=256, track=''), wait=True)
     assert out['status'] == 'done', out
     made = ws.store.get('model:distilled-distil')
-    assert made.body['recipe']['max_steps'] == 3 and made.body['teacher']['ref'] == 'model:tiny@1' and ws.store.get('model:distilled').body['adapter'] is False
+    assert made.body['recipe']['max_steps'] == 3 and made.body['teacher']['ref'] == 'model:tiny@1'
+    assert ws.store.get('model:distilled').body['adapter'] is False

@@ -1,4 +1,4 @@
-"Preferences, ratings and running text train a real model: on real files, by seed, with an adapter; what cannot work is said."
+"Preferences, ratings and running text train a real model: on real files, by seed, with an adapter."
 import json
 
 import pytest
@@ -15,7 +15,9 @@ def prefers(ws, v, words):
     at = files(ws.store, v)
     net, tok = AutoModelForCausalLM.from_pretrained(at), AutoTokenizer.from_pretrained(at)
 
-    def ids(m, prompt): return tok.apply_chat_template(m, add_generation_prompt=prompt, return_dict=True, return_tensors='pt')['input_ids']
+    def ids(m, prompt):
+        return tok.apply_chat_template(m, add_generation_prompt=prompt, return_dict=True,
+                                       return_tensors='pt')['input_ids']
 
     def score(p, a):
         q, x = ids(p, True), ids(p+a, False)
@@ -39,7 +41,8 @@ def test_pairs_move_what_is_likelier_on_new_words(ws, tmp_path, base, how):
 @pytest.mark.parametrize('seed', [1, 2])
 def test_ratings_move_what_is_likelier_on_new_words(ws, tmp_path, base, seed):
     model = ws.add('model:tiny', str(base))
-    rated = put(ws, tmp_path, 'rated', [dict(prompt=p['prompt'], completion=p[k], label=k == 'chosen') for p in map(pair, LEARN) for k in ('chosen', 'rejected')])
+    rated = put(ws, tmp_path, 'rated', [dict(prompt=p['prompt'], completion=p[k], label=k == 'chosen')
+                                        for p in map(pair, LEARN) for k in ('chosen', 'rejected')])
     tuned = ws.kto(model, rated, max_steps=80, batch=14, seed=seed)
     assert prefers(ws, model, NEW) == 0 and prefers(ws, tuned, NEW) >= 5/6
 
@@ -76,19 +79,22 @@ def test_what_cannot_work_is_said(ws, tmp_path, base):
     model = ws.add('model:tiny', str(base))
     pairs = put(ws, tmp_path, 'pairs', [pair(w) for w in LEARN[:3]])
     for f, words in ((lambda: ws.kto(model, pairs), '--to unpaired'), (lambda: ws.pretrain(model, pairs), '--to text'),
-                     (lambda: ws.dpo(model, pairs, max_length=4), 'have a prompt of 4 tokens or more'), (lambda: ws.dpo(model, pairs, beta=0), 'beta must lie above 0'),
+                     (lambda: ws.dpo(model, pairs, max_length=4), 'have a prompt of 4 tokens or more'),
+                     (lambda: ws.dpo(model, pairs, beta=0), 'beta must lie above 0'),
                      (lambda: ws.dpo(model, pairs, loss='x'), 'one of sigmoid')):
         with pytest.raises(Invalid, match=words): f()
     assert [v.name for v in ws.store.find('model')] == ['tiny']
 
 
-@pytest.mark.parametrize('template,how,makes', [('preference', dict(how='dpo'), 'preferred-dpo'), ('preference', dict(how='kto'), 'preferred-kto'),
+@pytest.mark.parametrize('template,how,makes', [('preference', dict(how='dpo'), 'preferred-dpo'),
+                                                ('preference', dict(how='kto'), 'preferred-kto'),
                                                 ('pretrain', {}, 'reader-pretrain')])
 def test_the_templates_run_on_real_files(ws, data, base, template, how, makes):
     "A dataset of the other paradigm is brought into shape on the way"
     from llmops.faces.notebook import run_template
     ws.load(data/'llamafactory'/'dpo_en_demo.json', out='real', rows=60)
-    out = run_template(ws, template, dict(source=str(base), model='model:tiny', data='dataset:real', steps=3, batch=2, max_length=256, track='', **how), wait=True)
+    out = run_template(ws, template, dict(source=str(base), model='model:tiny', data='dataset:real', steps=3, batch=2,
+                                          max_length=256, track='', **how), wait=True)
     assert out['status'] == 'done', out
     made = ws.store.get(f'model:{makes}')
     assert made.body['recipe']['max_steps'] == 3 and made.body['base']['ref'] == 'model:tiny@1'

@@ -33,7 +33,8 @@ def ended(page, status: str = 'done', seconds: int = 240) -> str:
     "Wait for the run on screen to end; its id"
     page.wait_for_selector('.llm-page[data-run]:visible')
     it = page.locator('.llm-page[data-run]:visible')
-    page.wait_for_function("() => [...document.querySelectorAll('.llm-page[data-run]')].some(e => e.offsetParent && !['waiting', 'running'].includes(e.dataset.status))", timeout=seconds*1000)
+    page.wait_for_function("() => [...document.querySelectorAll('.llm-page[data-run]')].some(e => e.offsetParent && "
+                           "!['waiting', 'running'].includes(e.dataset.status))", timeout=seconds*1000)
     assert it.get_attribute('data-status') == status, it.inner_text()
     return it.get_attribute('data-run')
 
@@ -80,7 +81,8 @@ def test_run_from_the_panel_watch_report_approve(page, here):
     dialog.locator('button[type="submit"]').click()
     dialog.wait_for(state='detached')
     approval = here.ws.store.state('model:tickets-sft@1', 'approval')
-    assert (approval['status'], approval['report'], approval['note']) == ('approved', 'report:tickets-evaluation@1', 'Right where the base is not')
+    assert (approval['status'], approval['report'],
+            approval['note']) == ('approved', 'report:tickets-evaluation@1', 'Right where the base is not')
     row = panel(page, 'models').locator('.llm-row[data-id="model:tickets-sft@1"] .llm-status')
     row.wait_for()
     assert row.get_attribute('data-status') == 'approved'
@@ -97,8 +99,10 @@ def test_what_happens_elsewhere_shows_without_a_reload(page, here):
     assert page.locator('.llm-page img, .llm-page script').count() == 0
 
 
-PAYLOADS = (XSS, '"><svg/onload=alert(1)>', "javascript:alert(1)", '<iframe srcdoc="<script>parent.alert(1)</script>">', '{{constructor.constructor("alert(1)")()}}',
-            '<a href="javascript:alert(1)">x</a>', '</script><script>alert(1)</script>', '<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>', '[x](javascript:alert(1))', '\u202e<b>tsil')
+PAYLOADS = (XSS, '"><svg/onload=alert(1)>', "javascript:alert(1)", '<iframe srcdoc="<script>parent.alert(1)</script>">',
+            '{{constructor.constructor("alert(1)")()}}', '<a href="javascript:alert(1)">x</a>',
+            '</script><script>alert(1)</script>', '<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>',
+            '[x](javascript:alert(1))', '\u202e<b>tsil')
 
 
 def test_nothing_that_is_stored_becomes_code_in_lab(page, here):
@@ -112,9 +116,11 @@ def test_nothing_that_is_stored_becomes_code_in_lab(page, here):
         yield dict(step=1, total=2, message=why, loss=1.)
         raise Failed(why)
 
-    model = store.put('model', 'hostile', {'architecture': text, 'note': text, 'title': text, text[:60]: text, 'files': [dict(path=text, blob='0'*64, size=1)]})
+    model = store.put('model', 'hostile', {'architecture': text, 'note': text, 'title': text, text[:60]: text,
+                                           'files': [dict(path=text, blob='0'*64, size=1)]})
     html = store.blobs.put_bytes(f'<!doctype html><h1>Hostile</h1>{text}<script>top.alert(3)</script>'.encode())
-    report = store.put('report', 'hostile', dict(title=text, subject=dict(model=dict(ref=str(model), digest=model.digest)), html=html))
+    report = store.put('report', 'hostile',
+                       dict(title=text, subject=dict(model=dict(ref=str(model), digest=model.digest)), html=html))
     call(store, 'reject', dict(ref=model, note=text, report=report))
     with pytest.raises(Failed): call(store, 'explode', dict(why=text))
     del VERBS['explode']
@@ -197,7 +203,8 @@ def test_reject_archive_and_roll_back_to_a_proven_state_only(page, here):
     store = here.ws.store
     versions = [store.put('model', 'rolled', dict(architecture='qwen', n=n)) for n in (1, 2, 3)]
     for v in (versions[0], versions[2]):
-        report = store.put('report', f'about-{v.number}', dict(type='evaluation', passed=True, subject=dict(model=dict(ref=str(v), digest=v.digest))))
+        report = store.put('report', f'about-{v.number}',
+                           dict(type='evaluation', passed=True, subject=dict(model=dict(ref=str(v), digest=v.digest))))
         call(store, 'approve', dict(ref=v, report=report, note='good'))
     call(store, 'alias', dict(ref=versions[2], name='prod'))
     panel(page, 'models').locator('.llm-row[data-id="model:rolled@3"]').click()
@@ -205,7 +212,8 @@ def test_reject_archive_and_roll_back_to_a_proven_state_only(page, here):
     at.locator('[data-action="rollback"]').click()
     dialog = page.locator('dialog.llm-dialog')
     assert dialog.locator('.llm-fixed').inner_text() == 'model:rolled@prod'
-    assert dialog.locator('[data-param="to"] option').all_inner_texts() == ['–', 'model:rolled@1'] # Not 2: nothing proves it
+    # Not 2: nothing proves it
+    assert dialog.locator('[data-param="to"] option').all_inner_texts() == ['–', 'model:rolled@1']
     dialog.locator('[data-param="to"] select').select_option('model:rolled@1')
     dialog.locator('button[type="submit"]').click()
     ended(page)

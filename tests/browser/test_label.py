@@ -1,4 +1,4 @@
-"Labelling in JupyterLab, in a real browser and by the keyboard: a queue, two people, their agreement, a judge, the dataset; and the rows of a dataset."
+"Labelling in JupyterLab, in a real browser and by the keyboard: a queue, two people, a judge, the dataset and its rows."
 import json
 from contextlib import suppress
 
@@ -7,11 +7,16 @@ from lab_server import CHROMIUM
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason='no Chromium: apt-get install chromium')]
 XSS = '<img src=x onerror=alert(1)><script>alert(2)</script>"\'><svg/onload=alert(3)>'
-TEXTS = ['It came late and broken', 'A wonderful book', 'Where is my invoice?', '书很好，谢谢', 'I want my money back', 'Do you sell maps?', XSS]
-TALK = [dict(messages=[dict(role='user', content='Where is order 4711?'), dict(role='assistant', content='It left on Friday, Mr 🦊 Fox.')]),
+TEXTS = ['It came late and broken', 'A wonderful book', 'Where is my invoice?', '书很好，谢谢', 'I want my money back',
+         'Do you sell maps?', XSS]
+TALK = [dict(messages=[dict(role='user', content='Where is order 4711?'),
+                       dict(role='assistant', content='It left on Friday, Mr 🦊 Fox.')]),
         dict(messages=[dict(role='user', content='什么时候到？'), dict(role='assistant', content='明天送达。')]),
-        dict(messages=[dict(role='user', content=XSS), dict(role='assistant', content=XSS, tool_calls=[dict(type='function', function=dict(name=XSS, arguments=dict(q=XSS)))])])]
-PAIRS = [dict(prompt=[dict(role='user', content=f'Question {i}')], chosen=[dict(role='assistant', content=f'good {i}')], rejected=[dict(role='assistant', content=f'bad {i}')]) for i in range(3)]
+        dict(messages=[dict(role='user', content=XSS),
+                       dict(role='assistant', content=XSS,
+                            tool_calls=[dict(type='function', function=dict(name=XSS, arguments=dict(q=XSS)))])])]
+PAIRS = [dict(prompt=[dict(role='user', content=f'Question {i}')], chosen=[dict(role='assistant', content=f'good {i}')],
+              rejected=[dict(role='assistant', content=f'bad {i}')]) for i in range(3)]
 
 
 @pytest.fixture(scope='module')
@@ -22,7 +27,8 @@ def here(lab_over):
             text = ''.join(json.dumps(r, ensure_ascii=False)+'\n' for r in rows)
             (folder/f'{name}.jsonl').write_text(text+('{"text": "no end\n' if name == 'reviews' else ''))
             call('load', path=str(folder/f'{name}.jsonl'), out=name)
-        call('label', ref='dataset:talk', task='dialogue', tags=['polite', 'wrong'], spans=['name', 'time'], out='talk-queue')
+        call('label', ref='dataset:talk', task='dialogue', tags=['polite', 'wrong'], spans=['name', 'time'],
+             out='talk-queue')
         call('label', ref='dataset:pairs', task='preference', out='pairs-queue')
         call('label', ref='dataset:reviews', task='correction', out='fix-queue')
     with lab_over(fill) as it: yield it
@@ -41,7 +47,8 @@ def desk(page, queue: str):
 
 def at(page, but: str = '') -> str:
     "The item on the desk, once it is another than `but`"
-    page.wait_for_function("but => [...document.querySelectorAll('.llm-desk[data-item]')].some(e => e.offsetParent && e.dataset.item && e.dataset.item !== but)", arg=but)
+    page.wait_for_function("but => [...document.querySelectorAll('.llm-desk[data-item]')].some(e => e.offsetParent && "
+                           "e.dataset.item && e.dataset.item !== but)", arg=but)
     return page.locator('.llm-desk[data-item]:visible').get_attribute('data-item')
 
 
@@ -52,7 +59,8 @@ def fill(page, **values):
 
 
 def ended(page) -> None:
-    page.wait_for_function("() => [...document.querySelectorAll('.llm-page[data-run]')].some(e => e.offsetParent && !['waiting', 'running'].includes(e.dataset.status))", timeout=90_000)
+    page.wait_for_function("() => [...document.querySelectorAll('.llm-page[data-run]')].some(e => e.offsetParent && "
+                           "!['waiting', 'running'].includes(e.dataset.status))", timeout=90_000)
     it = page.locator('.llm-page[data-run]:visible')
     assert it.get_attribute('data-status') == 'done', it.inner_text()
 
@@ -76,7 +84,8 @@ def test_from_a_dataset_to_a_dataset_with_two_people_and_a_judge(page, here):
     line.locator('[data-action="label"]').click()
     page.locator('.llm-queues [data-action="label"]').click()
     page.wait_for_selector('[data-form="label"] [data-param="task"]')
-    fill(page, task='classification', classes='praise, complaint, question', annotators='anna, ben', overlap='2', out='reviews-queue')
+    fill(page, task='classification', classes='praise, complaint, question', annotators='anna, ben', overlap='2',
+         out='reviews-queue')
     page.click('[data-form="label"] [data-action="run"]')
     ended(page)
     page.locator('.llm-wrote .llm-link', has_text='dataset:reviews-queue@1').click()
@@ -112,7 +121,8 @@ def test_from_a_dataset_to_a_dataset_with_two_people_and_a_judge(page, here):
     page.keyboard.type('cannot read it')
     page.keyboard.press('Enter')
     it.locator('.llm-desk[data-state="done"]').wait_for()
-    assert labels(here, 'reviews-queue', 'anna') == {**{k: 'done' for k in done}, int(sixth): 'done', int(last): 'skipped'}
+    assert labels(here, 'reviews-queue', 'anna') == {**{k: 'done' for k in done}, int(sixth): 'done',
+                                                     int(last): 'skipped'}
     assert value(here, 'reviews-queue', int(sixth), 'anna')['note'] == 'not sure'
 
     it.locator('[data-field="who"]').select_option('ben')
@@ -120,8 +130,10 @@ def test_from_a_dataset_to_a_dataset_with_two_people_and_a_judge(page, here):
     seen = ''
     for _ in range(7):
         seen = at(page, seen)
-        page.keyboard.press('1' if int(seen) not in done else done[int(seen)] if int(seen) != min(done) else '2' if done[int(seen)] != '2' else '1')
-        page.wait_for_function("seen => [...document.querySelectorAll('.llm-desk')].some(e => e.offsetParent && e.dataset.item !== seen)", arg=seen)
+        page.keyboard.press('1' if int(seen) not in done
+                            else done[int(seen)] if int(seen) != min(done) else '2' if done[int(seen)] != '2' else '1')
+        page.wait_for_function("seen => [...document.querySelectorAll('.llm-desk')].some(e => e.offsetParent && "
+                               "e.dataset.item !== seen)", arg=seen)
     it.locator('[data-tab="overview"]').click()
     it.locator('[data-measure="krippendorff"]').first.wait_for()
     assert it.locator('[data-action="disagreements"] b').inner_text() in ('1', '2')
@@ -168,10 +180,13 @@ def test_a_dialogue_is_edited_marked_rated_and_tagged_by_keyboard_and_mouse(page
     it.locator('[data-action="save"]').click()
     at(page, first)
     got = value(here, 'talk-queue', int(first), it.get_attribute('data-who'))['value']
-    assert got['rating'] == 4 and got['tags'] == ['polite'] and got['messages'][0]['content'] == 'Where is order 4711? Please!'
+    assert got['rating'] == 4 and got['tags'] == ['polite']
+    assert got['messages'][0]['content'] == 'Where is order 4711? Please!'
     answer = TALK[0]['messages'][1]['content']
-    assert all(answer[s['start']:s['end']] == s['text'] for s in got['spans']) # Counted in code points, behind the fox too
-    assert [(s['label'], s['text']) for s in got['spans']] == [('time', 'It'), ('name', got['spans'][1]['text'])] and '🦊' in got['spans'][1]['text']
+    # Counted in code points, behind the fox too
+    assert all(answer[s['start']:s['end']] == s['text'] for s in got['spans'])
+    assert [(s['label'], s['text']) for s in got['spans']] == [('time', 'It'), ('name', got['spans'][1]['text'])]
+    assert '🦊' in got['spans'][1]['text']
 
 
 def test_what_is_labelled_without_a_connection_is_kept_said_and_sent(page, here):
@@ -184,7 +199,8 @@ def test_what_is_labelled_without_a_connection_is_kept_said_and_sent(page, here)
     it.locator('[data-saved="lost"]').wait_for()
     who = it.get_attribute('data-who')
     assert labels(here, 'pairs-queue', who) == {}
-    assert json.loads(page.evaluate("() => Object.entries(localStorage).find(([k]) => k.startsWith('llmops.labels dataset:pairs-queue'))[1]"))[0]['item'] == int(first)
+    assert json.loads(page.evaluate("() => Object.entries(localStorage).find(([k]) => k.startsWith('llmops.labels "
+                                    "dataset:pairs-queue'))[1]"))[0]['item'] == int(first)
     page.reload() # Even the page may go
     page.wait_for_selector('li[data-id="llmops-models"]')
     it = desk(page, 'pairs-queue')
@@ -201,7 +217,9 @@ def test_a_notebook_shows_the_same_desk_in_chinese_and_nothing_stored_becomes_co
     import nbformat
     from playwright.sync_api import TimeoutError
     cell = nbformat.v4.new_code_cell("import llmops\nllmops.open('.').labeller('dataset:fix-queue')")
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}}), here.folder/'label.ipynb')
+    nbformat.write(nbformat.v4.new_notebook(
+        cells=[cell], metadata={'kernelspec': {'name': 'python3', 'display_name': 'Python 3', 'language': 'python'}}),
+                   here.folder/'label.ipynb')
     page.goto(f'{here.url}lab/tree/label.ipynb?reset')
     page.wait_for_selector('.jp-Notebook .jp-CodeCell')
     page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=90_000)
