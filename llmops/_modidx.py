@@ -1890,6 +1890,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'llmops.engines.trl_lean': { 'llmops.engines.trl_lean._blind': ('engines/trl_lean.html#_blind', 'llmops/engines/trl_lean.py'),
                                          'llmops.engines.trl_lean._cast': ('engines/trl_lean.html#_cast', 'llmops/engines/trl_lean.py'),
                                          'llmops.engines.trl_lean.lean': ('engines/trl_lean.html#lean', 'llmops/engines/trl_lean.py'),
+                                         'llmops.engines.trl_lean.liger': ('engines/trl_lean.html#liger', 'llmops/engines/trl_lean.py'),
                                          'llmops.engines.trl_lean.uncopied': ( 'engines/trl_lean.html#uncopied',
                                                                                'llmops/engines/trl_lean.py'),
                                          'llmops.engines.trl_lean.unmasked': ( 'engines/trl_lean.html#unmasked',

@@ -84,12 +84,17 @@ function Curve(props: { series: Series; name: string }): JSX.Element {
   );
 }
 
+/** A curve of one reward among several has that reward's own name. */
+function named(name: string, t: (text: string) => string): string {
+  return name.startsWith('reward: ') ? `${t('reward')}: ${name.slice(8)}` : t(name);
+}
+
 export function Curves(props: { series: Series[]; t: (text: string) => string }): JSX.Element | null {
   const drawn = props.series.filter(s => s.points.length > 0);
   return drawn.length ? (
     <div className="llm-curves">
       {drawn.map(s => (
-        <Curve key={s.name} series={s} name={props.t(s.name)} />
+        <Curve key={s.name} series={s} name={named(s.name, props.t)} />
       ))}
     </div>
   ) : null;

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from ..core import Failed, Invalid
 from ..devices import cards
 from .process import clean_env
 from ..modelfolder import describe
+from ..scratch import scratch
 from ..tuning import complete, defaults
 
 # %% ../../nbs/engines/outside.ipynb #dcabcb99
@@ -302,7 +302,7 @@ class Outside:
             if also.get(k): raise Invalid(f'{self.title} is run here without {what}. Take trainer=trl')
         if c['device'] == 'cuda' and not cards():
             raise Invalid('device is cuda, and no GPU is to be seen here. Give device=auto, or train where there is one')
-        with tempfile.TemporaryDirectory(prefix='llmops-') as d:
+        with scratch('outside') as d:
             folder = Path(d)
             self.files(recipe, model, rows, folder)
             how = self.launch(c, Path(model), folder)

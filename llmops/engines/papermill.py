@@ -7,12 +7,14 @@ __all__ = ['host', 'born', 'whereabouts', 'Papermill', 'launch', 'adopt', 'Kerne
            'explain', 'write_notebook', 'Engine', 'import_lightly', 'execute']
 
 # %% ../../nbs/engines/papermill.ipynb #416a1cfa
-import json, math, os, re, secrets, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import json, math, os, re, secrets, shutil, signal, socket, subprocess, sys, threading, time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+from ..scratch import scratch_folder
 
 # %% ../../nbs/engines/papermill.ipynb #2d8402f3
 @cache
@@ -146,7 +148,7 @@ class Kernel:
         spec:str='', # Folder of the kernelspec, where it is known already
     ):
         self.name, self.cwd, self.env = name, cwd, env or {}
-        self.reason, self.ready, self.folder = '', False, Path(tempfile.mkdtemp(prefix='llmops-'))
+        self.reason, self.ready, self.folder = '', False, scratch_folder('kernel')
         self.file = self.folder/'kernel.json'
         self.manager:Any = None
         self.process = launch(Path(spec), self.file, cwd, self.env) if spec else None

@@ -7,7 +7,6 @@ __all__ = ['shares', 'data_ranks', 'plain', 'columns', 'make', 'work']
 
 # %% ../../nbs/engines/trl_work.ipynb #0fac6208
 import math
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from .trl_same import checked
 from .trl_setup import Setup, schedule
 from .trl_stages import prepare, rows_of, set_up
 from .trl_watch import watch
+from ..scratch import scratch
 
 # %% ../../nbs/engines/trl_work.ipynb #75184a63
 def shares(
@@ -117,8 +117,8 @@ def work(
     held = columns(job, reader, job['eval'], limit)[0] if job['eval'] else None
     total = job['max_steps'] or math.ceil(job['epochs']*counts.get('packed', counts['used'])*job.get('generations', 1)/job['batch']) # A step of reinforcement counts answers
     tell(dict(step=0, total=total, message='{used} rows, {cut} cut at their end, {left_out} left out'.format(**counts)))
-    with tempfile.TemporaryDirectory(prefix='llmops-') as scratch:
-        t = make(job, reader, cols, held, Path(job['work'] or scratch))
+    with scratch('train') as own:
+        t = make(job, reader, cols, held, Path(job['work'] or own))
         if any(len(x) > 1 for x in cols.get('seq_lengths', ())) and (known := kept_apart(job, t.model, len(tok))): tell(dict(step=0, total=total, message=known))
         if reader is tok and (same := checked(job, t)):
             job['same_ids'] = same
