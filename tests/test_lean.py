@@ -109,6 +109,12 @@ def test_models_that_may_look_ahead_keep_their_mask(kind):
     assert trl_lean.unmasked(dict(method='full', parallel=''), net) is False
 
 
+@pytest.mark.parametrize('there', [True, False])
+def test_liger_is_used_where_it_is_installed_and_there_is_a_gpu(there, monkeypatch):
+    monkeypatch.setattr(trl_lean, 'have', lambda name: there and name == 'liger_kernel')
+    assert (trl_lean.liger(dict(use_cpu=False)), trl_lean.liger(dict(use_cpu=True))) == (dict(use_liger_kernel=True) if there else {}, {})
+
+
 def test_a_gpu_gets_one_kernel_and_older_transformers_its_own_words(monkeypatch):
     assert trl_lean.lean(dict(optim='adamw_torch', use_cpu=False))['optim'] == 'adamw_torch_fused'
     real = trl_lean.fields

@@ -86,6 +86,7 @@ def load(
     if on: _same_kind(job, settings(on))
     dtype = numbers(job)
     how:dict[str, Any] = dict(dtype=getattr(torch, dtype), **trl_kinds.loading(job))
+    if method != 'qlora' and job.get('nproc', 1) == 1 and on_gpu(job): how |= dict(device_map={'': torch.cuda.current_device()}) # Straight to the card
     torch.manual_seed(job.get('seed', 0)) # A new head begins the same way on every rank
     if job.get('stage') == 'reward': how |= dict(num_labels=1)
     if job.get('stage') == 'classify':

@@ -16,7 +16,7 @@ from typing import Any
 from ..core import Invalid
 from . import trl_distil, trl_heads, trl_reinforce
 from .trl_data import read_rows, tokenise
-from .trl_lean import unmasked
+from .trl_lean import liger, unmasked
 from .trl_pack import collator, flash, pack
 from .trl_setup import Setup, messages
 
@@ -224,7 +224,7 @@ def written(
         raise Invalid(f'Packed rows do not go with method={method}: what is put before the first row would be missing '
                       'before the others. '
                       + ('Take another method' if s.job['stage'] == 'pretrain' else 'Leave packing out'))
-    how = {} if together else dict(train_sampling_strategy='group_by_length')
+    how = liger(s.plain) | ({} if together else dict(train_sampling_strategy='group_by_length'))
     args = trl.SFTConfig(**s.plain, **how, max_length=None, dataset_kwargs=dict(skip_prepare_dataset=True))
     hidden = unmasked(s.job, s.net)
     return s.trainer(trl.SFTTrainer, args,
