@@ -99,6 +99,20 @@ def test_killed_before_the_first_checkpoint_it_begins_again(ready):
     assert ws.store.state(f'run:{done.made_by}', 'run')['resumes'] == one['id']
 
 
+def test_asked_to_end_by_a_signal_it_says_how_to_go_on(ready):
+    ws, flags = ready, [x for k, v in LONG.items() for x in (f'--{k.replace("_", "-")}', str(v))]
+    p = subprocess.Popen([str(Path(sys.executable).with_name('llmops')), 'train', 'sft', '--model', 'model:tiny', '--data', 'dataset:tickets', *flags],
+                         env={**os.environ, 'LLMOPS_STORE': str(ws.store.folder), 'OMP_NUM_THREADS': '1'}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        while p.poll() is None and not list(ws.store.folder.glob('runs/*/checkpoints/checkpoint-3/kept.json')): time.sleep(.02)
+        p.send_signal(signal.SIGTERM)
+        said = p.communicate()[1]
+    finally: p.kill()
+    r = newest(ws)
+    assert p.returncode == 128+signal.SIGTERM and said.splitlines()[-1] == f"llmops: stopped. Go on with: llmops resume {r['id']}"
+    assert r['status'] == 'stopped' and kept(ws.store, r['id']) and ws.store.verify() == []
+
+
 def test_a_process_killed_while_checkpoints_are_put_away_leaves_only_whole_ones(tmp_path):
     code = f'''
 import json, os, sys

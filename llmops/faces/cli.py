@@ -6,8 +6,9 @@
 __all__ = ['FIELDS', 'emit', 'parser', 'commands', 'overview', 'main']
 
 # %% ../../nbs/faces/cli.ipynb #2bcdfa1a
-import argparse, json, os, sys, time
-from collections.abc import Callable
+import argparse, json, os, signal, sys, threading, time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +314,25 @@ def overview(
         lines += ['', area]+[f'  {n:<{wide}} {d}' for n, d in cmds]
     return '\n'.join(lines+['', 'llmops COMMAND --help tells more. Refs are written kind:name, kind:name@3 or kind:name@alias.'])
 
+@contextmanager
+def _terminable()->Iterator[None]:
+    "Let SIGTERM end a call as Ctrl-C does, so that its run is stopped and not merely gone"
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    def halt(n:int, _:Any)->None: raise KeyboardInterrupt(n)
+    old = signal.signal(signal.SIGTERM, halt)
+    try: yield
+    finally: signal.signal(signal.SIGTERM, old)
+
+def _left()->str:
+    "How to go on with what this process trained"
+    with suppress(Exception):
+        for _, r in open_workspace().store.states('run', limit=20):
+            if r.get('pid') == os.getpid() and not r.get('parent') and (r['verb'] in ('resume', 'pipeline') or 'save_steps' in VERBS[r['verb']].params):
+                return f'. Go on with: llmops resume {r["id"]}'
+    return ''
+
 def main(
     argv:list[str]|None=None, # Default: of the process
 )->int: # Exit code
@@ -342,13 +362,13 @@ def main(
             print(said, file=sys.stderr)
             return 2
         a = p.parse_args(argv)
-        return a._do(a)
+        with _terminable(): return a._do(a)
     except LlmopsError as e:
         print(f'llmops: {e}', file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print('\nllmops: stopped', file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as e:
+        print(f'\nllmops: stopped{_left()}', file=sys.stderr)
+        return 128+(e.args[0] if e.args else signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
