@@ -107,6 +107,12 @@ def test_rows_that_are_all_longer_than_the_context(place, refused):
     refused(*train('good', '--max-length', '64', '--method', 'prompt', '--virtual-tokens', '64'), says='virtual_tokens is 64, and a row has at most 64 tokens in all')
 
 
+def test_a_later_stage_of_a_pipeline_is_looked_at_before_the_first_is_trained(place, refused):
+    ws, d = place
+    stages = json.dumps([dict(verb='sft', data='dataset:good', max_steps=1), dict(verb='dpo', data='dataset:good')])
+    refused('train', 'pipeline', '--model', 'model:tiny', '--stages', stages, '--out', 'chain', says='Stage 2, dpo: dataset:good@1 holds messages')
+
+
 @pytest.mark.parametrize('out', ['bad name', 'model:../x', 'model:'+'x'*200, 'model:a/b', 'elsewhere:x'])
 def test_a_name_that_cannot_be_is_refused_before_the_training(out, place, refused):
     before = len(place[0].runs())

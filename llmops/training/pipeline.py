@@ -14,6 +14,7 @@ from ..core import Invalid, Model, Version, nearest
 from ..strict import read_plain
 from .checkpoints import kept
 from .resume import signs
+from .tune import fitting
 from ..tuning import STAGES
 from ..verbs import VERBS, arguments, call, filled, resolve, same_run, verb
 
@@ -34,9 +35,10 @@ def planned(
         if name not in STAGES: raise Invalid(f'Stage {i} has verb {ascii(str(name)[:40])}.{nearest(str(name), STAGES)} Stages: {", ".join(STAGES)}')
         if 'model' in s: raise Invalid(f'Stage {i} names a model. Each stage starts from what the one before it made; the first from {model}')
         args = dict(out=out if i == len(stages) else f'{out}-{i}-{name}') | {k: v for k, v in s.items() if k != 'verb'}
-        try: arguments(VERBS[name], filled(run.store, VERBS[name], dict(args, model=model)))
+        try:
+            arguments(VERBS[name], filled(run.store, VERBS[name], dict(args, model=model)))
+            fitting(run, name, run.read(args['data']))
         except Invalid as e: raise Invalid(f'Stage {i}, {name}: {e}') from None
-        run.read(args['data'])
         plan.append((name, args))
     return plan
 
