@@ -26,6 +26,7 @@ def add_model(ws, name, folder, **more):
 @pytest.fixture(scope='module')
 def place(tmp_path_factory):
     "A workspace with the small model and data that can be learned"
+    import transformers.integrations.integration_utils # noqa: F401  (prints a line once where WANDB_MODE is offline)
     d = tmp_path_factory.mktemp('bad')
     was = Path.cwd()
     os.chdir(d)
