@@ -241,6 +241,6 @@ def on_server(
     folder = run.files(base)
     if kind_of(folder) == 'classes' or any(classes(run.files(v)) for v in chain):
         raise Invalid(f'{model} judges texts and writes no answers, so there is nothing to serve. '
-                      f'Let it judge rows: llmops score {model} --data dataset:NAME')
+                      f'Let it judge rows: llmops train score --model {model} --data dataset:NAME')
     if kind_of(folder) == 'pictures': raise Invalid(f'{model} sees pictures. It can be trained, merged and exported here; serving it is not built yet')
     return dict(model=folder, **over)

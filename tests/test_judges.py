@@ -50,7 +50,8 @@ def test_a_classifier_is_evaluated_class_by_class_beside_another_and_again(ws, b
     assert next(g for g in seen['gates'] if g['name'] == 'no leak')['values']['overlap'] == 40, 'rows that it learned are a leak'
     with pytest.raises(Invalid, match="judged by texts with their class: dataset:pairs@1 has no column 'text'"): ws.evaluate(good, [ws.load(lines(tmp_path, 'p', pairs('abc')), out='pairs')])
     with pytest.raises(Invalid, match='model:tiny@1 is not the kind of judge'): ws.evaluate(good, [new], baseline=base)
-    with pytest.raises(Invalid, match='judges texts and writes no answers.*llmops score'): ws.release(good)
+    with pytest.raises(Invalid, match='answers nothing in words.*llmops evaluate model:good@1'): ws.forgetting(good)
+    with pytest.raises(Invalid, match='judges texts and writes no answers.*llmops train score --model'): ws.release(good)
 
 
 def test_a_reward_model_is_evaluated_by_pairs(ws, base, tmp_path):

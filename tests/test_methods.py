@@ -338,7 +338,7 @@ def test_what_no_server_takes_is_said_before_it_starts(at, task, tmp_path):
     with pytest.raises(Invalid, match='is a learned prompt.*nothing to merge'): ws.merge(learned)
     assert ws.evaluate(learned, [data], rows=2).body['results']
     judge = ws.classify(base, ws.load(rows_with_classes(tmp_path), out='classes'), max_steps=1, batch=2, method='lora')
-    with pytest.raises(Invalid, match='judges texts and writes no answers.*llmops score'): ws.release(judge)
+    with pytest.raises(Invalid, match='judges texts and writes no answers.*llmops train score --model'): ws.release(judge)
 
 
 def rows_with_classes(folder: Path) -> Path:

@@ -108,3 +108,10 @@ def test_what_cannot_be_seen_is_said(llava, ws, tmp_path):
     (folder/'far.jsonl').write_text('\n'.join(map(json.dumps, far)))
     with pytest.raises(Invalid, match='A picture is not there: https://a.b/c.png'): ws.sft(base, ws.load(folder/'far.jsonl'), max_steps=1, batch=2)
     with pytest.raises(Invalid, match='longer than 8 tokens with their pictures'): ws.sft(base, ws.load(folder/'rows.jsonl', out='y'), max_steps=1, batch=2, max_length=8)
+
+
+def test_asking_and_serving_it_is_refused_in_a_sentence(llava, ws, tmp_path):
+    base, data = ws.add('model:llava', llava), ws.load(draw(tmp_path/'x', 4, 5), out='colours')
+    with pytest.raises(Invalid, match='This model sees pictures.*asking and serving it is not built yet'): ws.evaluate(base, [data])
+    with pytest.raises(Invalid, match='model:llava@1 sees pictures.*serving it is not built yet'): ws.release(base)
+    assert ws.store.find('report') == [] and ws.store.find('release') == []

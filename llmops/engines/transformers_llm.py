@@ -44,7 +44,7 @@ def load(
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging
     if kind_of(model) == 'classes' or (adapter and classes(adapter)):
-        raise Invalid('This model judges texts and writes no answers, so it cannot be asked. Let it judge rows with: llmops score — and see how often it is right with: llmops evaluate')
+        raise Invalid('This model judges texts and writes no answers, so it cannot be asked. Let it judge rows with: llmops train score — and see how often it is right with: llmops evaluate')
     if kind_of(model) == 'pictures':
         raise Invalid('This model sees pictures. It can be trained, merged and exported here; asking and serving it is not built yet')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'

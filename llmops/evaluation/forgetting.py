@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from ..core import Invalid, Model, Report, Version, canonical, digest
 from .ask import answers, base_of, named, parts, rows_of, versions
 from .evaluate import answers_of
+from .heads import judges
 from .judge import question
 from .score import SCORERS, choose
 from .stats import compare, holm
@@ -152,6 +153,8 @@ def forgetting(run,
     "Ask a model before and after training every task that the base was measured on, and report what it gained and what it forgot"
     if rows < 0 or max_new_tokens < 1 or not 0 < margin < 1: raise Invalid('rows must be 0 or more, max_new_tokens 1 or more, and margin a share between 0 and 1, such as 0.05')
     if len({m.digest for m in model}) < len(model): raise Invalid('A model comes twice. Name each once')
+    if judge := next((m for m in [*model, before] if m and judges(m)), None):
+        raise Invalid(f'{judge} judges texts and answers nothing in words, so it has no tasks in common with a model before training. See how often it is right: llmops evaluate {judge} --data dataset:NAME')
     base = before or before_of(run.store, model)
     if base.digest in {m.digest for m in model}: raise Invalid(f'{base} is compared with itself. Name another model: --before model:NAME')
     run.read(base)
