@@ -54,6 +54,8 @@ function Curve(props: { series: Series; name: string }): JSX.Element {
     });
     setAt(best);
   };
+  // Enough digits to tell the ticks apart.
+  const digits = s.high - s.low < Math.max(Math.abs(s.high), Math.abs(s.low)) / 100 ? 5 : 3;
   const words = `${name}: ${number(points[0][1])} → ${number(points[points.length - 1][1])}`;
   return (
     <figure className="llm-curve">
@@ -66,7 +68,7 @@ function Curve(props: { series: Series; name: string }): JSX.Element {
           <g key={i}>
             <line className="llm-grid" x1={LEFT} x2={W - RIGHT} y1={s.y(v)} y2={s.y(v)} />
             <text className="llm-tick" x={LEFT - 6} y={s.y(v) + 3} textAnchor="end">
-              {number(Number(v.toPrecision(3)))}
+              {digits === 3 ? number(Number(v.toPrecision(3))) : v.toPrecision(digits)}
             </text>
           </g>
         ))}

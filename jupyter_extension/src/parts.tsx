@@ -4,6 +4,7 @@ import React from 'react';
 import { show, size } from './format';
 import { Json, KINDS, Problem, VersionRow } from './schema';
 import { Workbench } from './tokens';
+import { sorry } from './zherrors';
 
 const GOOD = ['approved', 'done', 'passed', 'running', 'up', 'reproduced', 'clean of it'];
 const BAD = ['failed', 'rejected', 'drifted', 'lost', 'gone', 'waived', 'leaks'];
@@ -42,7 +43,7 @@ export function ProblemBox(props: { bench: Workbench; problem: Problem; onRetry?
   const { bench, problem } = props;
   return (
     <div className="llm-problem" role="alert">
-      <div>{bench.t(problem.message)}</div>
+      <div title={problem.message}>{bench.translator.language === 'zh' && bench.t(problem.message) === problem.message ? sorry(problem.message) : bench.t(problem.message)}</div>
       {problem.next ? (
         <div className="llm-next">
           {bench.t('Next:')} <code>{problem.next}</code>

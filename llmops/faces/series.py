@@ -73,7 +73,7 @@ def curves(
     for k in ordered(found):
         if len(found[k]) < 2: continue
         name, _, scale = named(k, stage)
-        out.append(Series(name=k if name == k.replace('_', ' ') or (k in ('loss', 'eval_loss') and stage not in TAUGHT) else name, points=[[x, y*scale] for x, y in thin(found[k])],
+        out.append(Series(name=k if name == k.replace('_', ' ') else name, points=[[x, y*scale] for x, y in thin(found[k])],
                           band=band[::max(1, len(band)//400)] if k == 'reward' else []))
     return out
 
