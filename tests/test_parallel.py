@@ -247,6 +247,19 @@ def test_what_cannot_work_is_refused_before_it_starts(rows, tmp_path, more, said
     assert said in str(e.value)
 
 
+def test_a_place_that_somebody_else_gave_is_forgotten(rows, tmp_path, monkeypatch):
+    "Under a batch system, MPI or another torchrun one process waits for no others, and two are two"
+    for k, v in dict(RANK='3', WORLD_SIZE='16', LOCAL_RANK='3', MASTER_ADDR='node17', MASTER_PORT='1', SLURM_PROCID='3', SLURM_NTASKS='16', OMPI_COMM_WORLD_SIZE='16',
+                     OMPI_COMM_WORLD_RANK='3', OMPI_COMM_WORLD_LOCAL_RANK='3', PMI_SIZE='16', ACCELERATE_USE_FSDP='true').items(): monkeypatch.setenv(k, v)
+    assert [r['sum'] for r in launch(job('', tmp_path/'two', nproc=2, how=''), entry='ranks:fault')] == [3]
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(300) # It would wait for node17
+    try: assert [r['step'] for r in Trl().train(recipe(max_steps=1), BASE, rows, tmp_path/'one') if 'loss' in r] == [1]
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_a_killed_process_is_started_again_from_the_checkpoint(alone, rows, tmp_path):
     "kill -9 of one process after the first checkpoint: both start again there, and the weights are those of an undisturbed training"
     work = tmp_path/'work'

@@ -122,7 +122,7 @@ def test_a_job_that_falls_back_is_refused_by_each_process(tmp_path):
     ('fsdp2+tp', 3, {}, 'needs a multiple of 4 processes, not 3. Give nproc=4'),
     ('fsdp2+pp', 4, {}, 'fsdp2+pp cannot be combined'),
     ('tp+pp', 4, {}, 'Use parallel=fsdp2+tp, ddp+tp or ddp+pp'),
-    ('tp', 2, dict(method='lora'), 'and not lora. Use parallel=ddp, or method=freeze'),
+    ('tp', 2, dict(method='lora'), 'and not lora, since PEFT takes the part of a cut layer for the whole. Use parallel=ddp, or method=freeze'),
     ('tp', 2, dict(stage='grpo'), 'Use parallel=fsdp2 or ddp'),
     ('pp', 2, dict(stage='dpo'), 'trains sft and pretrain, not dpo'),
     ('pp', 2, dict(precision='fp16'), 'fp16')])

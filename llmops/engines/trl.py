@@ -6,11 +6,13 @@
 __all__ = ['Trl', 'explain']
 
 # %% ../../nbs/engines/trl.ipynb #8750772f
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..core import Failed, Invalid, LlmopsError
+from .trl_kinds import foreign
 from .trl_methods import PATHS
 from ..tuning import complete
 
@@ -29,14 +31,14 @@ class Trl:
         also = dict(also or {})
         wants = also.pop('asked', None) or (lambda: '')
         job = complete(recipe) | dict.fromkeys(PATHS, '') | {k: str(v) for k, v in dict(model=model, rows=rows, out=out, **also).items()}
-        if not (several := job['parallel'] or job['nproc'] > 1):
-            for k, off in (('launcher', 'torchrun'), ('restarts', 0)):
-                if job[k] != off: raise Invalid(f'{k}={job[k]} is about several processes, and one was asked for. Give nproc=2 or more, or leave {k} out')
-        if several:
+        if job['parallel'] or job['nproc'] > 1:
             if job['launcher'] == 'ray': from llmops.engines import ray_train as starter
             else: from llmops.engines import trl_parallel as starter # type: ignore[no-redef]
             yield from starter.launch(job, wants)
             return
+        for k, off in (('launcher', 'torchrun'), ('restarts', 0)):
+            if job[k] != off: raise Invalid(f'{k}={job[k]} is about several processes, and one was asked for. Give nproc=2 or more, or leave {k} out')
+        _alone()
         from llmops.engines.trl_watch import Post
         from llmops.engines.trl_work import work
         tell, stop = Post(), threading.Event()
@@ -57,10 +59,15 @@ class Trl:
         rows:Path,   # JSON lines
     )->dict:         # loss; rows that were used
         "The loss that a stage has on rows, without learning from them"
+        _alone()
         from llmops.engines.trl_measure import measure
         return measure(recipe, model, rows)
 
 # %% ../../nbs/engines/trl.ipynb #2cb20dc1
+def _alone()->None:
+    "Forget a place among processes that somebody else started: Accelerate would wait for the others"
+    for k in [k for k in os.environ if foreign(k)]: del os.environ[k]
+
 def explain(
     e:BaseException, # What TRL raised
     job:dict,        # A complete recipe

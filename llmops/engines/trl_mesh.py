@@ -74,7 +74,7 @@ def check(
     for way in ('tp', 'pp'):
         if n[way] > 1 and not _plan(plans, way): raise Invalid(f'Transformers has no plan how {plans or "this model"} could be {"cut" if way == "tp" else "piped"} ({way}). Use parallel=fsdp2 or ddp')
     if n['tp'] > 1:
-        if job['method'] not in CUT: raise Invalid(f'{kind} trains {", ".join(CUT)}, and not {job["method"]}. Use parallel=ddp, or method={CUT[-1]}')
+        if job['method'] not in CUT: raise Invalid(f'{kind} trains {", ".join(CUT)}, and not {job["method"]}, since PEFT takes the part of a cut layer for the whole. Use parallel=ddp, or method={CUT[-1]}')
         if job['stage'] == 'grpo' or job.get('lmbda'): raise Invalid(f'{kind} shares one model, whose answers each process would draw otherwise. Use parallel=fsdp2 or ddp')
         heads, keys = c.get('num_attention_heads', 1), c.get('num_key_value_heads') or c.get('num_attention_heads', 1)
         each = gcd(heads, keys)

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,8 @@ from queue import Empty, Queue
 
 from .. import core
 from ..core import Failed, LlmopsError
-from .trl_kinds import gpus, settled
+from .trl_kinds import foreign, gpus, settled
+from ..scratch import scratch
 
 # %% ../../nbs/engines/trl_parallel.ipynb #4ffbe4e2
 WORK = 'llmops.engines.trl_work:work'
@@ -31,7 +31,7 @@ def launch(
 )->Iterator[dict]: # Rows that the first process tells
     "Run a job in several processes"
     job = settled(job) | dict(entry=entry)
-    with tempfile.TemporaryDirectory(prefix='llmops-ranks-') as d:
+    with scratch('ranks') as d:
         at = Path(d)
         (at/'job.json').write_text(json.dumps(job))
         os.mkfifo(at/'rows')
@@ -69,7 +69,7 @@ def _environment(
     cores = max(1, len(os.sched_getaffinity(0))//job['nproc'])
     more = dict(OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS') or str(1 if not gpus(job) else cores), GLOO_SOCKET_IFNAME='lo', TOKENIZERS_PARALLELISM='false',
                 TORCH_CPP_LOG_LEVEL='ERROR')
-    keep = {k: v for k, v in os.environ.items() if k not in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT') and not k.startswith(('ACCELERATE_', 'FSDP_', 'TORCHELASTIC_'))}
+    keep = {k: v for k, v in os.environ.items() if not foreign(k)}
     return keep | more
 
 def _read(
