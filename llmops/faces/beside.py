@@ -26,15 +26,17 @@ def command(
 def dashboard()->dict: # What jupyter-server-proxy asks for
     "The dashboard's tab"
     token = secrets.token_urlsafe(24)
-    return dict(command=command('llmops.faces.dashboard', '--port', '{port}', '--prefix', '{base_url}llmops-dashboard', '--phoenix', '{base_url}llmops-phoenix/'),
-                environment={'LLMOPS_DASHBOARD_TOKEN': token}, request_headers_override={'X-Llmops-Token': token, 'Origin': 'http://127.0.0.1:{port}'},
+    return dict(command=command('llmops.faces.dashboard', '--port', '{port}', '--prefix', '{base_url}llmops-dashboard',
+                                '--phoenix', '{base_url}llmops-phoenix/'),
+                environment={'LLMOPS_DASHBOARD_TOKEN': token},
+                request_headers_override={'X-Llmops-Token': token, 'Origin': 'http://127.0.0.1:{port}'},
                 absolute_url=True, timeout=90, new_browser_tab=False, launcher_entry=dict(enabled=False))
 
 # %% ../../nbs/faces/beside.ipynb #50af29ea
 def phoenix()->dict: # What jupyter-server-proxy asks for
     "Phoenix's tab"
-    return dict(command=command('llmops.faces.beside', '--port', '{port}'), request_headers_override=_key, timeout=180, absolute_url=False, new_browser_tab=False,
-                launcher_entry=dict(enabled=False))
+    return dict(command=command('llmops.faces.beside', '--port', '{port}'), request_headers_override=_key, timeout=180,
+                absolute_url=False, new_browser_tab=False, launcher_entry=dict(enabled=False))
 
 @cache
 def traces()->Path: # Folder of the traces
@@ -45,7 +47,8 @@ def traces()->Path: # Folder of the traces
 def _key()->dict[str, str]:
     "Phoenix's key, read when it is needed"
     with suppress(LlmopsError, OSError):
-        if where := engine('tracer', 'phoenix').find(traces()): return {'Authorization': f"Bearer {Path(where['key_file']).read_text().strip()}"}
+        if where := engine('tracer', 'phoenix').find(traces()):
+            return {'Authorization': f"Bearer {Path(where['key_file']).read_text().strip()}"}
     return {}
 
 async def passed(

@@ -21,18 +21,40 @@ from ..verbs import VERBS, look
 
 # %% ../../nbs/faces/board.ipynb #48c9ea8b
 WORDS = dict(
-    models=('Models', '模型'), datasets=('Datasets', '数据集'), releases=('Releases', '发布'), deployments=('Deployments', '部署'), serving=('Serving', '在线部署'), runs=('Runs', '运行'), calls=('Calls', '调用'),
-    failed=('failed', '失败'), running=('running', '运行中'), starting=('starting', '启动中'), stopped=('stopped', '已停止'), paused=('paused', '已暂停'), up=('up', '运行中'), down=('down', '已停止'), gone=('gone', '已丢失'), elsewhere=('on another machine', '在另一台机器上'), done=('done', '完成'), p95=('p95 latency', 'p95 延迟'),
-    traces=('Calls to deployments', '对部署的调用'), latency=('Latency, ms: failed calls red', '延迟（毫秒）：失败的调用为红色'), tokens=('Tokens', '词元'), token_bars=('Tokens a call: prompt grey, answer blue', '每次调用的词元：灰色为提示，蓝色为回答'), training=('Training curves', '训练曲线'),
-    latest=('Latest runs', '最近的运行'), at=('When', '时间'), took=('Took', '用时'), status=('Status', '状态'), verb=('Verb', '动作'), made=('Made', '产出'), by=('Who', '谁'),
-    asked=('Asked', '提问'), answered=('Answered', '回答'), deployment=('Deployment', '部署'), release=('Release', '发布'), model=('Model', '模型'), report=('Report', '报告'),
-    adapter=('Adapter', '适配器'), leads=('What answered', '是谁回答的'), all=('All deployments', '全部部署'), what=('What', '内容'), first=('First token', '首个词元'),
-    proven=('proven', '已证明'), unproven=('not passed', '未通过'), waived=('waived', '已豁免'), proof=('Proof', '证明'), none=('none', '无'), phoenix=('Open Phoenix', '打开 Phoenix'), prompt=('prompt', '提示'), completion=('answer', '回答'),
-    trace=('See the trace in Phoenix', '在 Phoenix 中查看'), in_phoenix=('{n} of {m} calls are in Phoenix', '{m} 次调用中有 {n} 次已在 Phoenix'), no_phoenix=('Phoenix does not run. Calls are kept in the store. Start it with: llmops trace_server', 'Phoenix 未运行，调用保存在存储中。启动命令：llmops trace_server'),
-    phoenix_starts=('Phoenix is coming up', 'Phoenix 正在启动'), sign_in=('Sign in as {user} with the password in {file} of the store', '以 {user} 登录，密码在存储的 {file}'),
-    no_calls=('No calls yet. Deploy a release and ask it something.', '还没有调用。部署一个发布，然后向它提问。'), no_curves=('No training yet. Fine-tune a model and its curves appear here while it learns.', '还没有训练。微调一个模型，曲线会在学习过程中出现在这里。'),
-    no_runs=('No runs yet.', '还没有运行。'), no_deployments=('Nothing is deployed.', '还没有部署。'), pick=('Click a call to see what answered it.', '点击一次调用，查看是谁回答的。'),
-    source_wandb=('from the Weights & Biases file', '来自 Weights & Biases 文件'), source_events=('from events', '来自事件'), step=('step', '步'), updated=('Live. Looked at {at}', '实时。更新于 {at}'), close=('Close', '关闭'),
+    models=('Models', '模型'), datasets=('Datasets', '数据集'), releases=('Releases', '发布'),
+    deployments=('Deployments', '部署'), serving=('Serving', '在线部署'), runs=('Runs', '运行'),
+    calls=('Calls', '调用'),
+    failed=('failed', '失败'), running=('running', '运行中'), starting=('starting', '启动中'),
+    stopped=('stopped', '已停止'), paused=('paused', '已暂停'), up=('up', '运行中'), down=('down', '已停止'),
+    gone=('gone', '已丢失'), elsewhere=('on another machine', '在另一台机器上'), done=('done', '完成'),
+    p95=('p95 latency', 'p95 延迟'),
+    traces=('Calls to deployments', '对部署的调用'),
+    latency=('Latency, ms: failed calls red', '延迟（毫秒）：失败的调用为红色'), tokens=('Tokens', '词元'),
+    token_bars=('Tokens a call: prompt grey, answer blue', '每次调用的词元：灰色为提示，蓝色为回答'),
+    training=('Training curves', '训练曲线'),
+    latest=('Latest runs', '最近的运行'), at=('When', '时间'), took=('Took', '用时'), status=('Status', '状态'),
+    verb=('Verb', '动作'), made=('Made', '产出'), by=('Who', '谁'),
+    asked=('Asked', '提问'), answered=('Answered', '回答'), deployment=('Deployment', '部署'),
+    release=('Release', '发布'), model=('Model', '模型'), report=('Report', '报告'),
+    adapter=('Adapter', '适配器'), leads=('What answered', '是谁回答的'), all=('All deployments', '全部部署'),
+    what=('What', '内容'), first=('First token', '首个词元'),
+    proven=('proven', '已证明'), unproven=('not passed', '未通过'), waived=('waived', '已豁免'),
+    proof=('Proof', '证明'), none=('none', '无'), phoenix=('Open Phoenix', '打开 Phoenix'), prompt=('prompt', '提示'),
+    completion=('answer', '回答'),
+    trace=('See the trace in Phoenix', '在 Phoenix 中查看'),
+    in_phoenix=('{n} of {m} calls are in Phoenix', '{m} 次调用中有 {n} 次已在 Phoenix'),
+    no_phoenix=('Phoenix does not run. Calls are kept in the store. Start it with: llmops trace_server',
+                'Phoenix 未运行，调用保存在存储中。启动命令：llmops trace_server'),
+    phoenix_starts=('Phoenix is coming up', 'Phoenix 正在启动'),
+    sign_in=('Sign in as {user} with the password in {file} of the store', '以 {user} 登录，密码在存储的 {file}'),
+    no_calls=('No calls yet. Deploy a release and ask it something.', '还没有调用。部署一个发布，然后向它提问。'),
+    no_curves=('No training yet. Fine-tune a model and its curves appear here while it learns.',
+               '还没有训练。微调一个模型，曲线会在学习过程中出现在这里。'),
+    no_runs=('No runs yet.', '还没有运行。'), no_deployments=('Nothing is deployed.', '还没有部署。'),
+    pick=('Click a call to see what answered it.', '点击一次调用，查看是谁回答的。'),
+    source_wandb=('from the Weights & Biases file', '来自 Weights & Biases 文件'),
+    source_events=('from events', '来自事件'), step=('step', '步'),
+    updated=('Live. Looked at {at}', '实时。更新于 {at}'), close=('Close', '关闭'),
     error=('This could not be read: ', '无法读取：'), title=('LLMOps dashboard', 'LLMOps 仪表盘'))
 
 def say(
@@ -81,10 +103,13 @@ def calls_table(
         n = [r['prompt_tokens'], r['completion_tokens']]
         at = datetime.fromisoformat(r['at']).timestamp()
         out.append(dict(key=r['span'], cells=[
-            cell(ago(at, lang), 'dim', stamp(at) or ''), cell(r['input'] or r['name'], '', r['input'][:400]), cell(r['output'] if r['ok'] else r['why'], '' if r['ok'] else 'bad', r['output'][:400] or r['why']),
-            cell(took(r['ms']/1000), 'num'), cell('–' if n == [None, None] else '+'.join('–' if x is None else str(x) for x in n), 'num'),
+            cell(ago(at, lang), 'dim', stamp(at) or ''), cell(r['input'] or r['name'], '', r['input'][:400]),
+            cell(r['output'] if r['ok'] else r['why'], '' if r['ok'] else 'bad', r['output'][:400] or r['why']),
+            cell(took(r['ms']/1000), 'num'),
+            cell('–' if n == [None, None] else '+'.join('–' if x is None else str(x) for x in n), 'num'),
             cell(r['release'] or r['deployment'] or r['model'], 'ref', r['deployment'])]))
-    heads = [(say('at', lang), ''), (say('asked', lang), 'wide'), (say('answered', lang), 'wide'), (say('took', lang), 'num'), (say('tokens', lang), 'num'), (say('release', lang), '')]
+    heads = [(say('at', lang), ''), (say('asked', lang), 'wide'), (say('answered', lang), 'wide'),
+             (say('took', lang), 'num'), (say('tokens', lang), 'num'), (say('release', lang), '')]
     return dict(columns=[dict(t=t, c=c) for t, c in heads], rows=out)
 
 _tone = dict(done='good', running='busy', failed='bad', stopped='dim', paused='dim')
@@ -100,9 +125,14 @@ def runs_table(
         far = f' {step["step"]}/{step["total"]}' if r['status'] == 'running' and step.get('total') else ''
         made = ', '.join(r.get('writes') or [])
         status = say(r['status'], lang) if r['status'] in WORDS else r['status']
-        out.append(dict(key=r['id'], cells=[cell(ago(r['started'], lang), 'dim', stamp(r['started']) or ''), cell(r['verb']), cell(status+far, _tone.get(r['status'], ''), r.get('error') or ''),
-                                           cell(took((r.get('ended') or now())-r['started']), 'num'), cell(made or r.get('error') or '', 'ref' if made else 'bad', made or r.get('error') or ''), cell(r.get('by', ''), 'dim')]))
-    heads = [(say('at', lang), ''), (say('verb', lang), ''), (say('status', lang), ''), (say('took', lang), 'num'), (say('made', lang), 'wide'), (say('by', lang), '')]
+        out.append(dict(key=r['id'],
+                        cells=[cell(ago(r['started'], lang), 'dim', stamp(r['started']) or ''), cell(r['verb']),
+                               cell(status+far, _tone.get(r['status'], ''), r.get('error') or ''),
+                               cell(took((r.get('ended') or now())-r['started']), 'num'),
+                               cell(made or r.get('error') or '', 'ref' if made else 'bad',
+                                    made or r.get('error') or ''), cell(r.get('by', ''), 'dim')]))
+    heads = [(say('at', lang), ''), (say('verb', lang), ''), (say('status', lang), ''), (say('took', lang), 'num'),
+             (say('made', lang), 'wide'), (say('by', lang), '')]
     return dict(columns=[dict(t=t, c=c) for t, c in heads], rows=out)
 
 # %% ../../nbs/faces/board.ipynb #90f2349e
@@ -135,7 +165,9 @@ def leads(
             if _ref(body.get(part)): add(part, _ref(body[part]))
         if report := _ref(body.get('report')):
             got = add('report', report)
-            if 'passed' in got: out[-1] |= dict(note=say('proven' if got['passed'] else 'unproven', lang), tone='good' if got['passed'] else 'bad')
+            if 'passed' in got:
+                out[-1] |= dict(note=say('proven' if got['passed'] else 'unproven', lang),
+                                tone='good' if got['passed'] else 'bad')
     elif call['version']: add('model', call['version'])
     return out
 
@@ -147,14 +179,22 @@ def call_page(
 )->str: # HTML; everything that was said is escaped
     "One call: what was asked and answered, and what is behind it"
     def item(k:str, v:str)->str: return f'<dt>{escape(k)}</dt><dd>{v}</dd>'
-    tokens = ' + '.join(f'{n} {say(k, lang)}' for k in ('prompt', 'completion') if (n := call[f'{k}_tokens']) is not None)
-    facts = item(say('took', lang), took(call['ms']/1000) + (f' · {say("first", lang)} {took(call["first_token_ms"]/1000)}' if call.get('first_token_ms') else ''))
+    tokens = ' + '.join(f'{n} {say(k, lang)}'
+                        for k in ('prompt', 'completion') if (n := call[f'{k}_tokens']) is not None)
+    facts = item(say('took', lang), took(call['ms']/1000) + (
+        f' · {say("first", lang)} {took(call["first_token_ms"]/1000)}' if call.get('first_token_ms') else ''))
     if tokens: facts += item(say('tokens', lang), tokens)
-    said = item(say('asked', lang), f'<pre>{escape(call["input"])}</pre>') + item(say('answered', lang), f'<pre class="{"" if call["ok"] else "bad"}">{escape(call["output"] or call["why"])}</pre>')
-    chain = ''.join(f'<li><span class=dim>{escape(x["what"])}</span> <b>{escape(x["ref"])}</b> <code title="{x["digest"]}">{x["digest"][:12]}</code>'
-                    + (f' <span class="chip {x["tone"]}">{escape(x["note"])}</span>' if x['note'] else '') + '</li>' for x in leads(store, call, lang))
-    link = f'<p class=note><a href="{escape(phoenix.rstrip("/"))}/redirects/traces/{escape(call["trace"])}" target=_blank rel=noopener>{say("trace", lang)}</a></p>' if phoenix else ''
-    return f'<div class=call><dl>{said}{facts}</dl><div><h3>{say("leads", lang)}</h3><ol class=chain>{chain or "<li>–</li>"}</ol>{link}</div></div>'
+    said = (item(say('asked', lang), f'<pre>{escape(call["input"])}</pre>')
+            + item(say('answered', lang),
+                   f'<pre class="{"" if call["ok"] else "bad"}">{escape(call["output"] or call["why"])}</pre>'))
+    chain = ''.join(f'<li><span class=dim>{escape(x["what"])}</span> <b>{escape(x["ref"])}</b> <code '
+                    f'title="{x["digest"]}">{x["digest"][:12]}</code>'
+                    + (f' <span class="chip {x["tone"]}">{escape(x["note"])}</span>' if x['note'] else '') + '</li>'
+                    for x in leads(store, call, lang))
+    link = (f'<p class=note><a href="{escape(phoenix.rstrip("/"))}/redirects/traces/{escape(call["trace"])}" '
+            f'target=_blank rel=noopener>{say("trace", lang)}</a></p>' if phoenix else '')
+    return (f'<div class=call><dl>{said}{facts}</dl><div><h3>{say("leads", lang)}</h3><ol '
+            f'class=chain>{chain or "<li>–</li>"}</ol>{link}</div></div>')
 
 # %% ../../nbs/faces/board.ipynb #2840110c
 def _counts(store:Store)->dict[str, int]:
@@ -167,7 +207,8 @@ def calls(
     limit:int=200, # At most so many
 )->tuple[list[dict], int|None, dict]: # Rows, how many of them Phoenix has (None: it does not run), the trace server
     "Calls from the store, and from Phoenix what it knows besides"
-    def llm(**k:str)->list[dict]: return [r for r in reversed(look(store, 'spans', dict(limit=limit, **k))) if r['kind'] == 'LLM']
+    def llm(**k:str)->list[dict]:
+        return [r for r in reversed(look(store, 'spans', dict(limit=limit, **k))) if r['kind'] == 'LLM']
     rows = llm()
     server = dict(state='stopped')
     try:
@@ -190,8 +231,10 @@ def snapshot(
     rows, there, server = calls(store, limit)
     runs = [r | dict(progress=store.state(about, 'progress')) for about, r in store.states('run', limit=limit)]
     deployments = look(store, 'deployments')
-    learned = [r for r in runs if (store.folder/'wandb/wandb').exists() and any((store.folder/'wandb/wandb').glob(f'*-{r["id"]}/run-*.wandb')) or 'loss' in (r['progress'] or {}) or _trains(r)]
-    return dict(counts=_counts(store), calls=rows, in_phoenix=there, server=server, runs=runs, deployments=deployments, traffic=look(store, 'traffic'), learned=learned, at=now())
+    learned = [r for r in runs if (store.folder/'wandb/wandb').exists() and any(
+        (store.folder/'wandb/wandb').glob(f'*-{r["id"]}/run-*.wandb')) or 'loss' in (r['progress'] or {}) or _trains(r)]
+    return dict(counts=_counts(store), calls=rows, in_phoenix=there, server=server, runs=runs, deployments=deployments,
+                traffic=look(store, 'traffic'), learned=learned, at=now())
 
 class Curves:
     "Curves of runs; a file that has grown is read on from where the last look ended"
@@ -220,7 +263,12 @@ def tiles(
     ms = sorted(r['ms'] for r in s['calls'])
     failed, busy = sum(not r['ok'] for r in s['calls']), sum(r['status'] == 'running' for r in s['runs'])
     c = s['counts']
-    row = [(say('models', lang), c.get('model', 0), ''), (say('datasets', lang), c.get('dataset', 0), ''), (say('releases', lang), c.get('release', 0), ''),
-           (say('serving', lang), sum(d['actual'] == 'up' for d in s['deployments']), ''), (say('runs', lang), len(s['runs']), f'{busy} {say("running", lang)}' if busy else ''),
-           (say('calls', lang), len(s['calls']), f'{failed} {say("failed", lang)}' if failed else ''), (say('p95', lang), took(ms[min(len(ms)-1, int(.95*len(ms)))]/1000) if ms else '–', '')]
-    return '<div class=tiles>' + ''.join(f'<div class=tile><div class=n>{escape(str(n))}</div><div class=k>{escape(k)}{" · " if x else ""}<b>{escape(x)}</b></div></div>' for k, n, x in row) + '</div>'
+    row = [(say('models', lang), c.get('model', 0), ''), (say('datasets', lang), c.get('dataset', 0), ''),
+           (say('releases', lang), c.get('release', 0), ''),
+           (say('serving', lang), sum(d['actual'] == 'up' for d in s['deployments']), ''),
+           (say('runs', lang), len(s['runs']), f'{busy} {say("running", lang)}' if busy else ''),
+           (say('calls', lang), len(s['calls']), f'{failed} {say("failed", lang)}' if failed else ''),
+           (say('p95', lang), took(ms[min(len(ms)-1, int(.95*len(ms)))]/1000) if ms else '–', '')]
+    return '<div class=tiles>' + ''.join(f'<div class=tile><div class=n>{escape(str(n))}</div><div '
+                                         f'class=k>{escape(k)}{" · " if x else ""}<b>{escape(x)}</b></div></div>'
+                                         for k, n, x in row) + '</div>'

@@ -69,12 +69,14 @@ def _side_rows(store:'Store', v:Version, path:str, start:int)->Any:
 def _hits(store:'Store', v:Version, part:str, start:int)->Any:
     "Rows from `start` on, each with its number and its origin"
     if part != 'rows':
-        for i, r in enumerate(_side_rows(store, v, PARTS[part], start), start): yield r, RowHit(number=i+1, row=r, cut=False, file='', line=None, parent='', parent_row=None)
+        for i, r in enumerate(_side_rows(store, v, PARTS[part], start), start):
+            yield r, RowHit(number=i+1, row=r, cut=False, file='', line=None, parent='', parent_row=None)
         return
     for i, r in enumerate(rows(store, v, start), start):
         content = {k: x for k, x in r.items() if k not in _hidden}
         line = r.get('_line')
-        yield content, RowHit(number=i+1, row=content, cut=False, file=r.get('_file') or '', line=line if isinstance(line, int) else None, parent='', parent_row=None)
+        yield content, RowHit(number=i+1, row=content, cut=False, file=r.get('_file') or '',
+                              line=line if isinstance(line, int) else None, parent='', parent_row=None)
 
 def count_of(
     store:'Store', # Where the version is

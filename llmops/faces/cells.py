@@ -11,8 +11,10 @@ from html import escape
 from html.parser import HTMLParser
 
 # %% ../../nbs/faces/cells.ipynb #f16ff630
-_KEEP = set('p b i em strong code pre ul ol li h1 h2 h3 h4 table thead tbody tr th td br hr blockquote sub sup div span dl dt dd'.split())
-_DROP = {'script', 'style', 'iframe', 'object', 'template', 'head', 'title', 'noscript', 'textarea', 'select', 'svg', 'math'}
+_KEEP = set('p b i em strong code pre ul ol li h1 h2 h3 h4 table thead tbody tr th td br hr blockquote sub sup '
+            'div span dl dt dd'.split())
+_DROP = {'script', 'style', 'iframe', 'object', 'template', 'head', 'title', 'noscript', 'textarea', 'select',
+         'svg', 'math'}
 
 def plain(
     markup:str, # HTML of any origin
@@ -62,7 +64,9 @@ def _output(o:dict)->dict|None:
     from markupsafe import Markup
     def join(x): return x if isinstance(x, str) else ''.join(x)
     if o.get('output_type') == 'stream': return {'text': join(o.get('text', ''))[-20_000:]}
-    if o.get('output_type') == 'error': return {'text': re.sub('\x1b\\[[0-9;]*m', '', '\n'.join(o.get('traceback') or [join(o.get('evalue', ''))])), 'error': True}
+    if o.get('output_type') == 'error':
+        return {'text': re.sub('\x1b\\[[0-9;]*m', '', '\n'.join(o.get('traceback') or [join(o.get('evalue', ''))])),
+                'error': True}
     data = o.get('data') or {}
     if png := data.get('image/png'): return {'png': re.sub(r'[^A-Za-z0-9+/=]', '', join(png))}
     if html := data.get('text/html'): return {'html': Markup(plain(join(html)))}

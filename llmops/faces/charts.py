@@ -26,13 +26,20 @@ def histogram(
     for i, (lo, hi, n) in enumerate(bars):
         h = high*n/max(1, most)
         tip = f'{lo:,}–{hi:,}: {n:,}' if lo != hi else f'{lo:,}: {n:,}'
-        parts.append(f'<g><title>{escape(tip)}</title><rect x="{left+i*each+1:.1f}" y="{top+high-h:.1f}" width="{max(1., each-2):.1f}" height="{max(h, 1.2 if n else 0):.1f}" rx="2" class="model"/></g>')
-        if n and (n == most or len(bars) <= 8): parts.append(text(round(left+i*each+each/2, 1), round(top+high-h-5, 1), f'{n:,}', text_anchor='middle', cls='dim'))
-    for i in sorted({0, len(bars)//4, len(bars)//2, 3*len(bars)//4}): parts.append(text(round(left+i*each+1, 1), top+high+16, f'{bars[i][0]:,}', cls='dim'))
+        parts.append(f'<g><title>{escape(tip)}</title><rect x="{left+i*each+1:.1f}" y="{top+high-h:.1f}" '
+                     f'width="{max(1., each-2):.1f}" height="{max(h, 1.2 if n else 0):.1f}" rx="2" class="model"/></g>')
+        if n and (n == most or len(bars) <= 8):
+            parts.append(text(round(left+i*each+each/2, 1), round(top+high-h-5, 1), f'{n:,}',
+                              text_anchor='middle', cls='dim'))
+    for i in sorted({0, len(bars)//4, len(bars)//2, 3*len(bars)//4}):
+        parts.append(text(round(left+i*each+1, 1), top+high+16, f'{bars[i][0]:,}', cls='dim'))
     parts.append(text(left+wide, top+high+16, f'{bars[-1][1]:,}', text_anchor='end', cls='dim'))
     parts.append(text(left+wide/2, top+high+34, en, zh or None, text_anchor='middle', cls='dim'))
-    at = next((i+(mark-lo)/max(1, hi-lo+1) for i, (lo, hi, _) in enumerate(bars) if mark is not None and lo <= mark <= hi), None)
-    if at is not None: parts += [f'<line x1="{left+at*each:.1f}" x2="{left+at*each:.1f}" y1="{top-6}" y2="{top+high}" class="limit"/>', text(round(left+at*each+5, 1), top+4, f'{mark:,}', cls='dim')]
+    at = next((i+(mark-lo)/max(1, hi-lo+1)
+               for i, (lo, hi, _) in enumerate(bars) if mark is not None and lo <= mark <= hi), None)
+    if at is not None:
+        parts += [f'<line x1="{left+at*each:.1f}" x2="{left+at*each:.1f}" y1="{top-6}" y2="{top+high}" class="limit"/>',
+                  text(round(left+at*each+5, 1), top+4, f'{mark:,}', cls='dim')]
     return svg(left*2+wide, top+high+42, parts, en)
 
 # %% ../../nbs/faces/charts.ipynb #43a0de59
@@ -59,9 +66,11 @@ def shares(
     parts = []
     for i, (name, n) in enumerate(rows):
         y = top+i*row
-        parts += [f'<g><title>{escape(name)}</title>', text(left-12, y+18, _cut(name, left//8), _cut(names[i], left//8) if names else None, text_anchor='end'), '</g>',
+        parts += [f'<g><title>{escape(name)}</title>', text(left-12, y+18, _cut(name, left//8), _cut(names[i], left//8)
+                                                            if names else None, text_anchor='end'), '</g>',
                   f'<rect x="{left}" y="{y+5}" width="{max(1.5, wide*n/most):.1f}" height="18" rx="3" class="model"/>',
-                  text(round(left+max(1.5, wide*n/most)+10, 1), y+18, f'{n:,} · {percent(n/total) if total else ""}', cls='dim')]
+                  text(round(left+max(1.5, wide*n/most)+10, 1), y+18,
+                       f'{n:,} · {percent(n/total) if total else ""}', cls='dim')]
     return svg(left+wide+120, top+row*len(rows)+4, parts, en)
 
 # %% ../../nbs/faces/charts.ipynb #9f0be317
@@ -77,10 +86,13 @@ def waterfall(
     for i, s in enumerate(steps):
         y, kept = top+i*row, s['rows']-s['out']
         a, b = wide*kept/most, wide*s['out']/most
-        more = f' · {s["changed"]:,} changed' if s.get('changed') else '', f' · 修改 {s["changed"]:,}' if s.get('changed') else ''
+        more = (f' · {s["changed"]:,} changed' if s.get('changed') else '',
+                f' · 修改 {s["changed"]:,}' if s.get('changed') else '')
         gone = f'−{s["out"]:,} → ' if s['out'] else '' # "0 → 200" would read as if there had been none
         parts += [text(left-12, y+19, _cut(s['en'], 24), _cut(s.get('zh') or s['en'], 24), text_anchor='end'),
-                  f'<rect x="{left}" y="{y+4}" width="{max(a, 1.5 if kept else 0):.1f}" height="21" rx="3" class="model"/>',
-                  *([f'<rect x="{left+a:.1f}" y="{y+4}" width="{max(b, 2.):.1f}" height="21" rx="3" class="gone"/>'] if s['out'] else []),
-                  text(left+wide+14, y+19, f'{gone}{kept:,}{more[0]}', f'{gone}{kept:,}{more[1]}', cls='strong' if s['out'] else 'plain')]
+                  f'<rect x="{left}" y="{y+4}" width="{max(a, 1.5 if kept else 0):.1f}" height="21" '
+                  'rx="3" class="model"/>', *([f'<rect x="{left+a:.1f}" y="{y+4}" width="{max(b, 2.):.1f}" height="21" '
+                                               'rx="3" class="gone"/>'] if s['out'] else []),
+                  text(left+wide+14, y+19, f'{gone}{kept:,}{more[0]}', f'{gone}{kept:,}{more[1]}',
+                       cls='strong' if s['out'] else 'plain')]
     return svg(left+wide+230, top+row*len(steps)+4, parts, en)

@@ -78,32 +78,43 @@ def coordinates(
         pts = [(x[n], y(place(d, t['values'][n]))) for n, d in space.items()]
         end = y(place(last, t['value'])) if t in known else top+high+26
         pts.append((x[metric], end))
-        d = f'M{pts[0][0]:g} {pts[0][1]:.1f}' + ''.join(f'C{(a+c)/2:g} {b:.1f} {(a+c)/2:g} {e:.1f} {c:g} {e:.1f}' for (a, b), (c, e) in zip(pts, pts[1:], strict=False))
+        d = f'M{pts[0][0]:g} {pts[0][1]:.1f}' + ''.join(f'C{(a+c)/2:g} {b:.1f} {(a+c)/2:g} {e:.1f} {c:g} {e:.1f}'
+                                                        for (a, b), (c, e) in zip(pts, pts[1:], strict=False))
         mine, failed = t['number'] == best, t not in known or t['status'] == 'failed'
         tone = 'var(--bad)' if failed else 'var(--good)' if mine else _tone(worse(t['value']))
         style = f'fill:none;stroke:{tone};stroke-width:{3.4 if mine else 1.5};opacity:{1 if mine else .5 if t["status"] == "pruned" else .78}'
         dash = ' stroke-dasharray="5 4"' if t['status'] == 'pruned' else ' stroke-dasharray="1 4"' if failed else ''
-        said = f'{t["number"]} · {t["status"]} · ' + ' · '.join(f'{k} {_say(v)}' for k, v in t['values'].items()) + (f' · {metric} {t["value"]:.4g}' if t in known else '')
-        cross = f'<path d="M{x[metric]-4:g} {end-4:g}l8 8m0 -8l-8 8" style="stroke:var(--bad);stroke-width:1.8"/>' if failed else ''
-        return f'<g><title>{escape(said)}</title><path d="{d}" style="{style}"{dash} class="trial {t["status"]}{" best" if mine else ""}"/>{cross}</g>'
-    order = sorted(trials, key=lambda t: (t['number'] == best, t['status'] == 'done', -worse(t['value']) if t in known else -9))
+        said = (f'{t["number"]} · {t["status"]} · ' + ' · '.join(f'{k} {_say(v)}' for k, v in t['values'].items())
+                + (f' · {metric} {t["value"]:.4g}' if t in known else ''))
+        cross = (f'<path d="M{x[metric]-4:g} {end-4:g}l8 8m0 -8l-8 8" style="stroke:var(--bad);stroke-width:1.8"/>'
+                 if failed else '')
+        return (f'<g><title>{escape(said)}</title><path d="{d}" style="{style}"{dash} class="trial '
+                f'{t["status"]}{" best" if mine else ""}"/>{cross}</g>')
+    order = sorted(trials,
+                   key=lambda t: (t['number'] == best, t['status'] == 'done', -worse(t['value']) if t in known else -9))
     parts = [line(t) for t in order]
     zh = dict(loss='损失', score='得分')
     for n in names:
         d = space.get(n, last)
-        parts.append(f'<line x1="{x[n]:g}" x2="{x[n]:g}" y1="{top}" y2="{top+high}" style="stroke:var(--ink);stroke-width:1.4"/>')
-        parts.append(text(x[n], top-26, _cut(n, gap//8), zh.get(n) if n == metric else None, text_anchor='middle', cls='strong'))
+        parts.append(f'<line x1="{x[n]:g}" x2="{x[n]:g}" y1="{top}" y2="{top+high}" '
+                     'style="stroke:var(--ink);stroke-width:1.4"/>')
+        parts.append(text(x[n], top-26, _cut(n, gap//8), zh.get(n) if n == metric else None, text_anchor='middle',
+                          cls='strong'))
         if d.get('log'): parts.append(text(x[n], top-12, 'log', '对数', text_anchor='middle', cls='dim'))
         for p, s in ticks(d):
             parts.append(f'<path d="M{x[n]-4:g} {y(p):.1f}h8" style="stroke:var(--ink);stroke-width:1.2"/>')
             side = dict(text_anchor='start') if n == metric else dict(text_anchor='end')
-            halo = 'paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round' # Words stay readable where lines cross them
-            parts.append(text(x[n]+(9 if n == metric else -8), round(y(p)+4, 1), _cut(s), cls='dim', style=halo, **side))
+            # Words stay readable where lines cross them
+            halo = 'paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round'
+            parts.append(text(x[n]+(9 if n == metric else -8), round(y(p)+4, 1), _cut(s), cls='dim',
+                              style=halo, **side))
     if any(t not in known for t in trials): parts.append(text(x[metric]+12, top+high+31, 'failed', '失败', cls='dim'))
     return svg(x[metric]+84, top+high+42, parts, f'{len(trials)} trials over {", ".join(space)}; trial {best} is best')
 
-LOOK = ('.llmops-coords{--model:#4a7fe0;--open:#b98414;--good:#1e9a5b;--bad:#d04a55;--ink:var(--jp-ui-font-color1,#18212d);--card:var(--jp-layout-color0,#fff)}'
-        '.llmops-coords text{fill:var(--ink);font:12px system-ui}.llmops-coords .strong{font-weight:600}.llmops-coords .dim{opacity:.75}.llmops-coords [lang=zh]{display:none}')
+LOOK = ('.llmops-coords{--model:#4a7fe0;--open:#b98414;--good:#1e9a5b;--bad:#d04a55;--ink:var(--jp-ui-font-color1,'
+        '#18212d);--card:var(--jp-layout-color0,#fff)}'
+        '.llmops-coords text{fill:var(--ink);font:12px system-ui}.llmops-coords .strong{font-weight:600}.llmops-coords '
+        '.dim{opacity:.75}.llmops-coords [lang=zh]{display:none}')
 
 class Drawn(str):
     "HTML that a notebook shows"
@@ -124,13 +135,16 @@ def weights(
 )->str: # SVG
     "How much each field mattered"
     left, wide, row = 190, 380, 30
-    out = [text(left-12, 20+i*row, _cut(k, 22), text_anchor='end') + f'<rect x="{left}" y="{6+i*row}" width="{max(1.5, wide*v):.1f}" height="18" rx="3" class="model"/>'
-           + text(round(left+max(1.5, wide*v)+10, 1), 20+i*row, percent(v, 0), cls='dim') for i, (k, v) in enumerate(parts.items())]
+    out = [text(left-12, 20+i*row, _cut(k, 22), text_anchor='end')
+           + f'<rect x="{left}" y="{6+i*row}" width="{max(1.5, wide*v):.1f}" height="18" rx="3" class="model"/>'
+           + text(round(left+max(1.5, wide*v)+10, 1), 20+i*row, percent(v, 0), cls='dim')
+           for i, (k, v) in enumerate(parts.items())]
     return svg(left+wide+70, row*len(parts)+6, out, 'How much each field mattered')
 
 # %% ../../nbs/faces/coords.ipynb #7e54b5c6
 _status = {'done': ('done', '完成'), 'pruned': ('ended early', '提前结束'), 'failed': ('failed', '失败')}
-_gates = {'unseen data': ('unseen rows', '未见过的行'), 'lower loss': ('lower loss on them', '其上损失更低'), 'no leak': ('no leak', '无泄漏'), 'wins clearly': ('wins clearly', '明显胜出'),
+_gates = {'unseen data': ('unseen rows', '未见过的行'), 'lower loss': ('lower loss on them', '其上损失更低'),
+          'no leak': ('no leak', '无泄漏'), 'wins clearly': ('wins clearly', '明显胜出'),
           'reaches target': ('reaches target', '达到目标'), 'has held-out rows': ('has held-out rows', '有留出集')}
 
 def search_page(
@@ -144,32 +158,50 @@ def search_page(
     what, what_zh = (f'{metric} {best["value"]:.4g}', f'{dict(loss="损失", score="得分")[metric]} {best["value"]:.4g}')
     ok, test = body.get('passed'), body.get('test') or {}
     bad = next((g for g in body.get('gates') or [] if g.get('passed') is False), None)
-    head = (f'Best of {len(rows)} trials: {values}', f'{len(rows)} 次试验中最佳：{values}') if not bad else (f'Not proven on unseen rows: {bad["why"]}', f'未能在未见过的行上得到证明：{why_zh(bad) or bad["why"]}')
-    tiles = [dict(value=f'{best["value"]:.4g}', cls='m', en=f'{metric} on validation rows, trial {best["number"]}', zh=f'验证集{dict(loss="损失", score="得分")[metric]}，试验 {best["number"]}')]
-    if test: tiles += [dict(value=f'{test["best"]:.4g}', cls='m', en=f'loss on {test["rows"]} rows that no trial saw', zh=f'{test["rows"]} 行未参与搜索的数据上的损失'),
-                       dict(value=f'{test["base"]:.4g}', en='the same before training', zh='训练前的损失')]
-    tiles.append(dict(value=f'{c["done"]} · {c["pruned"]} · {c["failed"]}', en='trials done, ended early, failed', zh='完成、提前结束、失败的试验数'))
-    ranked = sorted(rows, key=lambda t: (t['status'] != 'done', t['status'] != 'pruned', (t.get('value') or 0)*(1 if metric == 'loss' else -1), t['number']))
+    head = ((f'Best of {len(rows)} trials: {values}', f'{len(rows)} 次试验中最佳：{values}') if not bad
+            else (f'Not proven on unseen rows: {bad["why"]}',
+                  f'未能在未见过的行上得到证明：{why_zh(bad) or bad["why"]}'))
+    tiles = [dict(value=f'{best["value"]:.4g}', cls='m', en=f'{metric} on validation rows, trial {best["number"]}',
+                  zh=f'验证集{dict(loss="损失", score="得分")[metric]}，试验 {best["number"]}')]
+    if test:
+        tiles += [dict(value=f'{test["best"]:.4g}', cls='m', en=f'loss on {test["rows"]} rows that no trial saw',
+                       zh=f'{test["rows"]} 行未参与搜索的数据上的损失'),
+                  dict(value=f'{test["base"]:.4g}', en='the same before training', zh='训练前的损失')]
+    tiles.append(dict(value=f'{c["done"]} · {c["pruned"]} · {c["failed"]}', en='trials done, ended early, failed',
+                      zh='完成、提前结束、失败的试验数'))
+    ranked = sorted(rows, key=lambda t: (t['status'] != 'done', t['status'] != 'pruned',
+                                         (t.get('value') or 0)*(1 if metric == 'loss' else -1), t['number']))
     names = list(body['space'])
-    table = dict(heads=[('Trial', '试验', True), ('How it ended', '结果', False), *[(n, n, True) for n in names], (metric, dict(loss='损失', score='得分')[metric], True),
+    table = dict(heads=[('Trial', '试验', True), ('How it ended', '结果', False), *[(n, n, True) for n in names],
+                        (metric, dict(loss='损失', score='得分')[metric], True),
                         ('Seconds', '秒', True), ('Run', '运行', False)],
-                 rows=[[t['number'], dict(en=_status[t['status']][0], zh=_status[t['status']][1]), *[_say(t['values'][n]) for n in names],
-                        f'{t["value"]:.4g}' if isinstance(t.get('value'), (int, float)) else '–', f'{t["seconds"]:.0f}' if t.get('seconds') is not None else '', dict(code=f'run:{t["run"]}')] for t in ranked[:200]])
+                 rows=[[t['number'], dict(en=_status[t['status']][0], zh=_status[t['status']][1]),
+                        *[_say(t['values'][n]) for n in names],
+                        f'{t["value"]:.4g}' if isinstance(t.get('value'), (int, float)) else '–', f'{t["seconds"]:.0f}'
+                        if t.get('seconds') is not None else '', dict(code=f'run:{t["run"]}')] for t in ranked[:200]])
     picture = dict(svg=Markup(coordinates(body['space'], rows, body['best'], metric)))
-    told = dict(say=('A line is a trial, from the values that it had to what came of it. Green: the best; dashed: ended early; dotted, to the cross: failed.',
+    told = dict(say=('A line is a trial, from the values that it had to what came of it. '
+                     'Green: the best; dashed: ended early; dotted, to the cross: failed.',
                      '每条线是一次试验，从其取值连到结果。绿色：最佳；虚线：提前结束；点线至叉号：失败。'))
     blocks = [dict(en='All trials', zh='全部试验', id='trials', parts=[told, picture])]
     if body.get('importance'):
         blocks.append(dict(en='What mattered', zh='各字段的重要性', parts=[
-            dict(say=('Part of the difference between trials that ended well which a field explains (PED-ANOVA). With few trials this is a hint, no more.',
+            dict(say=('Part of the difference between trials that ended well which a field explains (PED-ANOVA). '
+                      'With few trials this is a hint, no more.',
                       '字段对已完成试验之间差异的解释比例（PED-ANOVA）。试验较少时仅供参考。')),
             dict(svg=Markup(weights(body['importance'])))]))
     blocks.append(dict(en='Trials by name', zh='试验列表', parts=[table]))
     if failed := [t for t in rows if t['status'] == 'failed']:
-        blocks.append(dict(en='Trials that failed', zh='失败的试验', parts=[dict(heads=[('Trial', '试验', True), ('Why', '原因', False)], rows=[[t['number'], t.get('error', '')] for t in failed])]))
-    gates = [{**g, 'en': _gates.get(g['name'], (g['name'],)*2)[0], 'zh': _gates.get(g['name'], (g['name'],)*2)[1], 'why_zh': why_zh(g) or g.get('why', '')} for g in body.get('gates') or []]
-    return dict(tone='pass' if ok else 'fail', badge=('Proven', '已证明', '✓') if ok else ('Not proven', '未证明', '✗'), headline=head, tiles=tiles, gates=gates, blocks=blocks, what_best=(what, what_zh),
-                inputs=[dict(en=k.replace('_', ' '), zh=_input.get(k, k), **i) for k, i in body['inputs'].items()], settings=[(k, v) for k, v in sorted(body['settings'].items())],
+        blocks.append(dict(en='Trials that failed', zh='失败的试验',
+                           parts=[dict(heads=[('Trial', '试验', True), ('Why', '原因', False)],
+                                       rows=[[t['number'], t.get('error', '')] for t in failed])]))
+    gates = [{**g, 'en': _gates.get(g['name'], (g['name'],)*2)[0], 'zh': _gates.get(g['name'], (g['name'],)*2)[1],
+              'why_zh': why_zh(g) or g.get('why', '')} for g in body.get('gates') or []]
+    return dict(tone='pass' if ok else 'fail', badge=('Proven', '已证明', '✓') if ok else ('Not proven', '未证明', '✗'),
+                headline=head, tiles=tiles, gates=gates, blocks=blocks, what_best=(what, what_zh),
+                inputs=[dict(en=k.replace('_', ' '), zh=_input.get(k, k), **i) for k, i in body['inputs'].items()],
+                settings=[(k, v) for k, v in sorted(body['settings'].items())],
                 versions=[('engine', body['engine']['name']), *sorted(body['engine']['versions'].items())], notices=[])
 
-_input = dict(model='起始模型', best='最佳模型', data='训练数据', evaluation='验证数据', test='测试数据', evaluation_report='评估报告')
+_input = dict(model='起始模型', best='最佳模型', data='训练数据', evaluation='验证数据', test='测试数据',
+              evaluation_report='评估报告')

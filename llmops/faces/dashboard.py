@@ -35,7 +35,8 @@ dl{display:grid;grid-template-columns:6.5em 1fr;gap:8px 12px;margin:0;align-cont
 code{font:12px ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;color:var(--dim)} .chip{border:1px solid currentColor;border-radius:99px;padding:0 8px;font-size:12px} .note{color:var(--dim);font-size:13px} .note a{color:var(--blue)}
 .bk-input{background:var(--card)!important;color:var(--ink)!important;border:1px solid var(--line)!important;border-radius:8px!important;font-size:13px!important;height:32px!important}
 '''
-CARD = ':host{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:16px 20px;margin:0 0 16px!important;overflow:hidden}'
+CARD = (':host{background:var(--card);border:1px solid var(--line);border-radius:14px;padding:16px 20px;margin:0 0 '
+        '16px!important;overflow:hidden}')
 TABLE = CSS + '''
 .scroll{max-height:var(--high,330px);overflow:auto} table{border-collapse:collapse;width:100%;font-size:13.5px;color:var(--ink);table-layout:auto}
 th{position:sticky;top:0;background:var(--card);color:var(--dim);font-weight:600;font-size:12.5px;text-align:left;white-space:nowrap;z-index:1} th,td{padding:6px 14px 6px 0;border-bottom:1px solid var(--line)}
@@ -85,7 +86,8 @@ def table_class()->type:
     "The table as a Panel component"
     import param
     from panel.custom import JSComponent
-    return type('Table', (JSComponent,), dict(__module__=__name__, columns=param.List(), rows=param.List(), picked=param.List(), picks=param.Integer(0), high=param.Integer(330),
+    return type('Table', (JSComponent,), dict(__module__=__name__, columns=param.List(), rows=param.List(),
+                                              picked=param.List(), picks=param.Integer(0), high=param.Integer(330),
                                               _esm=_table_js, _stylesheets=[TABLE]))
 
 # %% ../../nbs/faces/dashboard.ipynb #a2e06962
@@ -105,18 +107,24 @@ class Page:
         self.curve_key:Any = None
         self.now:dict = {}
         self.look, self.curves_of = look or partial(board.snapshot, store), curves or board.Curves(store)
-        T, html = table_class(), lambda text='', **k: pn.pane.HTML(text, sizing_mode='stretch_width', stylesheets=[CSS], margin=0, **k)
+        T, html = table_class(), lambda text='', **k: pn.pane.HTML(text, sizing_mode='stretch_width', stylesheets=[CSS],
+                                                                   margin=0, **k)
         self.tiles, self.note, self.detail, self.curve_note, self.none, self.foot = (html() for _ in range(6))
         self.pick = pn.widgets.Select(options={say('all', lang): ''}, width=240, margin=0, stylesheets=[CSS])
         self.calls, self.runs, self.deployments, self.learned = T(picks=1), T(), T(high=220), T(picks=4, high=180)
-        for t in (self.calls, self.runs, self.deployments, self.learned): t.param.update(sizing_mode='stretch_width', margin=(8, 0, 0, 0))
+        for t in (self.calls, self.runs, self.deployments, self.learned):
+            t.param.update(sizing_mode='stretch_width', margin=(8, 0, 0, 0))
         self.source = ColumnDataSource(call_source([]))
         self.drawn = pn.Row(sizing_mode='stretch_width')
         self.curves = pn.GridBox(ncols=2, sizing_mode='stretch_width')
         def card(*what): return pn.Column(*what, sizing_mode='stretch_width', stylesheets=[CSS+CARD])
         def title(k): return html(f'<h2>{say(k, lang)}</h2>')
-        self.main = pn.Column(pn.Column(self.tiles, sizing_mode='stretch_width', margin=(0, 0, 16, 0)), card(pn.Row(title('traces'), self.pick, sizing_mode='stretch_width'), self.note, self.drawn, self.calls, self.detail),
-                              card(title('training'), self.curve_note, self.learned, self.curves), card(title('deployments'), self.none, self.deployments), card(title('latest'), self.runs), self.foot, sizing_mode='stretch_width')
+        self.main = pn.Column(pn.Column(self.tiles, sizing_mode='stretch_width', margin=(0, 0, 16, 0)),
+                              card(pn.Row(title('traces'), self.pick, sizing_mode='stretch_width'), self.note,
+                                   self.drawn, self.calls, self.detail),
+                              card(title('training'), self.curve_note, self.learned, self.curves),
+                              card(title('deployments'), self.none, self.deployments), card(title('latest'), self.runs),
+                              self.foot, sizing_mode='stretch_width')
         self.calls.param.watch(lambda e: self.show_call(), 'picked')
         self.learned.param.watch(lambda e: self.show_curves(), 'picked')
         self.pick.param.watch(lambda e: self.show_calls(), 'value')
@@ -144,7 +152,8 @@ class Page:
         if 'error' in s:
             self.foot.object = f'<p class="note bad">{say("error", self.lang)}{escape(s["error"])}</p>'
             return
-        key = ([c['span'] for c in s['calls']], s['in_phoenix'], s['server'], [(r['id'], r['status'], r['progress']) for r in s['runs']], s['counts'], str(s['deployments']))
+        key = ([c['span'] for c in s['calls']], s['in_phoenix'], s['server'],
+               [(r['id'], r['status'], r['progress']) for r in s['runs']], s['counts'], str(s['deployments']))
         same = key == self.key
         self.now, self.key = s, key
         self.foot.object = f'<p class="note">{say("updated", self.lang, at=str(board.stamp(s["at"]))[11:19])} UTC</p>'
@@ -155,7 +164,8 @@ class Page:
         self.deployments.param.update(**deployment_table(s, self.lang))
         self.none.object = '' if s['deployments'] else f'<p class=note>{say("no_deployments", self.lang)}</p>'
         self.deployments.visible = bool(s['deployments'])
-        names = {say('all', self.lang): ''} | {d: d for d in sorted({c['deployment'] for c in s['calls'] if c['deployment']})}
+        names = ({say('all', self.lang): ''}
+                 | {d: d for d in sorted({c['deployment'] for c in s['calls'] if c['deployment']})})
         if names != self.pick.options: self.pick.options = names
         self.learned.param.update(**board.runs_table(s['learned'][:30], self.lang))
         if s['learned'] and not self.learned.picked: self.learned.picked = [s['learned'][0]['id']]
@@ -168,7 +178,8 @@ class Page:
         self.calls.param.update(**board.calls_table(rows, self.lang))
         new = call_source(rows)
         if new['x'] != list(self.source.data['x']): self.source.data = new
-        if rows and not self.drawn.objects: self.drawn.objects = [self.figure(f) for f in call_figures(self.source, self.lang)]
+        if rows and not self.drawn.objects:
+            self.drawn.objects = [self.figure(f) for f in call_figures(self.source, self.lang)]
         self.drawn.visible = bool(rows)
         self.note.object = self.phoenix_note(s) + ('' if rows else f'<p class=note>{say("no_calls", self.lang)}</p>')
         if rows and not self.calls.picked: self.detail.object = f'<p class=note>{say("pick", self.lang)}</p>'
@@ -178,14 +189,18 @@ class Page:
         server = s.get('server', {})
         if server.get('state') == 'starting': return f'<p class=note>{say("phoenix_starts", self.lang)}</p>'
         if server.get('state') != 'running': return f'<p class=note>{say("no_phoenix", self.lang)}</p>'
-        sign = '' if self.phoenix else ' · '+escape(say('sign_in', self.lang, user=server['user'], file=Path(server['password_file']).relative_to(self.store.folder.resolve())))
+        sign = ('' if self.phoenix
+                else ' · '+escape(say('sign_in', self.lang, user=server['user'],
+                                      file=Path(server['password_file']).relative_to(self.store.folder.resolve()))))
         return (f'<p class=note>{say("in_phoenix", self.lang, n=s["in_phoenix"], m=len(s["calls"]))} · '
-                f'<a href="{escape(self.phoenix or server["url"])}" target=_blank rel=noopener>{say("phoenix", self.lang)}</a>{sign}</p>')
+                f'<a href="{escape(self.phoenix or server["url"])}" target=_blank '
+                f'rel=noopener>{say("phoenix", self.lang)}</a>{sign}</p>')
 
     def show_call(self)->None:
         "The call that was clicked"
         one = next((c for c in self.now.get('calls', []) if c['span'] in self.calls.picked), None)
-        self.detail.object = board.call_page(self.store, one, self.lang, (self.phoenix or self.now['server']['url']) if self.now['server']['state'] == 'running' else '') if one else ''
+        self.detail.object = board.call_page(self.store, one, self.lang, (self.phoenix or self.now['server']['url'])
+                                             if self.now['server']['state'] == 'running' else '') if one else ''
 
     def show_curves(self)->None:
         "The curves of the runs that were clicked"
@@ -210,9 +225,16 @@ def deployment_table(
     for d in s['deployments']:
         t = traffic.get(str(d.get('ref')), {})
         state, proof = d['actual'], d['proof']
-        out.append(dict(key=str(d.get('ref')), cells=[board.cell(d['ref'], 'ref'), board.cell(say(state, lang), dict(up='good', gone='bad').get(state, 'dim'), d.get('next') or ''), board.cell(d['release'], 'ref'),
-                                                     board.cell(say(proof, lang) if proof in board.WORDS else proof.replace('waived', say('waived', lang), 1), 'good' if proof == 'proven' else 'bad'), board.cell(d['url'], 'dim'), board.cell(t.get('calls', 0), 'num'), board.cell(t.get('failed', 0), 'num'), board.cell(board.took(t['p95_ms']/1000) if t else '–', 'num')]))
-    heads = [(say('deployment', lang), ''), (say('status', lang), ''), (say('release', lang), ''), (say('proof', lang), ''), ('URL', ''), (say('calls', lang), 'num'), (say('failed', lang), 'num'), ('p95', 'num')]
+        out.append(dict(key=str(d.get('ref')), cells=[
+            board.cell(d['ref'], 'ref'), board.cell(say(state, lang), dict(up='good', gone='bad').get(state, 'dim'),
+                                                    d.get('next') or ''), board.cell(d['release'], 'ref'),
+            board.cell(say(proof, lang) if proof in board.WORDS else proof.replace('waived', say('waived', lang), 1),
+                       'good' if proof == 'proven' else 'bad'),
+            board.cell(d['url'], 'dim'), board.cell(t.get('calls', 0), 'num'), board.cell(t.get('failed', 0), 'num'),
+            board.cell(board.took(t['p95_ms']/1000) if t else '–', 'num')]))
+    heads = [(say('deployment', lang), ''), (say('status', lang), ''), (say('release', lang), ''),
+             (say('proof', lang), ''), ('URL', ''), (say('calls', lang), 'num'), (say('failed', lang), 'num'),
+             ('p95', 'num')]
     return dict(columns=[dict(t=t, c=c) for t, c in heads], rows=out)
 
 # %% ../../nbs/faces/dashboard.ipynb #c59981de
@@ -228,12 +250,14 @@ def guard(
     def who(handler:Any)->str|None:
         asked = handler.get_argument('token', '')
         if known(asked): handler.set_cookie(name, token, httponly=True, samesite='Strict')
-        return 'reader' if known(asked) or known(handler.get_cookie(name)) or known(handler.request.headers.get('X-Llmops-Token')) else None
+        return ('reader' if known(asked) or known(handler.get_cookie(name))
+                or known(handler.request.headers.get('X-Llmops-Token')) else None)
     class Closed(RequestHandler):
         "Says how to get in"
         def get(self):
             self.set_status(403)
-            self.finish('<!doctype html><meta charset=utf-8><title>LLMOps</title><p>Open the dashboard with the link that <code>llmops dashboard</code> printed, or from JupyterLab.'
+            self.finish('<!doctype html><meta charset=utf-8><title>LLMOps</title><p>Open the dashboard with the link '
+                        'that <code>llmops dashboard</code> printed, or from JupyterLab.'
                         '<p lang=zh>请使用 <code>llmops dashboard</code> 打印的链接，或从 JupyterLab 打开。')
     class Guard(AuthProvider):
         get_user = property(lambda self: who)
@@ -247,7 +271,8 @@ class Shared:
     def __init__(self, store:Store): self.store, self.lock, self.at, self.last = store, threading.Lock(), 0., {}
     def __call__(self)->dict:
         with self.lock:
-            if time.monotonic()-self.at > 2 or not self.last: self.last, self.at = board.snapshot(self.store), time.monotonic()
+            if time.monotonic()-self.at > 2 or not self.last:
+                self.last, self.at = board.snapshot(self.store), time.monotonic()
             return self.last
 
 def language(
@@ -272,12 +297,14 @@ def serve(
     shared, curves = Shared(store), board.Curves(store)
     def page():
         args = {k: v[0].decode() for k, v in pn.state.session_args.items() if v}
-        p = Page(store, language(args.get('lang', ''), pn.state.headers.get('Accept-Language', '')), phoenix, shared, curves)
+        p = Page(store, language(args.get('lang', ''), pn.state.headers.get('Accept-Language', '')), phoenix,
+                 shared, curves)
         pn.state.onload(p.tick)
         pn.state.add_periodic_callback(p.tick, 3000)
         return p.template()
-    pn.serve({'/': page}, address='127.0.0.1', port=port, show=False, title='LLMOps', prefix=prefix, verbose=False, auth_provider=guard(token, port), admin=False,
-             websocket_origin=[f'127.0.0.1:{port}', f'localhost:{port}'], check_unused_sessions_milliseconds=10_000, unused_session_lifetime_milliseconds=30_000)
+    pn.serve({'/': page}, address='127.0.0.1', port=port, show=False, title='LLMOps', prefix=prefix, verbose=False,
+             auth_provider=guard(token, port), admin=False, websocket_origin=[f'127.0.0.1:{port}', f'localhost:{port}'],
+             check_unused_sessions_milliseconds=10_000, unused_session_lifetime_milliseconds=30_000)
 
 def run(
     store:Store, # The store

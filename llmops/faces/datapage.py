@@ -16,16 +16,22 @@ from .charts import histogram, shares, waterfall
 from .draw import percent
 
 # %% ../../nbs/faces/datapage.ipynb #8cb02a91
-FORMATS = {'messages': ('conversations', '对话'), 'preference': ('preference pairs', '偏好对'), 'unpaired': ('rated answers', '带评价的回答'), 'prompts': ('prompts', '提示'),
+FORMATS = {'messages': ('conversations', '对话'), 'preference': ('preference pairs', '偏好对'),
+           'unpaired': ('rated answers', '带评价的回答'), 'prompts': ('prompts', '提示'),
            'text': ('running text', '文本'), 'table': ('a table', '表格')}
-ROLES = {'training': ('training', '训练集'), 'held-out': ('held-out', '留出集'), 'validation': ('validation', '验证集'), 'benchmark': ('benchmark', '基准'), 'new phrasings': ('new phrasings', '新说法')}
-STEPS = {'normalise': '规范化', 'language': '语言', 'length': '长度', 'tokens': '词元数', 'quality': '质量', 'repetition': '重复内容', 'regex': '正则', 'empty': '空行', 'duplicates': '完全重复',
-         'near_duplicates': '近似重复', 'semantic_duplicates': '语义重复', 'decontaminate': '去污染', 'pii': '个人信息', 'split': '切分', 'sample': '抽样', 'mix': '混合', 'convert': '转换', 'read': '读取',
-         'not taken': '未取'}
-PII = {'key': '密钥与令牌', 'email': '电子邮箱', 'id_card': '身份证号', 'company': '统一社会信用代码', 'bank_card': '银行卡号', 'phone': '电话号码', 'ip': 'IP 地址', 'plate': '车牌号', 'passport': '护照号', 'address': '地址'}
+ROLES = {'training': ('training', '训练集'), 'held-out': ('held-out', '留出集'), 'validation': ('validation', '验证集'),
+         'benchmark': ('benchmark', '基准'), 'new phrasings': ('new phrasings', '新说法')}
+STEPS = {'normalise': '规范化', 'language': '语言', 'length': '长度', 'tokens': '词元数', 'quality': '质量',
+         'repetition': '重复内容', 'regex': '正则', 'empty': '空行', 'duplicates': '完全重复',
+         'near_duplicates': '近似重复', 'semantic_duplicates': '语义重复', 'decontaminate': '去污染', 'pii': '个人信息',
+         'split': '切分', 'sample': '抽样', 'mix': '混合', 'convert': '转换', 'read': '读取', 'not taken': '未取'}
+PII = {'key': '密钥与令牌', 'email': '电子邮箱', 'id_card': '身份证号', 'company': '统一社会信用代码',
+       'bank_card': '银行卡号', 'phone': '电话号码', 'ip': 'IP 地址', 'plate': '车牌号', 'passport': '护照号',
+       'address': '地址'}
 UNKNOWN = {'Tokens': '词元', 'Languages': '语言', 'Duplicates': '重复', 'Topics': '主题'}
 
-def _n(x:Any)->str: return f'{x:,}' if isinstance(x, int) else f'{x:,.4g}' if isinstance(x, float) else '' if x is None else str(x)
+def _n(x:Any)->str:
+    return f'{x:,}' if isinstance(x, int) else f'{x:,.4g}' if isinstance(x, float) else '' if x is None else str(x)
 
 def _most(counts:dict[str, int])->list[tuple[str, int]]: return sorted(counts.items(), key=lambda x: (-x[1], x[0]))
 
@@ -43,17 +49,25 @@ def _svg(s:str)->Any:
 def _length(x:dict|None, en:str, zh:str, mark:float|None=None)->list[dict]:
     "A histogram and its figures"
     if not x: return []
-    figures = [('least', '最小', 'min'), ('median', '中位数', 'median'), ('mean', '平均', 'mean'), ('95 %', '95 %', 'p95'), ('most', '最大', 'max')]
-    return [dict(h=(en, zh), svg=_svg(histogram(x.get('histogram') or [], en, zh, mark)) if len(x.get('histogram') or []) > 1 else '', chips=[dict(en=f'{w} {_n(x[k])}', zh=f'{z} {_n(x[k])}') for w, z, k in figures if k in x])]
+    figures = [('least', '最小', 'min'), ('median', '中位数', 'median'), ('mean', '平均', 'mean'),
+               ('95 %', '95 %', 'p95'), ('most', '最大', 'max')]
+    return [dict(h=(en, zh),
+                 svg=_svg(histogram(x.get('histogram') or [], en, zh, mark)) if len(x.get('histogram') or []) > 1
+                 else '', chips=[dict(en=f'{w} {_n(x[k])}', zh=f'{z} {_n(x[k])}') for w, z, k in figures if k in x])]
 
 def lengths(
     s:dict, # Statistics of a version
 )->dict: # A block
     "Lengths of rows and messages"
     m = s.get('messages') or {}
-    parts = [*_length(s.get('characters'), 'Characters a row', '每行字符数'), *_length(m.get('per_row'), 'Messages a row', '每行消息数')]
-    if m.get('roles'): parts.append(dict(h=('Who speaks', '角色'), svg=_svg(shares(roles := _most(m['roles']), sum(m['roles'].values()), 'roles', [SPEAKERS.get(k, k) for k, _ in roles]))))
-    more = [dict(en=f'tool calls {m["tool_calls"]:,}', zh=f'工具调用 {m["tool_calls"]:,}')] if m.get('tool_calls') else []
+    parts = [*_length(s.get('characters'), 'Characters a row', '每行字符数'),
+             *_length(m.get('per_row'), 'Messages a row', '每行消息数')]
+    if m.get('roles'):
+        parts.append(dict(h=('Who speaks', '角色'),
+                          svg=_svg(shares(roles := _most(m['roles']), sum(m['roles'].values()), 'roles',
+                                          [SPEAKERS.get(k, k) for k, _ in roles]))))
+    more = ([dict(en=f'tool calls {m["tool_calls"]:,}', zh=f'工具调用 {m["tool_calls"]:,}')]
+            if m.get('tool_calls') else [])
     more += [dict(en=f'{k} {n:,}', zh=f'{k} {n:,}') for k, n in _most(m.get('parts') or {})]
     if more: parts.append(dict(chips=more))
     return dict(id='lengths', en='Lengths', zh='长度', parts=parts)
@@ -62,7 +76,8 @@ def labels(
     s:dict, # Statistics of a version
 )->dict: # A block
     "Balance of columns with few values"
-    parts = [dict(h=(k, k), svg=_svg(shares(_most(c['values'])[:20], s['rows'], k))) for k, c in list(s.get('columns', {}).items()) if c.get('values')][:30]
+    parts = [dict(h=(k, k), svg=_svg(shares(_most(c['values'])[:20], s['rows'], k)))
+             for k, c in list(s.get('columns', {}).items()) if c.get('values')][:30]
     return dict(id='labels', en='Balance of labels', zh='标签分布', parts=parts)
 
 def columns(
@@ -70,15 +85,20 @@ def columns(
 )->dict: # A block
     "Columns, their types and what is missing"
     st = (body.get('statistics') or {}).get('columns') or {}
-    heads = [('Column', '列', 0), ('Type', '类型', 0), ('Missing', '缺失', 1), ('Empty', '空', 1), ('Median', '中位数', 1), ('Most', '最大', 1)]
+    heads = [('Column', '列', 0), ('Type', '类型', 0), ('Missing', '缺失', 1), ('Empty', '空', 1),
+             ('Median', '中位数', 1), ('Most', '最大', 1)]
     rows = []
     for k, t in list((body.get('columns') or {}).items())[:200]:
         if k[:1] == '_': continue
         c = st.get(k) or {}
         x = c.get('length') or c.get('items') or {}
         r = c.get('range') or {}
-        rows.append([dict(code=k), dict(code=t), _n(c.get('missing')), _n(c.get('empty')), _n(x.get('median', r.get('mean'))), _n(x.get('max', r.get('max')))])
-    return dict(id='columns', en='Columns', zh='列', parts=[dict(heads=heads, rows=rows, say=('Lengths of text in characters, of lists in items; numbers by mean and most', '文本长度以字符计，列表以项计；数值列为平均与最大'))] if rows else [])
+        rows.append([dict(code=k), dict(code=t), _n(c.get('missing')), _n(c.get('empty')),
+                     _n(x.get('median', r.get('mean'))), _n(x.get('max', r.get('max')))])
+    return dict(id='columns', en='Columns', zh='列',
+                parts=[dict(heads=heads, rows=rows,
+                            say=('Lengths of text in characters, of lists in items; numbers by mean and most',
+                                 '文本长度以字符计，列表以项计；数值列为平均与最大'))] if rows else [])
 
 # %% ../../nbs/faces/datapage.ipynb #24d94b6c
 def _steps(body:dict)->list[dict]:
@@ -92,33 +112,50 @@ def flow(
     c, out = body.get('counts') or {}, []
     if c.get('read') and not _steps(body):
         out.append(dict(en='read', zh='读取', rows=c['read'], out=c.get('rejected') or 0, changed=0))
-        if left := c.get('left') if isinstance(c.get('left'), int) else sum((c.get('left') or {}).values()): out.append(dict(en='not taken', zh='未取', rows=c['read']-(c.get('rejected') or 0), out=left, changed=0))
+        if left := c.get('left') if isinstance(c.get('left'), int) else sum((c.get('left') or {}).values()):
+            out.append(dict(en='not taken', zh='未取', rows=c['read']-(c.get('rejected') or 0), out=left, changed=0))
     for s in _steps(body):
-        out.append(dict(en=str(s['step']).replace('_', ' '), zh=STEPS.get(s['step'], str(s['step'])), rows=s.get('rows') or 0, out=s.get('removed') or 0, changed=s.get('changed') or 0))
+        out.append(dict(en=str(s['step']).replace('_', ' '), zh=STEPS.get(s['step'], str(s['step'])),
+                        rows=s.get('rows') or 0, out=s.get('removed') or 0, changed=s.get('changed') or 0))
     return out
 
-_words = {'the language cannot be told': '无法判断语言', 'not drawn': '未被抽中', 'the pattern is found': '匹配模式', 'the pattern is not found': '不匹配模式', 'says what another row says': '与另一行内容相同',
-          'asks what another row asks': '与另一行问题相同', 'says nearly the same as a row that stays': '与保留的一行近似重复', 'means the same as a row that stays': '与保留的一行语义重复',
-          'broken characters': '乱码', 'a notice of a web page': '网页提示语', 'too few letters': '文字太少', 'no common characters': '没有常用字', 'mostly bullets': '多为列表项', 'mostly ellipses': '多为省略号',
-          'mostly short lines': '多为短行', 'too few or too many words': '词数过少或过多', 'too many hash signs and ellipses': '井号与省略号过多', 'words too long or too short': '词过长或过短',
-          'too few words with letters': '含文字的词太少', 'no common words': '没有常用词', 'letters at random': '随机字母', 'one character again': '同一字符重复', 'the same few words': '少数词反复', 'long runs again': '长片段重复',
-          'a text is empty': '文本为空', 'verbatim': '逐字', 'edited': '改写', 'similar': '相近', 'format': '格式', 'role': '用途', 'licence': '许可证', 'about': '关于', 'language': '语言', 'parent': '父版本'}
-_patterns = [(re.compile(is_), zh) for is_, zh in ((r'the language is (\S+)', r'语言为 \1'), (r'fewer than ([\d,]+) characters', r'少于 \1 个字符'), (r'more than ([\d,]+) characters', r'多于 \1 个字符'),
-    (r'fewer than ([\d,]+) tokens', r'少于 \1 个词元'), (r'more than ([\d,]+) tokens', r'多于 \1 个词元'), (r'a row of (\S+) stands in it', r'含有 \1 的题目'), (r'(.{1,60}) is empty', r'\1 为空'))]
+_words = {'the language cannot be told': '无法判断语言', 'not drawn': '未被抽中', 'the pattern is found': '匹配模式',
+          'the pattern is not found': '不匹配模式', 'says what another row says': '与另一行内容相同',
+          'asks what another row asks': '与另一行问题相同',
+          'says nearly the same as a row that stays': '与保留的一行近似重复',
+          'means the same as a row that stays': '与保留的一行语义重复',
+          'broken characters': '乱码', 'a notice of a web page': '网页提示语', 'too few letters': '文字太少',
+          'no common characters': '没有常用字', 'mostly bullets': '多为列表项', 'mostly ellipses': '多为省略号',
+          'mostly short lines': '多为短行', 'too few or too many words': '词数过少或过多',
+          'too many hash signs and ellipses': '井号与省略号过多', 'words too long or too short': '词过长或过短',
+          'too few words with letters': '含文字的词太少', 'no common words': '没有常用词',
+          'letters at random': '随机字母', 'one character again': '同一字符重复', 'the same few words': '少数词反复',
+          'long runs again': '长片段重复',
+          'a text is empty': '文本为空', 'verbatim': '逐字', 'edited': '改写', 'similar': '相近', 'format': '格式',
+          'role': '用途', 'licence': '许可证', 'about': '关于', 'language': '语言', 'parent': '父版本'}
+_patterns = [(re.compile(is_), zh) for is_, zh in (
+    (r'the language is (\S+)', r'语言为 \1'), (r'fewer than ([\d,]+) characters', r'少于 \1 个字符'),
+    (r'more than ([\d,]+) characters', r'多于 \1 个字符'),
+    (r'fewer than ([\d,]+) tokens', r'少于 \1 个词元'), (r'more than ([\d,]+) tokens', r'多于 \1 个词元'),
+    (r'a row of (\S+) stands in it', r'含有 \1 的题目'), (r'(.{1,60}) is empty', r'\1 为空'))]
 
 def both(
     why:str, # A reason, as a step says it, or a name
 )->dict[str, str]: # en, zh
     "Why a row went out, in both languages"
-    return dict(en=why, zh=_words.get(why) or next((m.expand(zh) for is_, zh in _patterns if (m := is_.fullmatch(why))), why))
+    return dict(en=why,
+                zh=_words.get(why) or next((m.expand(zh) for is_, zh in _patterns if (m := is_.fullmatch(why))), why))
 
 SPEAKERS = {'user': '用户', 'assistant': '助手', 'system': '系统', 'tool': '工具'}
 
 def _example(e:dict, hide:Callable[[str], str])->dict:
-    top:list[Any] = [dict(en=f'{k} {e[k]}', zh=f'{z} {e[k]}') for k, z in (('file', '文件'), ('line', '行'), ('same_as', '相同于行'), ('similarity', '相似度')) if e.get(k) not in (None, '')]
+    top:list[Any] = [dict(en=f'{k} {e[k]}', zh=f'{z} {e[k]}')
+                     for k, z in (('file', '文件'), ('line', '行'), ('same_as', '相同于行'), ('similarity', '相似度'))
+                     if e.get(k) not in (None, '')]
     if e.get('why'): top.append(both(str(e['why'])))
     words = (('before', 'Before', '修改前', 'wrong'), ('after', 'After', '修改后', 'right'), ('text', 'Row', '行', ''))
-    return dict(top=top, rows=[(en, zh, hide(str(e[k])), cls) for k, en, zh, cls in words if e.get(k) not in (None, '')])
+    return dict(top=top,
+                rows=[(en, zh, hide(str(e[k])), cls) for k, en, zh, cls in words if e.get(k) not in (None, '')])
 
 def cleaning(
     body:dict, # Of a version
@@ -131,10 +168,14 @@ def cleaning(
     for s in _steps(body):
         if not (s.get('removed') or s.get('changed')): continue
         name = str(s['step'])
-        p = dict(h=(name.replace('_', ' '), STEPS.get(name, name)), say=(params, params) if (params := ', '.join(f'{k} {v}' for k, v in (s.get('params') or {}).items())[:400]) else None, cls='dim small',
-                 heads=[('Why', '原因', 0), ('Rows', '行数', 1)] if s.get('why') else None, rows=[[both(str(w)), _n(n)] for w, n in _most(s.get('why') or {})],
-                 cases=[c for e in (s.get('examples') or [])[:3] if isinstance(e, dict) and (c := _example(e, hide))['rows']])
-        figures = [f'{k.replace("_", " ")} {_n(v)}' for k, v in (s.get('figures') or {}).items() if isinstance(v, (int, float, str))]
+        p = dict(h=(name.replace('_', ' '), STEPS.get(name, name)), say=(params, params)
+                 if (params := ', '.join(f'{k} {v}' for k, v in (s.get('params') or {}).items())[:400]) else None,
+                 cls='dim small', heads=[('Why', '原因', 0), ('Rows', '行数', 1)] if s.get('why') else None,
+                 rows=[[both(str(w)), _n(n)] for w, n in _most(s.get('why') or {})],
+                 cases=[c for e in (s.get('examples') or [])[:3]
+                        if isinstance(e, dict) and (c := _example(e, hide))['rows']])
+        figures = [f'{k.replace("_", " ")} {_n(v)}'
+                   for k, v in (s.get('figures') or {}).items() if isinstance(v, (int, float, str))]
         parts.append(p | dict(chips=figures))
     return dict(id='cleaning', en='Rows in, rows out', zh='行的进出', parts=parts)
 
@@ -154,10 +195,13 @@ def refused(
     rows = [r for r in rows if isinstance(r, dict)][:most]
     n = (v.body.get('counts') or {}).get('rejected') or len(rows)
     if not rows: return {}
-    def said(r:dict)->str: return hide(r['text'] if isinstance(r.get('text'), str) else json.dumps(r['row'], ensure_ascii=False) if 'row' in r else '')[:300]
+    def said(r:dict)->str:
+        return hide(r['text'] if isinstance(r.get('text'), str)
+                    else json.dumps(r['row'], ensure_ascii=False) if 'row' in r else '')[:300]
     return dict(id='refused', en=f'Refused rows: {n:,}', zh=f'拒收的行：{n:,}', parts=[dict(
         heads=[('File', '文件', 0), ('Line', '行', 1), ('Column', '列', 1), ('Why', '原因', 0), ('Text', '内容', 0)],
-        rows=[[dict(code=r['file']) if r.get('file') else '', _n(r.get('line')), _n(r.get('column')), hide(str(r.get('reason') or '')), said(r)] for r in rows],
+        rows=[[dict(code=r['file']) if r.get('file') else '', _n(r.get('line')), _n(r.get('column')),
+               hide(str(r.get('reason') or '')), said(r)] for r in rows],
         say=(f'{len(rows)} of {n:,} are shown', f'显示 {n:,} 行中的 {len(rows)} 行'))])
 
 # %% ../../nbs/faces/datapage.ipynb #ea53fc6e
@@ -165,23 +209,39 @@ def origins(
     body:dict, # Of a version
 )->dict: # A block
     "Files and versions that the rows came from; parts of a split"
-    files = [s for s in body.get('sources') or ([{'file': body.get('source'), **body['origin']}] if isinstance(body.get('origin'), dict) else []) if isinstance(s, dict)]
+    files = [s for s in body.get('sources') or ([{'file': body.get('source'), **body['origin']}]
+                                                if isinstance(body.get('origin'), dict) else []) if isinstance(s, dict)]
     parts:list[dict] = []
-    if files: parts.append(dict(heads=[('File', '文件', 0), ('Bytes', '字节', 1), ('Read as', '读取为', 0), ('Because', '依据', 0), ('BLAKE3', 'BLAKE3', 0)],
-                                rows=[[dict(code=s.get('file') or ''), _n(s.get('size')), f'{s.get("type") or ""} · {s.get("format") or ""}', str(s.get('why') or ''), dict(code=str(s.get('blake3') or '')[:16])] for s in files[:40]]))
+    if files:
+        parts.append(dict(heads=[('File', '文件', 0), ('Bytes', '字节', 1), ('Read as', '读取为', 0),
+                                 ('Because', '依据', 0), ('BLAKE3', 'BLAKE3', 0)],
+                          rows=[[dict(code=s.get('file') or ''), _n(s.get('size')),
+                                 f'{s.get("type") or ""} · {s.get("format") or ""}', str(s.get('why') or ''),
+                                 dict(code=str(s.get('blake3') or '')[:16])] for s in files[:40]]))
     sp = body.get('split')
     if isinstance(sp, dict) and isinstance(sp.get('parts'), dict):
         sizes = {k: n for k, n in sp['parts'].items() if isinstance(n, int)}
-        parts.append(dict(h=('Parts of the split', '切分'), svg=_svg(shares(list(sizes.items()), sum(sizes.values()), 'split')), chips=[f'{k} {sp[k]}' for k in ('of', 'by', 'seed', 'test', 'how') if sp.get(k) not in (None, '')]))
+        parts.append(
+            dict(h=('Parts of the split', '切分'), svg=_svg(shares(list(sizes.items()), sum(sizes.values()), 'split')),
+                 chips=[f'{k} {sp[k]}' for k in ('of', 'by', 'seed', 'test', 'how') if sp.get(k) not in (None, '')]))
     mix = [m for m in body.get('mix') or [] if isinstance(m, dict)] if isinstance(body.get('mix'), list) else []
-    if mix: parts.append(dict(h=('Mixed from', '混合来源'), svg=_svg(shares([(str(m.get('ref')), m.get('rows') or 0) for m in mix], body.get('rows', 0), 'mix')),
-                              chips=[f'{k} {body[k]}' for k in ('strategy', 'temperature', 'seed') if body.get(k) not in (None, '')]))
+    if mix:
+        parts.append(dict(
+            h=('Mixed from', '混合来源'),
+            svg=_svg(shares([(str(m.get('ref')), m.get('rows') or 0) for m in mix], body.get('rows', 0), 'mix')),
+            chips=[f'{k} {body[k]}' for k in ('strategy', 'temperature', 'seed') if body.get(k) not in (None, '')]))
     lab = body.get('labelling')
     if isinstance(lab, dict):
         got = [a for a in lab.get('agreement') or [] if isinstance(a, dict) and 'measure' in a]
-        facts = [f'{k} {_n(lab[k])}' for k in ('task', 'asked', 'to', 'policy', 'items', 'labelled', 'adjudicated', 'overlap') if isinstance(lab.get(k), (str, int)) and lab[k] != '']
-        parts.append(dict(h=('Labelling', '标注'), chips=facts, heads=[('What', '项目', 0), ('Measure', '指标', 0), ('Level', '尺度', 0), ('Agreement', '一致性', 1), ('95 %', '95 %', 1), ('Items', '条目', 1)] if got else None,
-                          rows=[[str(a.get('what') or ''), str(a['measure']), str(a.get('level') or ''), _n(a.get('value')), f'{_n(a.get("low"))} … {_n(a.get("high"))}' if a.get('low') is not None else '', _n(a.get('items'))] for a in got]))
+        facts = [f'{k} {_n(lab[k])}' for k in ('task', 'asked', 'to', 'policy', 'items', 'labelled', 'adjudicated',
+                                               'overlap') if isinstance(lab.get(k), (str, int)) and lab[k] != '']
+        parts.append(
+            dict(h=('Labelling', '标注'), chips=facts,
+                 heads=[('What', '项目', 0), ('Measure', '指标', 0), ('Level', '尺度', 0), ('Agreement', '一致性', 1),
+                        ('95 %', '95 %', 1), ('Items', '条目', 1)] if got else None,
+                 rows=[[str(a.get('what') or ''), str(a['measure']), str(a.get('level') or ''), _n(a.get('value')),
+                        f'{_n(a.get("low"))} … {_n(a.get("high"))}' if a.get('low') is not None else '',
+                        _n(a.get('items'))] for a in got]))
     return dict(id='origin', en='Where it came from', zh='来源', parts=parts)
 
 def checks(
@@ -197,10 +257,15 @@ def leaks(
 )->dict: # A block
     "Rows of tests that stand in a dataset"
     if not found: return {}
-    heads = [('Test', '测试集', 0), ('Rows that leak', '泄漏行', 1), ('Test rows found', '命中的测试行', 1), ('Of', '共', 1), ('Word for word', '逐字', 1), ('Edited', '改写', 1), ('Similar', '相近', 1)]
-    rows = [[dict(code=str(x.get('against') or '')), *(_n(x.get(k)) for k in ('rows', 'found', 'of', 'verbatim', 'edited', 'similar'))] for x in found]
-    cases = [dict(top=[str(x.get('against') or ''), dict(en=f'row {n.get("row")}', zh=f'第 {n.get("row")} 行'), both(str(n.get('how') or ''))],
-                  rows=[('Row', '行', hide(str(n.get('text') or '')), ''), ('In the test', '测试集中', hide(str(n.get('of_text') or '')), '')]) for x in found for n in (x.get('named') or [])[:2] if isinstance(n, dict)]
+    heads = [('Test', '测试集', 0), ('Rows that leak', '泄漏行', 1), ('Test rows found', '命中的测试行', 1),
+             ('Of', '共', 1), ('Word for word', '逐字', 1), ('Edited', '改写', 1), ('Similar', '相近', 1)]
+    rows = [[dict(code=str(x.get('against') or '')),
+             *(_n(x.get(k)) for k in ('rows', 'found', 'of', 'verbatim', 'edited', 'similar'))] for x in found]
+    cases = [dict(top=[str(x.get('against') or ''), dict(en=f'row {n.get("row")}', zh=f'第 {n.get("row")} 行'),
+                       both(str(n.get('how') or ''))],
+                  rows=[('Row', '行', hide(str(n.get('text') or '')), ''),
+                        ('In the test', '测试集中', hide(str(n.get('of_text') or '')), '')])
+             for x in found for n in (x.get('named') or [])[:2] if isinstance(n, dict)]
     return dict(id='leaks', en='Leak check', zh='泄漏检查', parts=[dict(heads=heads, rows=rows, cases=cases)])
 
 def _some(store:Any, v:Version, hide:Callable[[str], str], most:int=3)->dict:
@@ -209,12 +274,17 @@ def _some(store:Any, v:Version, hide:Callable[[str], str], most:int=3)->dict:
     try: got = list(rows(store, v, 0, most, origin=True))
     except LlmopsError: return {}
     def case(r:dict)->dict:
-        top = [dict(en=f'{k[1:]} {r[k]}', zh=f'{z} {r[k]}') for k, z in (('_file', '文件'), ('_line', '行')) if r.get(k)]
+        top = [dict(en=f'{k[1:]} {r[k]}', zh=f'{z} {r[k]}')
+               for k, z in (('_file', '文件'), ('_line', '行')) if r.get(k)]
         said = r.get('messages')
         if isinstance(said, list) and all(isinstance(m, dict) for m in said):
-            lines = [(str(m.get('role', '')), '', hide(m['content'] if isinstance(m.get('content'), str) else json.dumps(m.get('content'), ensure_ascii=False))
-                      + (f'\n{hide(json.dumps(m["tool_calls"], ensure_ascii=False))}' if m.get('tool_calls') else ''), '') for m in said[:12]]
-        else: lines = [(k, '', hide(x if isinstance(x, str) else json.dumps(x, ensure_ascii=False)), '') for k, x in list(r.items())[:12] if k[:1] != '_']
+            lines = [(str(m.get('role', '')), '', hide(m['content'] if isinstance(m.get('content'), str)
+                                                       else json.dumps(m.get('content'), ensure_ascii=False))
+                      + (f'\n{hide(json.dumps(m["tool_calls"], ensure_ascii=False))}' if m.get('tool_calls') else ''),
+                      '') for m in said[:12]]
+        else:
+            lines = [(k, '', hide(x if isinstance(x, str) else json.dumps(x, ensure_ascii=False)), '')
+                     for k, x in list(r.items())[:12] if k[:1] != '_']
         return dict(top=top, rows=lines)
     return dict(id='rows', en='The first rows', zh='前几行', parts=[dict(cases=[case(r) for r in got])]) if got else {}
 
@@ -231,23 +301,34 @@ def dataset_page(
     gone = sum(x['out'] for x in steps if x['en'] not in ('read', 'not taken'))
     tiles = [dict(value=_n(n), cls='m', en='rows', zh='行')]
     if c.get('rejected'): tiles.append(dict(value=_n(c['rejected']), en='refused', zh='拒收'))
-    if _steps(b): tiles += [dict(value=_n(gone), en='taken out', zh='移除'), dict(value=_n(sum(x['changed'] for x in steps)), en='changed', zh='修改')]
-    if s.get('characters'): tiles.append(dict(value=_n(s['characters']['median']), en='characters a row, median', zh='每行字符数中位数'))
+    if _steps(b):
+        tiles += [dict(value=_n(gone), en='taken out', zh='移除'),
+                  dict(value=_n(sum(x['changed'] for x in steps)), en='changed', zh='修改')]
+    if s.get('characters'):
+        tiles.append(dict(value=_n(s['characters']['median']), en='characters a row, median', zh='每行字符数中位数'))
     facts = [(k, str(b[k])) for k in ('format', 'role', 'licence', 'about') if b.get(k)]
-    if b.get('language'): facts.append(('language', ', '.join(b['language']) if isinstance(b['language'], list) else str(b['language'])))
-    facts += [('parent', f'{p.get("ref")} {str(p.get("digest"))[:16]}') for p in b.get('parents') or [] if isinstance(p, dict)]
+    if b.get('language'):
+        facts.append(('language', ', '.join(b['language']) if isinstance(b['language'], list) else str(b['language'])))
+    facts += [('parent', f'{p.get("ref")} {str(p.get("digest"))[:16]}')
+              for p in b.get('parents') or [] if isinstance(p, dict)]
     notices = []
-    if not b.get('licence'): notices.append(dict(tone='warn', en='Nobody said what the licence is', zh='没有人说明许可证', text=''))
+    if not b.get('licence'):
+        notices.append(dict(tone='warn', en='Nobody said what the licence is', zh='没有人说明许可证', text=''))
     found = checks(store, v)
     if bad := _leaks(found): notices.append(bad)
-    blocks = [cleaning(b, hide), refused(store, v, hide), leaks(found, hide), origins(b), lengths(s) if s else {}, labels(s) if s else {}, columns(b), _some(store, v, hide)]
-    return dict(tone='none', badge=('Dataset', '数据集', 'i'), headline=(f'{n:,} rows: {fmt[0]}'+(f', {role[0]}' if role[0] else ''), f'{n:,} 行{fmt[1]}'+(f'，{role[1]}' if role[1] else '')),
-                tiles=tiles[:4], notices=notices, facts=[dict(en='What it is', zh='说明', rows=[(both(k), x) for k, x in facts])] if facts else [], blocks=[x for x in blocks if x.get('parts')])
+    blocks = [cleaning(b, hide), refused(store, v, hide), leaks(found, hide), origins(b), lengths(s) if s else {},
+              labels(s) if s else {}, columns(b), _some(store, v, hide)]
+    return dict(tone='none', badge=('Dataset', '数据集', 'i'),
+                headline=(f'{n:,} rows: {fmt[0]}'+(f', {role[0]}' if role[0] else ''),
+                          f'{n:,} 行{fmt[1]}'+(f'，{role[1]}' if role[1] else '')), tiles=tiles[:4], notices=notices,
+                facts=[dict(en='What it is', zh='说明', rows=[(both(k), x) for k, x in facts])] if facts else [],
+                blocks=[x for x in blocks if x.get('parts')])
 
 def _leaks(found:list[dict])->dict|None:
     bad = [x for x in found if x.get('rows')]
     n, at = sum(x['rows'] for x in bad), ', '.join(str(x.get('against')) for x in bad)
-    return dict(tone='fail', en=f'{n:,} rows also stand in a test: {at}', zh=f'有 {n:,} 行也出现在测试集中：{at}', text='') if n else None
+    return dict(tone='fail', en=f'{n:,} rows also stand in a test: {at}', zh=f'有 {n:,} 行也出现在测试集中：{at}',
+                text='') if n else None
 
 # %% ../../nbs/faces/datapage.ipynb #c6dd8f83
 def _unknown(x:dict)->list[dict]|None:
@@ -259,10 +340,16 @@ def _unknown(x:dict)->list[dict]|None:
 def _pairs(d:dict)->list[dict]:
     e, near = d['exact'], d['near']
     heads = [('What', '项目', 0), ('Rows', '行数', 1), ('Of', '共', 1), ('Share', '占比', 1)]
-    rows = [[dict(en='say exactly what another says', zh='与另一行完全相同'), _n(e['rows']), _n(e['of']), percent(e['rows']/max(1, e['of']))],
-            [dict(en=f'say nearly what another says (likeness {near["threshold"]:g} and more)', zh=f'与另一行近似（相似度 ≥ {near["threshold"]:g}）'), _n(near['rows']), _n(near['of']), percent(near['rows']/max(1, near['of']))]]
-    return [dict(heads=heads, rows=rows, cases=[dict(top=[dict(en=f'row {x["row"]} like row {x["same_as"]}', zh=f'第 {x["row"]} 行与第 {x["same_as"]} 行'), f'{x["likeness"]:.3f}'],
-                                                     rows=[('Row', '行', x['text'], ''), ('Like', '近似于', x['other'], '')]) for x in near.get('examples') or []])]
+    rows = [[dict(en='say exactly what another says', zh='与另一行完全相同'), _n(e['rows']), _n(e['of']),
+             percent(e['rows']/max(1, e['of']))],
+            [dict(en=f'say nearly what another says (likeness {near["threshold"]:g} and more)',
+                  zh=f'与另一行近似（相似度 ≥ {near["threshold"]:g}）'),
+             _n(near['rows']), _n(near['of']), percent(near['rows']/max(1, near['of']))]]
+    return [dict(heads=heads, rows=rows,
+                 cases=[dict(top=[dict(en=f'row {x["row"]} like row {x["same_as"]}',
+                                       zh=f'第 {x["row"]} 行与第 {x["same_as"]} 行'), f'{x["likeness"]:.3f}'],
+                             rows=[('Row', '行', x['text'], ''), ('Like', '近似于', x['other'], '')])
+                        for x in near.get('examples') or []])]
 
 def statistics_page(
     store:Any, # Store
@@ -271,33 +358,60 @@ def statistics_page(
     "What the page of a statistics report says"
     b = v.body
     s, m = b['statistics'], b.get('measured') or 0
-    tok, lang, dup, top, pii = (b.get(k) or dict(unknown='It was not measured') for k in ('tokens', 'languages', 'duplicates', 'topics', 'pii'))
+    tok, lang, dup, top, pii = (b.get(k) or dict(unknown='It was not measured')
+                                for k in ('tokens', 'languages', 'duplicates', 'topics', 'pii'))
     blocks = [lengths(s)]
-    t = _unknown(tok) or [*_length(tok['length'], 'Tokens a row', '每行词元数', tok.get('context')), dict(chips=[f'{tok["model"]}', dict(en=f'all rows: {"about " if tok.get("total") is None else ""}{_n(tok.get("total") or tok.get("estimate"))} tokens',
-        zh=f'所有行：{"约 " if tok.get("total") is None else ""}{_n(tok.get("total") or tok.get("estimate"))} 词元'), *([dict(en=f'{tok["over"]:,} rows are longer than the model can read ({tok["context"]:,})', zh=f'{tok["over"]:,} 行超出模型可读长度（{tok["context"]:,}）')] if tok.get('over') else [])])]
+    t = _unknown(tok) or [*_length(tok['length'], 'Tokens a row', '每行词元数', tok.get('context')), dict(
+        chips=[f'{tok["model"]}', dict(
+            en=f'all rows: {"about " if tok.get("total") is None else ""}{_n(tok.get("total") or tok.get("estimate"))} tokens',
+            zh=f'所有行：{"约 " if tok.get("total") is None else ""}{_n(tok.get("total") or tok.get("estimate"))} 词元'),
+               *([dict(en=f'{tok["over"]:,} rows are longer than the model can read ({tok["context"]:,})',
+                       zh=f'{tok["over"]:,} 行超出模型可读长度（{tok["context"]:,}）')] if tok.get('over') else [])])]
     blocks.append(dict(id='tokens', en='Tokens', zh='词元', parts=t))
-    blocks.append(dict(id='languages', en='Languages', zh='语言', parts=_unknown(lang) or [dict(svg=_svg(shares(_most(lang['counts'])[:20], lang['rows'], 'languages')))]))
+    blocks.append(dict(id='languages', en='Languages', zh='语言', parts=_unknown(lang)
+                       or [dict(svg=_svg(shares(_most(lang['counts'])[:20], lang['rows'], 'languages')))]))
     blocks.append(dict(id='duplicates', en='Duplicates', zh='重复', parts=_unknown(dup) or _pairs(dup)))
-    parts = _unknown(top) or [dict(svg=_svg(shares([(', '.join(x['words']) or '–', x['rows']) for x in top['topics']], top['rows'], 'topics', left=330)),
-        cases=[dict(top=[', '.join(x['words'])], rows=[(f'row {e["row"]}', f'第 {e["row"]} 行', e['text'], '') for e in x['examples']]) for x in top['topics']])] if 'unknown' in top or top['topics'] else [dict(say=('Too few rows, or too few words in common, to tell topics apart', '行数或共同词语太少，无法区分主题'))]
+    parts = (_unknown(top)
+             or [dict(svg=_svg(shares([(', '.join(x['words']) or '–', x['rows']) for x in top['topics']],
+                                      top['rows'], 'topics', left=330)),
+                      cases=[dict(top=[', '.join(x['words'])],
+                                  rows=[(f'row {e["row"]}', f'第 {e["row"]} 行', e['text'], '') for e in x['examples']])
+                             for x in top['topics']])] if 'unknown' in top or top['topics']
+             else [dict(say=('Too few rows, or too few words in common, to tell topics apart',
+                             '行数或共同词语太少，无法区分主题'))])
     blocks.append(dict(id='topics', en='Topics', zh='主题', parts=parts))
     blocks.append(labels(s))
     kinds = pii.get('kinds') or {}
     ranked = sorted(kinds.items(), key=lambda x: (-x[1]['rows'], x[0]))
-    found = [dict(heads=[('What', '项目', 0), ('Rows', '行数', 1), ('Found', '次数', 1), ('Share of rows', '行占比', 1)],
-                  rows=[[dict(en=e.get('what', k), zh=PII.get(k, k)), _n(e['rows']), _n(e['found']), percent(e['rows']/max(1, m))] for k, e in ranked],
-                  cases=[dict(top=[dict(en=e.get('what', k), zh=PII.get(k, k)), dict(en=f'row {x["row"]}', zh=f'第 {x["row"]} 行')], rows=[('Masked', '已遮盖', x['text'], '')]) for k, e in ranked for x in e['examples'][:2]])]
-    blocks.append(dict(id='pii', en='Personal data', zh='个人信息', parts=_unknown(pii) or (found if kinds else [dict(say=('None was found', '未发现'))])))
-    blocks.append(columns(dict(columns={k: '|'.join(c.get('types', {})) for k, c in s.get('columns', {}).items()}, statistics=s)))
-    notices = [] if m == b['rows'] else [dict(tone='none', en=f'Tokens, languages, near duplicates, topics and personal data were measured on {m:,} rows drawn by the seed {b["settings"]["seed"]}; the rest on all {b["rows"]:,}',
-                                              zh=f'词元、语言、近似重复、主题与个人信息在种子 {b["settings"]["seed"]} 抽取的 {m:,} 行上测量；其余覆盖全部 {b["rows"]:,} 行', text='')]
+    found = [
+        dict(heads=[('What', '项目', 0), ('Rows', '行数', 1), ('Found', '次数', 1), ('Share of rows', '行占比', 1)],
+             rows=[[dict(en=e.get('what', k), zh=PII.get(k, k)), _n(e['rows']), _n(e['found']),
+                    percent(e['rows']/max(1, m))] for k, e in ranked],
+             cases=[dict(top=[dict(en=e.get('what', k), zh=PII.get(k, k)),
+                              dict(en=f'row {x["row"]}', zh=f'第 {x["row"]} 行')],
+                         rows=[('Masked', '已遮盖', x['text'], '')]) for k, e in ranked for x in e['examples'][:2]])]
+    blocks.append(dict(id='pii', en='Personal data', zh='个人信息',
+                       parts=_unknown(pii) or (found if kinds else [dict(say=('None was found', '未发现'))])))
+    blocks.append(columns(dict(columns={k: '|'.join(c.get('types', {})) for k, c in s.get('columns', {}).items()},
+                               statistics=s)))
+    notices = [] if m == b['rows'] else [dict(tone='none', en='Tokens, languages, near duplicates, '
+                                              f'topics and personal data were measured on {m:,} rows drawn by the seed '
+                                              f'{b["settings"]["seed"]}; the rest on all {b["rows"]:,}',
+                                              zh=f'词元、语言、近似重复、主题与个人信息在种子 {b["settings"]["seed"]} '
+                                              f'抽取的 {m:,} 行上测量；其余覆盖全部 {b["rows"]:,} 行', text='')]
     name = (b.get('inputs', {}).get('data') or {}).get('ref', '')
-    again = f'llmops data stats {name}'+''.join(f' --{k} {i["ref"]}' for k, i in (b.get('inputs') or {}).items() if k == 'model')
+    again = (f'llmops data stats {name}'
+             +''.join(f' --{k} {i["ref"]}' for k, i in (b.get('inputs') or {}).items() if k == 'model'))
     blocks.append(dict(id='again', en='Measure again', zh='重新测量', parts=[dict(chips=[dict(code=again)])]))
     tiles = [dict(value=_n(b['rows']), cls='m', en='rows', zh='行')]
-    if s.get('characters'): tiles.append(dict(value=_n(s['characters']['median']), en='characters a row, median', zh='每行字符数中位数'))
-    if 'exact' in dup: tiles.append(dict(value=percent(dup['near']['rows']/max(1, dup['near']['of'])), en='say nearly what another says', zh='与另一行近似'))
+    if s.get('characters'):
+        tiles.append(dict(value=_n(s['characters']['median']), en='characters a row, median', zh='每行字符数中位数'))
+    if 'exact' in dup:
+        tiles.append(dict(value=percent(dup['near']['rows']/max(1, dup['near']['of'])),
+                          en='say nearly what another says', zh='与另一行近似'))
     if 'found' in pii: tiles.append(dict(value=_n(pii['found']), en='rows with personal data', zh='含个人信息的行'))
-    return dict(tone='none', badge=('Statistics', '统计', 'i'), label=('Statistics', '统计报告'), headline=(f'{b["rows"]:,} rows of {name}', f'{name} 的 {b["rows"]:,} 行'), tiles=tiles, notices=notices,
+    return dict(tone='none', badge=('Statistics', '统计', 'i'), label=('Statistics', '统计报告'),
+                headline=(f'{b["rows"]:,} rows of {name}', f'{name} 的 {b["rows"]:,} 行'), tiles=tiles, notices=notices,
                 blocks=[x for x in blocks if x.get('parts')], settings=sorted((b.get('settings') or {}).items()),
-                inputs=[dict(en=k, zh={'data': '数据', 'model': '模型'}.get(k, k), **i) for k, i in (b.get('inputs') or {}).items()])
+                inputs=[dict(en=k, zh={'data': '数据', 'model': '模型'}.get(k, k), **i)
+                        for k, i in (b.get('inputs') or {}).items()])

@@ -26,19 +26,22 @@ def begin(
 )->str: # Id of the run
     "Check a call and start it in a process of its own"
     load_all()
-    if name not in VERBS: raise NotFound(f'There is no verb {ascii(name)[:60]}.{nearest(name[:60], VERBS)} See them: llmops --help')
+    if name not in VERBS:
+        raise NotFound(f'There is no verb {ascii(name)[:60]}.{nearest(name[:60], VERBS)} See them: llmops --help')
     spec = VERBS[name]
     got = resolve(spec, ws.store, arguments(spec, filled(ws.store, spec, args)))
     id, by = f'{time.time_ns()//1_000_000:011x}{token_hex(3)}', by or user()
     reads = {k: dict(ref=str(v.ref), digest=v.digest) for k, v in got.items() if isinstance(v, Version)}
-    record = dict(id=id, verb=name, status='waiting', args=args, reads=reads, writes=[], by=by, parent='', started=now(), ended=None, runner=runner,
+    record = dict(id=id, verb=name, status='waiting', args=args, reads=reads, writes=[], by=by, parent='',
+                  started=now(), ended=None, runner=runner,
                   pid=os.getpid(), pid_started=proc_started(os.getpid()), host=os.uname().nodename)
     folder = ws.store.folder/'runs'/id
     folder.mkdir(parents=True)
     ws.store.append_many([('run.queue', f'run:{id}', record)])
     job = dict(run=id, verb=name, args=args, by=by, store=_place(ws.store))
     (folder/'job.json').write_text(json.dumps(job))
-    command = [sys.executable, '-c', 'import sys; from llmops.faces.detached import main; sys.exit(main())', str(folder/'job.json')]
+    command = [sys.executable, '-c', 'import sys; from llmops.faces.detached import main; sys.exit(main())',
+               str(folder/'job.json')]
     home = ws.folder if Path(ws.folder).is_dir() else ws.store.folder
     where = engine('runner', runner).start(dict(command=command, folder=str(folder), cwd=str(home), env={}))
     (folder/'where.json').write_text(json.dumps(where))
@@ -53,7 +56,8 @@ def stop(
     "Stop a run that has a process of its own"
     r = record_of(ws.store, id)
     where = ws.store.folder/'runs'/r['id']/'where.json'
-    if r['verb'] == 'run_template' or r['status'] not in ('waiting', 'running') or not where.exists(): return stop_run(ws, id, grace)
+    if r['verb'] == 'run_template' or r['status'] not in ('waiting', 'running') or not where.exists():
+        return stop_run(ws, id, grace)
     runner, at = engine('runner', r.get('runner', 'papermill')), json.loads(where.read_bytes())
     if runner.status(at) == 'elsewhere': raise Failed(f"Run {r['id']} is on {r['host']}. Stop it there")
     runner.stop(at)
@@ -84,7 +88,9 @@ def main(
     except (Exception, KeyboardInterrupt) as e:
         record = store.state(f"run:{job['run']}", 'run')
         if record['status'] == 'waiting': # It never began: say why
-            store.append_many([('run.fail', f"run:{job['run']}", {**record, 'status': 'failed', 'ended': now(), 'error': str(e) or 'It was stopped before it began'})])
+            store.append_many(
+                [('run.fail', f"run:{job['run']}",
+                  {**record, 'status': 'failed', 'ended': now(), 'error': str(e) or 'It was stopped before it began'})])
         sys.stderr.write(f'{e}\n')
         return 1
     finally: store.close()

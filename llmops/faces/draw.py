@@ -60,8 +60,9 @@ def bars(
         for j, who in enumerate(['model', 'baseline']):
             if r.get(who) is None: continue
             yy, (lo, hi) = y + 6 + 27*j, r.get(f'{who}_ci') or (r[who], r[who])
-            parts.append(f'<rect x="{left}" y="{yy}" width="{max(1.5, x(r[who])-left):g}" height="22" rx="3" class="{who}"/>'
-                         f'<path d="M{x(lo):g} {yy+11}H{x(hi):g}M{x(lo):g} {yy+6}v10M{x(hi):g} {yy+6}v10" class="whisker"/>')
+            parts.append(
+                f'<rect x="{left}" y="{yy}" width="{max(1.5, x(r[who])-left):g}" height="22" rx="3" class="{who}"/>'
+                f'<path d="M{x(lo):g} {yy+11}H{x(hi):g}M{x(lo):g} {yy+6}v10M{x(hi):g} {yy+6}v10" class="whisker"/>')
             parts += [text(left+wide+14, yy+16, percent(r[who]), cls='strong' if j==0 else 'plain'),
                       text(left+wide+76, yy+16, who, ('模型', '基线')[j], cls='dim')]
     return svg(left+wide+136, height, parts, 'Share of right answers, with 95 % intervals')
@@ -77,8 +78,10 @@ def differences(
     far = next(s for s in (.1, .25, .5, 1) if s >= far-1e-12)
     def x(d): return left + wide*(d+far)/(2*far)
     height = top + row*len(results) + 4
-    parts = [f'<line x1="{x(t*far):g}" x2="{x(t*far):g}" y1="{top-6}" y2="{height-4:g}" class="{"grid" if t else "zero"}"/>' +
-             text(x(t*far), 12, f'{t*far*100:+g}' if t else '0', text_anchor='middle', cls='dim') for t in (-1, -.5, 0, .5, 1)]
+    parts = [f'<line x1="{x(t*far):g}" x2="{x(t*far):g}" y1="{top-6}" y2="{height-4:g}" '
+             f'class="{"grid" if t else "zero"}"/>'
+             + text(x(t*far), 12, f'{t*far*100:+g}' if t else '0', text_anchor='middle', cls='dim')
+             for t in (-1, -.5, 0, .5, 1)]
     for i, (r, (en, zh)) in enumerate(zip(results, names, strict=True)):
         y, (lo, hi) = top + i*row + 18, r['ci']
         tone = 'win' if lo>0 else 'loss' if hi<0 else 'open'
@@ -107,11 +110,13 @@ def curve(
     ticks = [y0 + (y1-y0)*k/4 for k in range(5)]
     parts = [f'<line x1="{left}" x2="{left+wide}" y1="{py(t):.1f}" y2="{py(t):.1f}" class="grid"/>' +
              text(left-8, py(t)+4, f'{t:.3g}', text_anchor='end', cls='dim') for t in ticks]
-    parts += [f'<path d="{path}" class="curve"/>', f'<circle cx="{px(x1):.1f}" cy="{py(points[-1][1]):.1f}" r="4" class="dot model"/>',
-              text(left, top+high+20, f'{x0:g}', cls='dim'), text(left+wide, top+high+20, f'{x1:g}', text_anchor='end', cls='dim'),
+    parts += [f'<path d="{path}" class="curve"/>',
+              f'<circle cx="{px(x1):.1f}" cy="{py(points[-1][1]):.1f}" r="4" class="dot model"/>',
+              text(left, top+high+20, f'{x0:g}', cls='dim'),
+              text(left+wide, top+high+20, f'{x1:g}', text_anchor='end', cls='dim'),
               text(left+wide/2, top+high+20, 'step', '步', text_anchor='middle', cls='dim'),
-              text(left+wide, max(12, py(points[-1][1])-9), f'{en} {points[-1][1]:.3g}', f'{zh or en} {points[-1][1]:.3g}',
-                   text_anchor='end', cls='strong')]
+              text(left+wide, max(12, py(points[-1][1])-9), f'{en} {points[-1][1]:.3g}',
+                   f'{zh or en} {points[-1][1]:.3g}', text_anchor='end', cls='strong')]
     return svg(left+wide+16, top+high+28, parts, f'{en} by step')
 
 # %% ../../nbs/faces/draw.ipynb #f41eeff5
@@ -123,7 +128,8 @@ def layers(
     up:dict[str, list[str]] = {n: [a for a, b in edges if b==n and a!=n] for n in nodes}
     depth:dict[str, int] = {}
     def deep(n, seen=()):
-        if n not in depth: depth[n] = 1 + max((deep(a, (*seen, n)) for a in up[n] if a not in seen and a in up), default=-1)
+        if n not in depth:
+            depth[n] = 1 + max((deep(a, (*seen, n)) for a in up[n] if a not in seen and a in up), default=-1)
         return depth[n]
     rows:list[list[str]] = [[] for _ in range(max(map(deep, nodes), default=-1)+1)]
     for n in nodes: rows[depth[n]].append(n)
@@ -154,7 +160,8 @@ def routed(
         for x, y in zip(path, path[1:], strict=False): before.setdefault(y, []).append(x)
     place:dict = {}
     for row in full:
-        row.sort(key=lambda n: sum(place.get(a, .5) for a in before.get(n, [])) / max(1, len(before.get(n, []))) if before.get(n) else .5)
+        row.sort(key=lambda n: sum(place.get(a, .5) for a in before.get(n, [])) / max(1, len(before.get(n, [])))
+                 if before.get(n) else .5)
         place |= {n: (i+.5)/len(row) for i, n in enumerate(row)}
     return full, paths
 
@@ -177,9 +184,10 @@ def graph(
     for n, d in nodes.items():
         x, y = at[n]
         title = str(d['title']) if len(str(d['title'])) <= 27 else str(d['title'])[:17] + '…' + str(d['title'])[-9:]
-        parts.append(f'<g><title>{escape(n)}</title><rect x="{x:g}" y="{y:g}" width="{wide}" height="{high}" rx="8" '
-                     f'class="node {escape(d.get("kind", ""))}{" main" if d.get("main") else ""}"/>'
-                     f'{text(x+14, y+20, title, cls="mono strong")}{text(x+14, y+37, d["en"], d.get("zh"), cls="dim")}</g>')
+        parts.append(
+            f'<g><title>{escape(n)}</title><rect x="{x:g}" y="{y:g}" width="{wide}" height="{high}" rx="8" '
+            f'class="node {escape(d.get("kind", ""))}{" main" if d.get("main") else ""}"/>'
+            f'{text(x+14, y+20, title, cls="mono strong")}{text(x+14, y+37, d["en"], d.get("zh"), cls="dim")}</g>')
     return svg(width+2, len(rows)*step-step+high+6, parts, 'What came from what')
 
 def _line(points, high):

@@ -12,16 +12,20 @@ from typing import Any
 from .draw import bars, differences, percent
 
 # %% ../../nbs/faces/findings.ipynb #ebb2f2c9
-ROLES = {'held-out': ('Held-out', '留出集'), 'new phrasings': ('New phrasings', '新说法'), 'probes': ('Probes', '探测集')}
-RULES = {'exact': ('same text', '文本一致'), 'json': ('same JSON values', 'JSON 值一致'), 'contains': ('contains it', '包含答案'),
+ROLES = {'held-out': ('Held-out', '留出集'), 'new phrasings': ('New phrasings', '新说法'),
+         'probes': ('Probes', '探测集')}
+RULES = {'exact': ('same text', '文本一致'), 'json': ('same JSON values', 'JSON 值一致'),
+         'contains': ('contains it', '包含答案'),
          'number': ('same number', '数值一致'), 'overlap': ('word overlap, ROUGE-L', '词重叠 ROUGE-L')}
-GATES = {'wins clearly': '明显胜出', 'nothing forgotten': '没有遗忘', 'tuned task gained': '所学任务有提升', 'reaches target': '达到目标', 'no leak': '无泄漏', 'has held-out rows': '有留出集',
-         'evaluation passed': '评估通过', 'parity passed': '一致性通过', 'same parts': '部件一致', 'same model': '模型一致',
-         'same template': '对话模板一致', 'same chat template': '对话模板一致',
-         'same tokenizer': '分词器一致', 'same prompt tokens': '提示词元一致', 'prompt as trained': '提示与训练一致', 'tuned = merged': '微调 = 合并',
-         'merged = served': '合并 = 部署'}
-TYPES = {'evaluation': ('Evaluation', '评估报告'), 'forgetting': ('Forgetting', '遗忘报告'), 'parity': ('Parity', '一致性报告'), 'proof': ('Proof', '证明'),
-         'model': ('Model', '模型'), 'dataset': ('Dataset', '数据集'), 'release': ('Release', '发布'), 'report': ('Report', '报告'),
+GATES = {'wins clearly': '明显胜出', 'nothing forgotten': '没有遗忘', 'tuned task gained': '所学任务有提升',
+         'reaches target': '达到目标', 'no leak': '无泄漏', 'has held-out rows': '有留出集',
+         'evaluation passed': '评估通过', 'parity passed': '一致性通过', 'same parts': '部件一致',
+         'same model': '模型一致', 'same template': '对话模板一致', 'same chat template': '对话模板一致',
+         'same tokenizer': '分词器一致', 'same prompt tokens': '提示词元一致', 'prompt as trained': '提示与训练一致',
+         'tuned = merged': '微调 = 合并', 'merged = served': '合并 = 部署'}
+TYPES = {'evaluation': ('Evaluation', '评估报告'), 'forgetting': ('Forgetting', '遗忘报告'),
+         'parity': ('Parity', '一致性报告'), 'proof': ('Proof', '证明'), 'model': ('Model', '模型'),
+         'dataset': ('Dataset', '数据集'), 'release': ('Release', '发布'), 'report': ('Report', '报告'),
          'deployment': ('Deployment', '部署'), 'template': ('Template', '模板'), 'prompt': ('Prompt', '提示词')}
 OUTCOMES = {'reproduced': ('reproduced', '可复现', 'right'), 'drifted': ('drifted', '已漂移', 'wrong'),
             'not comparable': ('not comparable', '不可比', '')}
@@ -39,19 +43,25 @@ def why_zh(
         if gate['name'] == 'reaches target':
             return f"{v['data']} 的 {v['n']} 行中得分 {100*v['model']:.1f} %，要求 {100*v['target']:g} %"
         if gate['name'] == 'nothing forgotten':
-            if v['forgotten']: return '已遗忘：' + '；'.join(f'{d}（{m}）' for d, m in v['forgotten'][:3]) + ('…' if len(v['forgotten']) > 3 else '')
+            if v['forgotten']:
+                return ('已遗忘：' + '；'.join(f'{d}（{m}）' for d, m in v['forgotten'][:3])
+                        + ('…' if len(v['forgotten']) > 3 else ''))
             if not v['of']: return '没有评测其他任务：请先用 llmops evaluate 评测底座模型，或指定数据'
-            return f"其他任务的 {v['of']} 个单元中有 {len(v['undecided'])} 个未定，需要更多数据" if v['undecided'] else f"其他任务的 {v['of']} 个单元均保持或提升"
+            return (f"其他任务的 {v['of']} 个单元中有 {len(v['undecided'])} 个未定，需要更多数据" if v['undecided']
+                    else f"其他任务的 {v['of']} 个单元均保持或提升")
         if gate['name'] == 'tuned task gained':
-            return f"未能证明有提升：{'、'.join(v['without'])}" if v['without'] else f"所学任务有 {v['gained']} 个单元得到提升"
+            return (f"未能证明有提升：{'、'.join(v['without'])}" if v['without']
+                    else f"所学任务有 {v['gained']} 个单元得到提升")
         if gate['name'] == 'no leak':
             known = '该模型没有训练数据记录，无法比较'
-            if v['checked']: known = f"{v['of']} 个问题中有 {v['overlap']} 个出现在训练数据 {'、'.join(v['checked'])} 中"
+            if v['checked']:
+                known = f"{v['of']} 个问题中有 {v['overlap']} 个出现在训练数据 {'、'.join(v['checked'])} 中"
             return known + (f"；{'、'.join(v['unknown'])} 之前见过的数据没有记录" if v.get('unknown') else '')
         if gate['name'] == 'unseen data':
             names = {'data': '训练数据', 'evaluation': '验证数据', 'test': '测试数据'}
             return '；'.join(f"{names[c['b']]}的 {c['of']} 行均未出现在{names[c['a']]}中" for c in v['compared'])
-        if gate['name'] == 'lower loss': return f"测试数据 {v['rows']} 行上的损失为 {v['best']:.4g}，训练前为 {v['base']:.4g}"
+        if gate['name'] == 'lower loss':
+            return f"测试数据 {v['rows']} 行上的损失为 {v['best']:.4g}，训练前为 {v['base']:.4g}"
     except (KeyError, TypeError, ValueError): pass
     return ''
 
@@ -64,47 +74,57 @@ def _about(p): return '< 0.001' if p < .001 else f'= {p:.3f}'
 def _result(r:dict)->dict:
     "A row of results as the page shows it"
     d = r.get('ci')
-    return r | {'name': ROLES.get(r.get('role', ''), (r.get('role') or 'data',)*2), 'rule': RULES.get(r.get('scorer', ''), (r.get('scorer', ''),)*2),
+    return r | {'name': ROLES.get(r.get('role', ''), (r.get('role') or 'data',)*2),
+                'rule': RULES.get(r.get('scorer', ''), (r.get('scorer', ''),)*2),
                 'model_text': percent(r['model']), 'model_range': _range(r.get('model_ci')),
-                'baseline_text': percent(r['baseline']) if r.get('baseline') is not None else '–', 'baseline_range': _range(r.get('baseline_ci')),
-                'diff_text': f"{100*r['diff']:+.1f}" if d else '–', 'diff_range': f'{100*d[0]:+.1f}\u00a0…\u00a0{100*d[1]:+.1f}' if d else '',
-                'p_text': _p(r.get('p'))}
+                'baseline_text': percent(r['baseline']) if r.get('baseline') is not None else '–',
+                'baseline_range': _range(r.get('baseline_ci')), 'diff_text': f"{100*r['diff']:+.1f}" if d else '–',
+                'diff_range': f'{100*d[0]:+.1f}\u00a0…\u00a0{100*d[1]:+.1f}' if d else '', 'p_text': _p(r.get('p'))}
 
 def result_parts(body:dict)->dict:
     "The parts of a page that come from `results`"
     from markupsafe import Markup
-    got = [_result(r) for r in body.get('results') or [] if isinstance(r, dict) and isinstance(r.get('model'), (int, float)) and r.get('n')]
+    got = [_result(r) for r in body.get('results') or []
+           if isinstance(r, dict) and isinstance(r.get('model'), (int, float)) and r.get('n')]
     main, beside = ([r for r in got if (r.get('role') == 'held-out') is held] for held in (True, False))
     if not main: main, beside = beside, []
     out:dict[str, Any] = {'main': main, 'beside': beside, 'bars': Markup(bars(main, [r['name'] for r in main])),
                           'beside_bars': Markup(bars(beside, [r['name'] for r in beside]))}
-    if paired := [r for r in main if r.get('ci')]: out['differences'] = Markup(differences(paired, [r['name'] for r in paired]))
+    if paired := [r for r in main if r.get('ci')]:
+        out['differences'] = Markup(differences(paired, [r['name'] for r in paired]))
     return out
 
 # %% ../../nbs/faces/findings.ipynb #91ac162a
 def tiles(r:dict)->list[dict]:
     "The four figures that a reader wants first"
-    out = [{'value': r['model_text'], 'cls': 'm', 'en': f"model, {r['n']} {r['role']} rows", 'zh': f"模型，{r['n']} 行{r['name'][1]}"}]
-    if r.get('ci'): out += [
-        {'value': r['baseline_text'], 'en': 'baseline, the same rows', 'zh': '基线，相同的行'},
-        {'value': r['diff_text'], 'en': f"points, 95 % interval {r['diff_range']}", 'zh': f"百分点，95 % 区间 {r['diff_range']}"},
-        {'value': f"{r['wins']} : {r['losses']}", 'en': f"rows won and lost, p {_about(r['p'])}", 'zh': f"赢与输的行数，p {_about(r['p'])}"}]
+    out = [{'value': r['model_text'], 'cls': 'm', 'en': f"model, {r['n']} {r['role']} rows",
+            'zh': f"模型，{r['n']} 行{r['name'][1]}"}]
+    if r.get('ci'):
+        out += [
+{'value': r['baseline_text'], 'en': 'baseline, the same rows', 'zh': '基线，相同的行'},
+{'value': r['diff_text'], 'en': f"points, 95 % interval {r['diff_range']}",
+ 'zh': f"百分点，95 % 区间 {r['diff_range']}"},
+{'value': f"{r['wins']} : {r['losses']}", 'en': f"rows won and lost, p {_about(r['p'])}",
+ 'zh': f"赢与输的行数，p {_about(r['p'])}"}]
     return out
 
 def headline(kind:str, body:dict, r:dict|None)->tuple[str, str]:
     "The verdict in a sentence"
     failed = [g for g in body.get('gates') or [] if g.get('passed') is False]
     if failed and failed[0]['name'] == 'wins clearly' and r and r.get('ci'):
-        return (f"Not shown to be better: {r['model_text']} right on {r['role']} rows, the baseline {r['baseline_text']}",
+        return (f"Not shown to be better: {r['model_text']} right on {r['role']} rows, "
+                f"the baseline {r['baseline_text']}",
                 f"未能证明更好：{r['name'][1]}得分 {r['model_text']}，基线 {r['baseline_text']}")
     if failed:
         why = failed[0].get('why') or failed[0]['name']
         return f'Not proven: {why}', f'未通过：{why_zh(failed[0]) or why}'
     if kind == 'parity': return 'Every form of the model gives the same answers', '模型的各种形态给出相同的回答'
     if r is None: return str(body.get('title') or ''), str(body.get('title') or '')
-    against = (f" against {r['baseline_text']} for the baseline", f",基线 {r['baseline_text']}") if r.get('ci') else ('', '')
+    against = ((f" against {r['baseline_text']} for the baseline", f",基线 {r['baseline_text']}") if r.get('ci')
+               else ('', ''))
     more = (', and what is served gives the same answers', '，且部署形态回答一致') if kind == 'proof' else ('', '')
-    return (f"{r['model_text']} right on {r['role']} rows{against[0]}{more[0]}", f"{r['name'][1]}得分 {r['model_text']}{against[1]}{more[1]}")
+    return (f"{r['model_text']} right on {r['role']} rows{against[0]}{more[0]}",
+            f"{r['name'][1]}得分 {r['model_text']}{against[1]}{more[1]}")
 
 # %% ../../nbs/faces/findings.ipynb #2c3c3a99
 def examples(
@@ -117,7 +137,8 @@ def examples(
     paired = [r for r in rows]
     sorts = [('Lost: the baseline was right, the model was not', '失分：基线答对而模型答错',
               lambda r: right(r, 'baseline_ok') and not right(r, 'ok')),
-             ('Missed: the model was not right', '答错：模型未答对', lambda r: not right(r, 'ok') and not right(r, 'baseline_ok')),
+             ('Missed: the model was not right', '答错：模型未答对',
+              lambda r: not right(r, 'ok') and not right(r, 'baseline_ok')),
              ('Won: the model was right, the baseline was not', '得分：模型答对而基线答错',
               lambda r: 'baseline_ok' in r and right(r, 'ok') and not right(r, 'baseline_ok')),
              ('Right', '答对', lambda r: 'baseline_ok' not in r and right(r, 'ok'))]
@@ -127,14 +148,17 @@ def examples(
     for en, zh, keep in sorts:
         if some := [r for r in paired if keep(r)]:
             n = min(each, len(some))
-            out.append({'en': en, 'zh': zh, 'total': len(some), 'shown': n, 'rows': [_case(some[i*len(some)//n]) for i in range(n)]})
+            out.append({'en': en, 'zh': zh, 'total': len(some), 'shown': n,
+                        'rows': [_case(some[i*len(some)//n]) for i in range(n)]})
     return out
 
 def _case(r:dict)->dict:
     ask = r.get('prompt') or []
     def one(m): return str(m.get('content', '')) if len(ask) == 1 else f"{m.get('role')}: {m.get('content', '')}"
     said = ask if isinstance(ask, str) else '\n'.join(map(one, ask))
-    return {'data': r.get('data', ''), 'row': r.get('row', ''), 'question': said[:4000], 'expected': str(r.get('expected', ''))[:4000],
-            'answer': str(r.get('answer', ''))[:4000], 'ok': (r.get('ok') or 0) >= 1,
-            'baseline': None if 'baseline' not in r else str(r['baseline'])[:4000], 'baseline_ok': (r.get('baseline_ok') or 0) >= 1,
-            'forms': [(en, zh, str(r[k])[:4000], r[k] == r.get('answer')) for k, en, zh in (('tuned', 'Tuned', '微调'), ('served', 'Served', '部署')) if k in r]}
+    return {'data': r.get('data', ''), 'row': r.get('row', ''), 'question': said[:4000],
+            'expected': str(r.get('expected', ''))[:4000], 'answer': str(r.get('answer', ''))[:4000],
+            'ok': (r.get('ok') or 0) >= 1, 'baseline': None if 'baseline' not in r else str(r['baseline'])[:4000],
+            'baseline_ok': (r.get('baseline_ok') or 0) >= 1,
+            'forms': [(en, zh, str(r[k])[:4000], r[k] == r.get('answer'))
+                      for k, en, zh in (('tuned', 'Tuned', '微调'), ('served', 'Served', '部署')) if k in r]}

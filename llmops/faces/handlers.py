@@ -25,8 +25,10 @@ from .wire import Problem
 
 # %% ../../nbs/faces/handlers.ipynb #d66e4d5d
 BODY = 1_000_000 # Bytes that a body may have
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox"
-_words = {403: 'Sign in first, with the address that the server printed', 404: 'There is nothing here', 405: 'This route has no such method',
+POLICY = ("default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+          "frame-ancestors 'self'; sandbox")
+_words = {403: 'Sign in first, with the address that the server printed', 404: 'There is nothing here',
+          405: 'This route has no such method',
           413: f'The body is larger than {BODY//1000} kB', 415: 'Send JSON, as application/json'}
 
 class Base(APIHandler):
@@ -44,7 +46,9 @@ class Base(APIHandler):
         await super().prepare()
         if not self.current_user: raise web.HTTPError(403)
         if len(self.request.body) > BODY: raise web.HTTPError(413)
-        if self.request.body and self.request.headers.get('Content-Type', '').split(';')[0].strip().lower() != 'application/json': raise web.HTTPError(415)
+        if (self.request.body
+            and self.request.headers.get('Content-Type', '').split(';')[0].strip().lower() != 'application/json'):
+            raise web.HTTPError(415)
 
     def set_default_headers(self)->None:
         "Nothing is sniffed, kept or told to others"
@@ -70,9 +74,13 @@ class Base(APIHandler):
 
     def query(self, *names:str)->dict[str, str]:
         "Query parameters; a name that this route does not know is refused"
-        given = {k: self.get_query_argument(k) for k in self.request.query_arguments if k != 'token' and not k.isdigit()} # Lab adds the time, against caches
+        # Lab adds the time, against caches
+        given = {k: self.get_query_argument(k)
+                 for k in self.request.query_arguments if k != 'token' and not k.isdigit()}
         extra = set(given) - set(names)
-        if extra and names != ('*',): raise _Wrong(f'There is no parameter {ascii(sorted(extra)[0])[:60]} here. Parameters: {", ".join(names) or "none"}')
+        if extra and names != ('*',):
+            raise _Wrong(f'There is no parameter {ascii(sorted(extra)[0])[:60]} here. '
+                         f'Parameters: {", ".join(names) or "none"}')
         return given
 
     def write_error(self, status_code:int, **kwargs:Any)->None:
@@ -81,8 +89,12 @@ class Base(APIHandler):
         if isinstance(e, LlmopsError):
             said = problem(e)
             self.set_status(e.status)
-        elif isinstance(e, web.HTTPError): said = Problem(message=_words.get(status_code, e.log_message or e.reason or 'This cannot be done'), code='http', next='')
-        else: said = Problem(message='The workbench made a mistake here. The log of the server says more', code='bug', next='')
+        elif isinstance(e, web.HTTPError):
+            said = Problem(message=_words.get(status_code, e.log_message or e.reason or 'This cannot be done'),
+                           code='http', next='')
+        else:
+            said = Problem(message='The workbench made a mistake here. The log of the server says more',
+                           code='bug', next='')
         self.finish(json.dumps(dict(error=said)))
 
     def log_exception(self, typ:Any, value:Any, tb:Any)->None:
@@ -145,11 +157,13 @@ class Nothing(Base):
 
 ROUTES:list[tuple[str, type[Base]]] = [
     ('schema', question('schema')), ('head', question('head')), ('templates', question('templates')),
-    ('versions', question('versions', 'kind', 'name', 'q', 'all', 'limit', 'until')), ('version/([^/]+)', question('version', 'lang')),
+    ('versions', question('versions', 'kind', 'name', 'q', 'all', 'limit', 'until')),
+    ('version/([^/]+)', question('version', 'lang')),
     ('rows/([^/]+)', question('rows', 'part', 'start', 'limit', 'q')),
     ('runs', question('runs', 'q', 'status', 'limit', 'before', 'all')), ('run/([^/]+)', question('run')),
     ('view/([^/]+)', question('view', '*')), ('report/([^/]+)', Page),
-    ('call/([^/]+)', command('call')), ('templates/([^/]+)/run', command('run_template')), ('run/([^/]+)/stop', command('stop', False)),
+    ('call/([^/]+)', command('call')), ('templates/([^/]+)/run', command('run_template')),
+    ('run/([^/]+)/stop', command('stop', False)),
     ('.*', Nothing)]
 
 # %% ../../nbs/faces/handlers.ipynb #292adab7

@@ -57,36 +57,46 @@ def lines(
     drawn = [(en, zh, p, cls) for en, zh, pts, cls in series if len(p := _sane(pts)) > 1]
     if not drawn: return ''
     band = [b for b in band if all(map(math.isfinite, b))][::max(1, len(band)//400)]
-    xs, ys = [x for *_, p, _ in drawn for x, _ in p], [y for *_, p, _ in drawn for _, y in p] + [y for _, *b in band for y in b]
+    xs, ys = ([x for *_, p, _ in drawn for x, _ in p],
+              [y for *_, p, _ in drawn for _, y in p] + [y for _, *b in band for y in b])
     ticks = nice(min(ys), max(ys), 5 if high > 130 else 3)
     (x0, x1), (y0, y1), left, top = (min(xs), max(xs)), (ticks[0], ticks[-1]), 58, 30
     def px(x:float)->float: return left + wide*(x-x0)/((x1-x0) or 1)
     def py(y:float)->float: return top + high*(1-(y-y0)/((y1-y0) or 1))
-    parts = [f'<line x1="{left}" x2="{left+wide}" y1="{py(t):.1f}" y2="{py(t):.1f}" class="grid"/>' + text(left-9, round(py(t)+4, 1), short(t), text_anchor='end', cls='dim') for t in ticks]
+    parts = [f'<line x1="{left}" x2="{left+wide}" y1="{py(t):.1f}" y2="{py(t):.1f}" class="grid"/>'
+             + text(left-9, round(py(t)+4, 1), short(t), text_anchor='end', cls='dim') for t in ticks]
     for at, en, zh, cls in marks:
         if not x0 <= at <= x1: continue
-        if cls in ('kept', 'best'): parts.append(f'<g><title>{escape(en)}</title><circle cx="{px(at):.1f}" cy="{top+high+10}" r="{5 if cls == "best" else 3.5}" class="mark {cls}"/></g>')
+        if cls in ('kept', 'best'):
+            parts.append(f'<g><title>{escape(en)}</title><circle cx="{px(at):.1f}" cy="{top+high+10}" '
+                         f'r="{5 if cls == "best" else 3.5}" class="mark {cls}"/></g>')
         else:
             right = px(at) > left+wide-150
             parts += [f'<line x1="{px(at):.1f}" x2="{px(at):.1f}" y1="{top-4}" y2="{top+high}" class="mark {cls}"/>',
-                      text(round(px(at)+(-6 if right else 6), 1), top+8, en, zh, cls='dim', text_anchor='end' if right else 'start')]
+                      text(round(px(at)+(-6 if right else 6), 1), top+8, en, zh, cls='dim',
+                           text_anchor='end' if right else 'start')]
     if len(band) > 1:
-        edge = [f'{px(x):.1f} {py(y):.1f}' for x, y in [*((x, hi) for x, _, hi in band), *((x, lo) for x, lo, _ in reversed(band))]]
+        edge = [f'{px(x):.1f} {py(y):.1f}'
+                for x, y in [*((x, hi) for x, _, hi in band), *((x, lo) for x, lo, _ in reversed(band))]]
         parts.append(f'<path d="M{"L".join(edge)}Z" class="band"/>')
     for _en, _zh, p, cls in drawn:
         d = 'M' + 'L'.join(f'{px(x):.1f} {py(y):.1f}' for x, y in p)
         parts.append(f'<path d="{d}" class="curve {cls}"/>')
-        parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="{4 if i == len(p)-1 else 2.6}" class="spot {cls}"/>' for i, (x, y) in enumerate(p) if i == len(p)-1 or (len(p) <= 24 and cls != '')]
+        parts += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="{4 if i == len(p)-1 else 2.6}" class="spot {cls}"/>'
+                  for i, (x, y) in enumerate(p) if i == len(p)-1 or (len(p) <= 24 and cls != '')]
     x:float = left
     for en, zh, p, cls in drawn:
-        parts += [f'<rect x="{x:g}" y="9" width="14" height="4" rx="2" class="spot {cls}"/>', text(x+20, 15, f'{en} {short(p[-1][1])}', f'{zh} {short(p[-1][1])}', cls='strong')]
+        parts += [f'<rect x="{x:g}" y="9" width="14" height="4" rx="2" class="spot {cls}"/>',
+                  text(x+20, 15, f'{en} {short(p[-1][1])}', f'{zh} {short(p[-1][1])}', cls='strong')]
         x += 44 + 7.4*max(len(f'{en} {short(p[-1][1])}'), 10)
-    parts += [text(left, top+high+26, short(x0), cls='dim'), text(left+wide, top+high+26, short(x1), text_anchor='end', cls='dim'),
+    parts += [text(left, top+high+26, short(x0), cls='dim'),
+              text(left+wide, top+high+26, short(x1), text_anchor='end', cls='dim'),
               text(left+wide/2, top+high+26, 'step', '步', text_anchor='middle', cls='dim')]
     return svg(left+wide+16, top+high+33, parts, ', '.join(en for en, *_ in drawn)+' by step')
 
 # %% ../../nbs/faces/heat.ipynb #eaa41903
-VERDICTS = {'gained': ('gained', '提升', '▲'), 'kept': ('kept', '保持', '='), 'forgotten': ('forgotten', '遗忘', '▼'), 'undecided': ('undecided', '未定', '?')}
+VERDICTS = {'gained': ('gained', '提升', '▲'), 'kept': ('kept', '保持', '='), 'forgotten': ('forgotten', '遗忘', '▼'),
+            'undecided': ('undecided', '未定', '?')}
 
 def _name(ref:str)->str: return ref.partition(':')[2]
 
@@ -104,19 +114,24 @@ def heat(
     left, first, each, top, row, gap = 216, 128, 256, 58, 88, 6
     far = max([.1, *(abs(v) for t in tasks for c in t['after'] for v in c['diff_ci'])])
     width = left+first+each*(len(columns)-1)
-    parts = [text(left+first/2, 22, 'before', '训练前', text_anchor='middle', cls='dim'), text(left+first/2, 41, _cut(_name(columns[0]), 18), text_anchor='middle', cls='mono strong')]
+    parts = [text(left+first/2, 22, 'before', '训练前', text_anchor='middle', cls='dim'),
+             text(left+first/2, 41, _cut(_name(columns[0]), 18), text_anchor='middle', cls='mono strong')]
     for i, ref in enumerate(columns[1:]):
         x = left+first+i*each
-        parts += [text(x+each/2, 22, 'after', '训练后', text_anchor='middle', cls='dim'), text(x+each/2, 41, _cut(_name(ref), 26), text_anchor='middle', cls='mono strong')]
+        parts += [text(x+each/2, 22, 'after', '训练后', text_anchor='middle', cls='dim'),
+                  text(x+each/2, 41, _cut(_name(ref), 26), text_anchor='middle', cls='mono strong')]
     for j, t in enumerate(tasks):
         y, b = top+j*row, t['before']
         role, rule = said(t['role']), said(t.get('scorer', ''))
         mid = y+(row-gap)/2
-        parts += [f'<g><title>{escape(t["data"])}</title>{text(0, mid-5, _cut(_name(t["data"]), 28), cls="mono strong")}</g>',
-                  text(0, mid+14, f'{t["n"]:,} rows · {role[0].lower()}', f'{t["n"]:,} 行 · {role[1]}', cls='dim'), text(0, mid+31, *rule, cls='dim'),
-                  f'<rect x="{left}" y="{y}" width="{first-gap}" height="{row-gap}" rx="8" class="cell"/>',
-                  text(left+(first-gap)/2, mid-1, percent(b['mean']), text_anchor='middle', cls='big'),
-                  text(left+(first-gap)/2, mid+18, f'{100*b["ci"][0]:.0f} – {100*b["ci"][1]:.0f}', text_anchor='middle', cls='dim')]
+        parts += [
+            f'<g><title>{escape(t["data"])}</title>{text(0, mid-5, _cut(_name(t["data"]), 28), cls="mono strong")}</g>',
+            text(0, mid+14, f'{t["n"]:,} rows · {role[0].lower()}', f'{t["n"]:,} 行 · {role[1]}', cls='dim'),
+            text(0, mid+31, *rule, cls='dim'),
+            f'<rect x="{left}" y="{y}" width="{first-gap}" height="{row-gap}" rx="8" class="cell"/>',
+            text(left+(first-gap)/2, mid-1, percent(b['mean']), text_anchor='middle', cls='big'),
+            text(left+(first-gap)/2, mid+18, f'{100*b["ci"][0]:.0f} – {100*b["ci"][1]:.0f}',
+                 text_anchor='middle', cls='dim')]
         for i, c in enumerate(t['after']): parts += _cell(left+first+i*each, y, each-gap, row-gap, c, far)
     return svg(width, top+len(tasks)*row, parts, 'Share right before and after training, task by task')
 
@@ -125,12 +140,19 @@ def _cell(x:float, y:float, wide:float, high:float, c:dict, far:float)->list[str
     en, zh, sign = VERDICTS[c['verdict']]
     lo, hi = c['diff_ci']
     p = 'p < 0.001' if c['p_holm'] < .001 else f'p = {c["p_holm"]:.3f}'
-    tip = f'{en}: {100*c["diff"]:+.1f} points, 95 % interval {100*lo:+.1f} to {100*hi:+.1f}, {p} (Holm), {c["wins"]} rows won, {c["losses"]} lost'
-    strong = {'gained': .12+.26*min(1, abs(c['diff'])), 'forgotten': .12+.26*min(1, abs(c['diff']))}.get(c['verdict'], 0)
+    tip = (f'{en}: {100*c["diff"]:+.1f} points, 95 % interval {100*lo:+.1f} to {100*hi:+.1f}, {p} (Holm), '
+           f'{c["wins"]} rows won, {c["losses"]} lost')
+    strong = {'gained': .12+.26*min(1, abs(c['diff'])), 'forgotten': .12+.26*min(1, abs(c['diff']))}.get(
+        c['verdict'], 0)
     a, b, base = x+14, x+wide-14, y+high-13
     def at(v:float)->float: return (a+b)/2 + (b-a)/2*max(-1, min(1, v/far))
-    return [f'<g><title>{escape(tip)}</title><rect x="{x}" y="{y}" width="{wide}" height="{high}" rx="8" class="cell {c["verdict"]}"' + (f' fill-opacity="{strong:.2f}"' if strong else '') + '/>',
-            text(x+14, y+27, percent(c['mean']), cls='big'), text(x+14, y+46, f'{100*c["diff"]:+.1f} [{100*lo:+.1f}, {100*hi:+.1f}]', cls='num'),
-            text(x+wide-13, y+25, f'{sign} {en}', f'{sign} {zh}', text_anchor='end', cls=f'word {c["verdict"]}'), text(x+wide-13, y+46, p, text_anchor='end', cls='dim'),
-            f'<line x1="{a:.1f}" x2="{b:.1f}" y1="{base}" y2="{base}" class="grid"/><line x1="{at(0):.1f}" x2="{at(0):.1f}" y1="{base-6}" y2="{base+6}" class="zero"/>',
-            f'<line x1="{at(lo):.1f}" x2="{at(hi):.1f}" y1="{base}" y2="{base}" class="range {c["verdict"]}"/><circle cx="{at(c["diff"]):.1f}" cy="{base}" r="4" class="tick {c["verdict"]}"/></g>']
+    return [f'<g><title>{escape(tip)}</title><rect x="{x}" y="{y}" width="{wide}" height="{high}" rx="8" '
+            f'class="cell {c["verdict"]}"' + (f' fill-opacity="{strong:.2f}"' if strong else '') + '/>',
+            text(x+14, y+27, percent(c['mean']), cls='big'),
+            text(x+14, y+46, f'{100*c["diff"]:+.1f} [{100*lo:+.1f}, {100*hi:+.1f}]', cls='num'),
+            text(x+wide-13, y+25, f'{sign} {en}', f'{sign} {zh}', text_anchor='end', cls=f'word {c["verdict"]}'),
+            text(x+wide-13, y+46, p, text_anchor='end', cls='dim'),
+            f'<line x1="{a:.1f}" x2="{b:.1f}" y1="{base}" y2="{base}" class="grid"/><line x1="{at(0):.1f}" '
+            f'x2="{at(0):.1f}" y1="{base-6}" y2="{base+6}" class="zero"/>',
+            f'<line x1="{at(lo):.1f}" x2="{at(hi):.1f}" y1="{base}" y2="{base}" class="range {c["verdict"]}"/><circle '
+            f'cx="{at(c["diff"]):.1f}" cy="{base}" r="4" class="tick {c["verdict"]}"/></g>']

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from .. import verbs
 from ..core import EVENTS, AnyVersion, Failed, Invalid, NotFound, event_kind, now, stamp
 from . import provenance
-from .templates import TemplateFile, all_templates, check_parameters, choose_kernel, kernel_folder, kernels, read_template
+from .templates import (
+    TemplateFile, all_templates, check_parameters, choose_kernel, kernel_folder, kernels, read_template)
 from ..ports import engine
 from ..verbs import Workspace, proc_started, verb, view
 
@@ -31,17 +32,20 @@ def keep_template(
 )->Any: # Its version
     "Keep a template as a version; the same cells again are the same version"
     name = re.sub(r'[^A-Za-z0-9\u4e00-\u9fff._-]+', '-', t.name).strip('.-') or 'notebook'
-    nb = {**t.nb, 'cells': [{**c, 'outputs': [], 'execution_count': None} if c['cell_type'] == 'code' else c for c in t.nb['cells']]}
+    nb = {**t.nb, 'cells': [{**c, 'outputs': [], 'execution_count': None} if c['cell_type'] == 'code' else c
+                            for c in t.nb['cells']]}
     blob = store.blobs.put_bytes(json.dumps(nb, ensure_ascii=False, sort_keys=True, indent=1).encode())
-    return store.put('template', name, dict(title=t.title, digest=t.digest, needs=t.needs, parameters=[p.row() for p in t.parameters],
-                                            files=[dict(path=f'{name}.ipynb', **blob)]))
+    return store.put('template', name,
+                     dict(title=t.title, digest=t.digest, needs=t.needs, parameters=[p.row() for p in t.parameters],
+                          files=[dict(path=f'{name}.ipynb', **blob)]))
 
 def _kernel(t:TemplateFile, kernel:str, needs:dict)->str:
     "Name of the kernel that a run goes to"
     want = {**t.needs, **{k: v for k,v in needs.items() if v}, **({'kernel': kernel} if kernel else {})}
     if not (want.get('gpu') or want.get('memory')) and kernel_folder(str(want['kernel'])): return want['kernel']
     known = kernels()
-    return choose_kernel(want, [k for k in known if k['name'] == kernel] if any(k['name'] == kernel for k in known) else known)
+    return choose_kernel(want, [k for k in known if k['name'] == kernel]
+                         if any(k['name'] == kernel for k in known) else known)
 
 def _place(store:'Store')->dict:
     "Arguments that open the same store elsewhere"
@@ -70,7 +74,8 @@ def run_template(
     name, v = _kernel(t, kernel, needs or {}), keep_template(ws.store, t)
     id = f'{time.time_ns()//1_000_000:011x}{secrets.token_hex(3)}'
     record = dict(id=id, verb='run_template', status='waiting', args=dict(template=t.name, **given),
-                  reads=dict(template=dict(ref=str(v.ref), digest=v.digest)), writes=[], made=[], by=verbs.user(), parent=os.environ.get('LLMOPS_RUN', ''), started=now(), ended=None, runner=runner,
+                  reads=dict(template=dict(ref=str(v.ref), digest=v.digest)), writes=[], made=[], by=verbs.user(),
+                  parent=os.environ.get('LLMOPS_RUN', ''), started=now(), ended=None, runner=runner,
                   pid=os.getpid(), pid_started=proc_started(os.getpid()), host=os.uname().nodename)
     folder = ws.store.folder/'runs'/id
     folder.mkdir(parents=True)
@@ -86,18 +91,21 @@ def _job(ws:Workspace, t:TemplateFile, given:dict, record:dict, folder:Path, ker
          cell_timeout:float|None)->dict:
     place, home = _place(ws.store), str(ws.folder if Path(ws.folder).is_dir() else ws.store.folder)
     env = dict(LLMOPS_STORE=place['url'], LLMOPS_RUN=record['id'], LLMOPS_TEMPLATE=t.name, LLMOPS_NOTEBOOK=str(t.path),
-               LLMOPS_NOTEBOOK_DIGEST=t.digest, LLMOPS_REUSE='1' if reuse else '', LLMOPS_USER=record['by'], **({'LLMOPS_BLOBS': place['blobs']} if place['blobs'] else {}))
+               LLMOPS_NOTEBOOK_DIGEST=t.digest, LLMOPS_REUSE='1' if reuse else '', LLMOPS_USER=record['by'],
+               **({'LLMOPS_BLOBS': place['blobs']} if place['blobs'] else {}))
     code = sum(c['cell_type'] == 'code' and bool(''.join(c['source']).strip()) for c in t.nb['cells'])+bool(given)
     command = [sys.executable, '-c', 'from llmops.faces.worker import exit_now; exit_now()', str(folder/'job.json')]
-    return dict(run=record['id'], record=record, command=command, folder=str(folder), cwd=home, env=env, store=place, runner=record['runner'],
-                notebook=str(t.path), parameters=given, kernel=kernel, spec=kernel_folder(kernel), cells=code, timeout=timeout, cell_timeout=cell_timeout, needs=t.needs)
+    return dict(run=record['id'], record=record, command=command, folder=str(folder), cwd=home, env=env, store=place,
+                runner=record['runner'], notebook=str(t.path), parameters=given, kernel=kernel,
+                spec=kernel_folder(kernel), cells=code, timeout=timeout, cell_timeout=cell_timeout, needs=t.needs)
 
 # %% ../../nbs/faces/notebook.ipynb #e27964f8
 def _gone(store:'Store', r:dict)->bool:
     "Is the process of this run no longer there? Only its own machine can tell"
     if r.get('host') != os.uname().nodename: return False
     where = store.folder/'runs'/r['id']/'where.json'
-    if r['status'] == 'waiting' and where.exists(): return engine('runner', r['runner']).status(json.loads(where.read_bytes())) == 'gone'
+    if r['status'] == 'waiting' and where.exists():
+        return engine('runner', r['runner']).status(json.loads(where.read_bytes())) == 'gone'
     started = proc_started(r.get('pid') or 0)
     return started is None or started != r.get('pid_started') or _zombie(r['pid'])
 
@@ -126,9 +134,11 @@ def reap(
             with suppress(ProcessLookupError, PermissionError): os.killpg(k['pid'], 9)
         cell = _last_cell(store, about)
         at = f" in cell {cell['index']+1} ({cell['id'] or 'no id'}, `{cell['line']}`)" if cell else ''
-        then = f' Go on with: llmops resume {r["id"]}' if any(k.startswith('checkpoint:') for k in store.state(about)) else ''
+        then = (f' Go on with: llmops resume {r["id"]}'
+                if any(k.startswith('checkpoint:') for k in store.state(about)) else '')
         store.append_many([('run.fail', about, {**r, 'status': 'failed', 'ended': now(), 'cell': cell,
-                                                'error': f'Its process was killed or the machine went down{at}.{_log(store, r["id"])}{then}'})])
+                                                'error': 'Its process was killed or the machine went '
+                                                f'down{at}.{_log(store, r["id"])}{then}'})])
         dead.append(r['id'])
     return dead
 
@@ -147,7 +157,8 @@ def record_of(
     id = id.removeprefix('run:')
     if not store.state(f'run:{id}', 'run'):
         like = [about for about,_ in store.states('run', limit=2000) if about.startswith(f'run:{id}')]
-        if len(like) != 1: raise NotFound(f'There is {"no" if not like else "more than one"} run {id!r}. See them: llmops runs')
+        if len(like) != 1:
+            raise NotFound(f'There is {"no" if not like else "more than one"} run {id!r}. See them: llmops runs')
         id = like[0].removeprefix('run:')
     reap(store)
     return store.state(f'run:{id}', 'run')
@@ -190,13 +201,16 @@ def stop_run(
 )->dict: # Its record
     "Stop a notebook run, and kill it if it does not listen; a training ends after its step and keeps its checkpoints"
     r = record_of(ws.store, id)
-    if r['status'] not in ('waiting', 'running'): raise Invalid(f"Run {r['id']} has ended already ({r['status']}). See it: llmops runs")
+    if r['status'] not in ('waiting', 'running'):
+        raise Invalid(f"Run {r['id']} has ended already ({r['status']}). See it: llmops runs")
     where = ws.store.folder/'runs'/r['id']/'where.json'
     if trains(r) and not where.exists(): return _asked(ws.store, r, grace)
     if r['verb'] != 'run_template' or not where.exists():
-        raise Invalid(f"Run {r['id']} is a call of {r['verb']} inside another process. Stop it there, or stop run {r.get('parent') or '(none)'}")
+        raise Invalid(f"Run {r['id']} is a call of {r['verb']} inside another process. "
+                      f"Stop it there, or stop run {r.get('parent') or '(none)'}")
     runner, at = engine('runner', r['runner']), json.loads(where.read_bytes())
-    if runner.status(at) == 'elsewhere': raise Failed(f"Run {r['id']} is on {r['host']}. Stop it there with: llmops stop-run {r['id']}")
+    if runner.status(at) == 'elsewhere':
+        raise Failed(f"Run {r['id']} is on {r['host']}. Stop it there with: llmops stop-run {r['id']}")
     runner.stop(at)
     if not runner.wait(at, grace):
         runner.stop(at, force=True)
@@ -212,7 +226,8 @@ def trains(
 def _asked(store:'Store', r:dict, grace:float)->dict:
     store.append('run.ask', f"run:{r['id']}", what='stop')
     end = time.monotonic()+grace
-    while (now_ := store.state(f"run:{r['id']}", 'run'))['status'] == 'running' and time.monotonic() < end: time.sleep(.1)
+    while (now_ := store.state(f"run:{r['id']}", 'run'))['status'] == 'running' and time.monotonic() < end:
+        time.sleep(.1)
     return now_
 
 @verb(name='stop_run', instant=True)
@@ -229,12 +244,14 @@ def _row(store:'Store', r:dict)->dict:
     p = store.state(f"run:{r['id']}", 'progress') or {}
     done = p.get('step')/p['total'] if p.get('total') and isinstance(p.get('step'), (int, float)) else None
     title = r['args']['template'] if r['verb'] == 'run_template' else r['verb']
-    return dict(ref=f"run:{r['id']}", kind='run', name=title, number=None, digest=None, created=stamp(r['started']), made_by=r['by'],
-                id=r['id'], title=title, verb=r['verb'], status=r['status'], started=stamp(r['started']), ended=stamp(r.get('ended')),
-                seconds=round((r.get('ended') or now())-r['started'], 1), by=r['by'],
-                parent=r.get('parent', ''), cell=(r.get('cell') or {}).get('id') or (p.get('cell', '') if r['status'] == 'running' else ''),
-                progress=1. if r['status'] == 'done' else done, message=str(p.get('message', '')) if r['status'] == 'running' else '',
-                writes=r.get('made') or r.get('writes', []), made=r.get('made') or r.get('writes', []), error=r.get('error') or '')
+    return dict(ref=f"run:{r['id']}", kind='run', name=title, number=None, digest=None, created=stamp(r['started']),
+                made_by=r['by'], id=r['id'], title=title, verb=r['verb'], status=r['status'],
+                started=stamp(r['started']), ended=stamp(r.get('ended')),
+                seconds=round((r.get('ended') or now())-r['started'], 1), by=r['by'], parent=r.get('parent', ''),
+                cell=(r.get('cell') or {}).get('id') or (p.get('cell', '') if r['status'] == 'running' else ''),
+                progress=1. if r['status'] == 'done' else done,
+                message=str(p.get('message', '')) if r['status'] == 'running' else '', writes=r.get('made')
+                or r.get('writes', []), made=r.get('made') or r.get('writes', []), error=r.get('error') or '')
 
 @view
 def runs(
@@ -266,10 +283,14 @@ def run_of(
     cells = {}
     for s in steps:
         if 'cell' not in s: continue
-        cells[s['cell'] or s['index']] = dict(index=s['index'], id=s['cell'], source=s['message'], status=s['state'], seconds=s.get('seconds'))
-    if c := r.get('cell'): cells[c['id'] or c['index']] = dict(index=c['index'], id=c['id'], source=c['line'], status=r['status'], seconds=None)
-    return dict(_row(store, r), args=r['args'], reads=r['reads'], cells=list(cells.values()), calls=kids, executed=r.get('executed'),
-                html=r.get('html'), cell=r.get('cell'), can_stop=r['status'] in ('waiting', 'running') and r['verb'] == 'run_template')
+        cells[s['cell'] or s['index']] = dict(index=s['index'], id=s['cell'], source=s['message'], status=s['state'],
+                                              seconds=s.get('seconds'))
+    if c := r.get('cell'):
+        cells[c['id'] or c['index']] = dict(index=c['index'], id=c['id'], source=c['line'],
+                                            status=r['status'], seconds=None)
+    return dict(_row(store, r), args=r['args'], reads=r['reads'], cells=list(cells.values()), calls=kids,
+                executed=r.get('executed'), html=r.get('html'), cell=r.get('cell'),
+                can_stop=r['status'] in ('waiting', 'running') and r['verb'] == 'run_template')
 
 @view
 def templates(
@@ -304,8 +325,10 @@ def stale(
         seen.add(str(v))
         r = (store.state(f'run:{v.made_by}', 'run') or {}) if v.made_by else {}
         nb = r.get('notebook') or {}
-        state, why = provenance.compare(nb, provenance.now_at(nb, _home(store))) if nb else ('no notebook', 'It was not made in a notebook')
-        out.append(dict(ref=str(v), state=state, why=why, template=nb.get('template', ''), notebook=Path(nb.get('path', '')).name,
+        state, why = (provenance.compare(nb, provenance.now_at(nb, _home(store))) if nb
+                      else ('no notebook', 'It was not made in a notebook'))
+        out.append(dict(ref=str(v), state=state, why=why, template=nb.get('template', ''),
+                        notebook=Path(nb.get('path', '')).name,
                         notebook_digest=nb.get('digest', ''), cell=nb.get('cell', ''), source=nb.get('source', '')))
         if upstream: todo += [store.get(x['ref']) for x in r.get('reads', {}).values()]
     return out
@@ -314,7 +337,8 @@ def stale(
 def _run(self:Workspace, template:str, /, wait:bool=True, **params:Any)->dict:
     "Run a template in a process of its own: `ws.run('finetune', steps=100)`; `wait=False` returns at once"
     show = verbs.show_progress()
-    r = run_template(self, template, params, wait=wait, progress=(lambda e: show(e) if e['event'] == 'step' else None) if show else None)
+    r = run_template(self, template, params, wait=wait,
+                     progress=(lambda e: show(e) if e['event'] == 'step' else None) if show else None)
     if wait and r['status'] != 'done': raise Failed(f"Run {r['id']} {r['status']}. {r.get('error', '')}")
     return r
 

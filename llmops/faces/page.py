@@ -11,7 +11,8 @@ from functools import cache
 # %% ../../nbs/faces/page.ipynb #0ea3c82c
 _PALETTE = dict(
     bg='#f5f6f8,#0e1115', card='#ffffff,#161a20', ink='#18212d,#e7ebf1', dim='#5b6878,#95a2b2', line='#e2e6ec,#2b323c',
-    soft='#eef1f5,#1e242c', model='#2b5fc7,#6f9df6', base='#aab3c0,#566272', good='#17784a,#4fc58c', goodbg='#e4f4ec,#12301f',
+    soft='#eef1f5,#1e242c', model='#2b5fc7,#6f9df6', base='#aab3c0,#566272', good='#17784a,#4fc58c',
+    goodbg='#e4f4ec,#12301f',
     bad='#b42a36,#f47f87', badbg='#fbe9ea,#3a1a1d', open='#9a6b00,#e0b04a', openbg='#fdf3dd,#33280f')
 
 CSS = (':root{color-scheme:light dark;' + ''.join(f'--{k}:light-dark({v});' for k, v in _PALETTE.items()) + '''}

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ..core import NotFound, Ref, Version, stamp
 from ..verbs import VERBS, VIEWS, load_all, look, proc_started
 from .series import curves, joined, resumes, stage_of
-from .wire import CellRow, CheckpointRow, Edge, EventRow, Graph, Node, RunList, RunPage, RunRow, SampleRow, Series, Training, VersionList, VersionPage, VersionRow
+from .wire import (
+    CellRow, CheckpointRow, Edge, EventRow, Graph, Node, RunList, RunPage, RunRow, SampleRow, Series, Training,
+    VersionList, VersionPage, VersionRow)
 
 if TYPE_CHECKING: from llmops.store import Store
 
@@ -47,9 +49,9 @@ def run_row(
     part = min(1., step/total) if isinstance(step, (int, float)) and isinstance(total, (int, float)) and total else None
     words = str(p.get('message') or (f'{step}/{total}' if part is not None else ''))
     said = words if status in ('running', 'waiting') else str(record.get('error') or '').split('\n')[0]
-    return RunRow(id=record['id'], title=run_title(record), verb=record.get('verb', ''), status=status, started=stamp(record.get('started')) or '',
-                  ended=stamp(record.get('ended')), by=record.get('by', ''), progress=1. if status == 'done' else part, message=said[:200],
-                  parent=record.get('parent', ''))
+    return RunRow(id=record['id'], title=run_title(record), verb=record.get('verb', ''), status=status,
+                  started=stamp(record.get('started')) or '', ended=stamp(record.get('ended')), by=record.get('by', ''),
+                  progress=1. if status == 'done' else part, message=said[:200], parent=record.get('parent', ''))
 
 def list_runs(
     store:'Store', # Where runs are
@@ -127,11 +129,15 @@ def training(
     id, status = record['id'], run_status(record)
     kept = look(store, 'checkpoints', {'run': id}) if 'checkpoints' in VIEWS else []
     kept = [CheckpointRow(**{k: r.get(k) for k in CheckpointRow.__annotations__}) for r in kept] # type: ignore[typeddict-item]
-    said = [SampleRow(step=d['step'], prompt=str(s.get('prompt', ''))[:2000], text=str(s.get('text', ''))[:2000]) for d in steps for s in d.get('samples') or []]
+    said = [SampleRow(step=d['step'], prompt=str(s.get('prompt', ''))[:2000], text=str(s.get('text', ''))[:2000])
+            for d in steps for s in d.get('samples') or []]
     resumed = str(store.state(f'run:{id}', 'resumed') or '')
     left = bool(kept) or any((store.folder/'runs'/id/'checkpoints').glob('checkpoint-*'))
-    return Training(run=id, checkpoints=kept, samples=said[-60:], can_pause=status == 'running', can_resume=left and not resumed and status in ('paused', 'stopped', 'failed', 'lost'),
-                    resumes=resumes(store, record), resumed=resumed, notes=[d['message'] for d in steps if str(d.get('message', '')).startswith(('Warning: ', 'Stopped early', 'No samples'))])
+    return Training(run=id, checkpoints=kept, samples=said[-60:], can_pause=status == 'running',
+                    can_resume=left and not resumed and status in ('paused', 'stopped', 'failed', 'lost'),
+                    resumes=resumes(store, record), resumed=resumed,
+                    notes=[d['message'] for d in steps
+                           if str(d.get('message', '')).startswith(('Warning: ', 'Stopped early', 'No samples'))])
 
 def run_page(
     store:'Store', # Where runs are
@@ -146,14 +152,18 @@ def run_page(
     else: steps_below = []
     learns = record if trains(record) else next((r for r in reversed(below) if trains(r)), None)
     going = row['status'] in ('running', 'waiting')
-    writes = list(dict.fromkeys([*record.get('writes', []), *record.get('made', []), *(w for r in below for w in r.get('writes', []))]))
+    writes = list(dict.fromkeys([*record.get('writes', []), *record.get('made', []),
+                                 *(w for r in below for w in r.get('writes', []))]))
     page = next((w for w in reversed(writes) if w.startswith('report:')), '' if going else f'run:{id}')
     return RunPage(run=row, args={k: v for k, v in (record.get('args') or {}).items() if v not in (None, '')},
                    reads=[r['ref'] for r in (record.get('reads') or {}).values()], writes=writes,
-                   children=[run_row(r, store.state(f"run:{r['id']}", 'progress') if r['status'] == 'running' else None) for r in below],
-                   cells=cell_rows(steps, not going), series=curves(steps, stage_of(store, learns)) if learns is record else curves(steps) or curves(steps_below), error=str(record.get('error') or ''), result=_result(record),
-                   page=page, can_stop=going and (store.folder/'runs'/id/'where.json').exists(),
-                   training=training(store, learns, steps if learns is record else joined(store, learns['id'])[0]) if learns else None)
+                   children=[run_row(r, store.state(f"run:{r['id']}", 'progress') if r['status'] == 'running' else None)
+                             for r in below],
+                   cells=cell_rows(steps, not going), series=curves(steps, stage_of(store, learns)) if learns is record
+                   else curves(steps) or curves(steps_below), error=str(record.get('error') or ''),
+                   result=_result(record), page=page, can_stop=going and (store.folder/'runs'/id/'where.json').exists(),
+                   training=training(store, learns, steps if learns is record else joined(store, learns['id'])[0])
+                   if learns else None)
 
 # %% ../../nbs/faces/pages.ipynb #82bc3a8f
 def graph(
@@ -170,7 +180,9 @@ def graph(
         return True
     def run(id:str)->dict|None:
         record = store.state(f'run:{id}', 'run')
-        if record: nodes.setdefault(f'run:{id}', Node(id=f'run:{id}', type='run', label=record['verb'], status=run_status(record)))
+        if record:
+            nodes.setdefault(f'run:{id}',
+                             Node(id=f'run:{id}', type='run', label=record['verb'], status=run_status(record)))
         return record
     def walk(start:str, step:Callable[[str], list[str]])->None:
         todo = [start]
@@ -200,7 +212,8 @@ def graph(
     version(str(ref))
     walk(str(ref), up)
     walk(str(ref), down)
-    return Graph(nodes=list(nodes.values()), edges=[Edge(source=a, target=b) for a, b in sorted(edges) if a in nodes and b in nodes])
+    return Graph(nodes=list(nodes.values()),
+                 edges=[Edge(source=a, target=b) for a, b in sorted(edges) if a in nodes and b in nodes])
 
 def _runs(store:'Store', ref:str, key:str)->list[str]:
     return [k.removeprefix(key) for k in store.state(ref) if k.startswith(key)]
@@ -213,10 +226,13 @@ def version_rows(
     "Versions as rows; a deployment says whether it is up"
     from llmops.registry import row
     out, up = [], {}
-    if any(v.kind == 'deployment' for v in versions) and 'deployments' in VIEWS: up = {r['ref']: r for r in look(store, 'deployments')}
+    if any(v.kind == 'deployment' for v in versions) and 'deployments' in VIEWS:
+        up = {r['ref']: r for r in look(store, 'deployments')}
     for v in versions:
         r = row(store, v)
-        if d := up.get(r['ref']): r |= dict(status=r['status'] or d['actual'], summary=dict(release=d['release'], url=d['url'], engine=d['engine']))
+        if d := up.get(r['ref']):
+            r |= dict(status=r['status'] or d['actual'],
+                      summary=dict(release=d['release'], url=d['url'], engine=d['engine']))
         out.append(VersionRow(**{k: r[k] for k in VersionRow.__annotations__})) # type: ignore[typeddict-item]
     return out
 
@@ -265,7 +281,8 @@ def actions(
 )->list[str]: # Names of verbs
     "Verbs that take this version"
     load_all()
-    return sorted(s.name for s in VERBS.values() if any(p.type == 'ref' and (not p.kind or v.kind in p.kind.split(',')) for p in s.params.values()))
+    return sorted(s.name for s in VERBS.values()
+                  if any(p.type == 'ref' and (not p.kind or v.kind in p.kind.split(',')) for p in s.params.values()))
 
 def page_of(
     store:'Store', # Where versions are
@@ -290,14 +307,16 @@ def states_to_go_back_to(
     return [r['ref'] for r in rows if r['ref'] != str(v.ref) and not r.get('now')]
 
 # %% ../../nbs/faces/pages.ipynb #0e66db8e
-def _event(e:dict)->EventRow: return EventRow(seq=e['seq'], at=e['at'], kind=e['kind'], about=e['about'], data=e['data'])
+def _event(e:dict)->EventRow:
+    return EventRow(seq=e['seq'], at=e['at'], kind=e['kind'], about=e['about'], data=e['data'])
 
 def _series(store:'Store', v:Version)->list[Series]:
     if not v.made_by or not store.state(f'run:{v.made_by}', 'run'): return []
     return curves(joined(store, v.made_by)[0], stage_of(store, store.state(f'run:{v.made_by}', 'run')))
 
 def _card(store:'Store', v:Version, lang:str)->str:
-    if 'card' in VIEWS and v.kind in VIEWS['card'].params['ref'].kind.split(','): return look(store, 'card', dict(ref=v, lang=lang))
+    if 'card' in VIEWS and v.kind in VIEWS['card'].params['ref'].kind.split(','):
+        return look(store, 'card', dict(ref=v, lang=lang))
     card = v.body.get('card') or v.body.get('text') or ''
     return card if isinstance(card, str) else ''
 
@@ -315,7 +334,8 @@ def version_page(
     proven = states_to_go_back_to(store, v)
     back = [r['ref']] if v.kind in ROLLBACKS else [f'{v.ref.base}@{a}' for a in r['aliases']]
     whole = ('statistics', 'cleaning', 'labelling', 'leaks', 'counts') if v.kind in ('dataset', 'benchmark') else ()
-    short = {k: x for k, x in v.body.items() if k not in ('files', 'card') and len(str(x)) <= (400_000 if k in whole else 4000)}
+    short = {k: x for k, x in v.body.items()
+             if k not in ('files', 'card') and len(str(x)) <= (400_000 if k in whole else 4000)}
     return VersionPage(version=r, body=short,
         files=[dict(path=f['path'], blob=f['blob'], size=f['size']) for f in files[:500]] if isinstance(files, list) else [], # type: ignore[typeddict-item]
         card=_card(store, v, lang), history=[_event(e) for e in look(store, 'history', {'ref': str(v.ref), 'limit': 200})][::-1],

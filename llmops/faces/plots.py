@@ -24,16 +24,22 @@ def figure(
     "A drawing in the dashboard's look"
     from bokeh.models import DatetimeTickFormatter
     from bokeh.plotting import figure as make
-    f = make(title=title, height=high, sizing_mode='stretch_width', x_axis_type='datetime' if dates else 'linear', tools='', toolbar_location=None, min_border_left=46, 
+    f = make(title=title, height=high, sizing_mode='stretch_width', x_axis_type='datetime' if dates else 'linear',
+             tools='', toolbar_location=None, min_border_left=46,
              background_fill_alpha=0, border_fill_alpha=0, outline_line_color=None)
-    f.title.text_color, f.title.text_font_size, f.title.text_font, f.title.text_font_style = GREY, '13px', 'system-ui', 'bold'
+    f.title.text_color, f.title.text_font_size, f.title.text_font, f.title.text_font_style = (GREY, '13px',
+                                                                                              'system-ui', 'bold')
     f.grid.grid_line_color, f.grid.grid_line_alpha, f.xgrid.grid_line_color = GREY, .22, None
     for a in f.axis:
         a.axis_line_color = a.minor_tick_line_color = None
-        a.major_tick_line_color, a.major_label_text_color, a.major_label_text_font_size, a.major_label_text_font = GREY, GREY, '11px', 'system-ui'
+        a.major_tick_line_color, a.major_label_text_color, a.major_label_text_font_size, a.major_label_text_font = (
+            GREY, GREY, '11px', 'system-ui')
         a.major_tick_out, a.ticker.desired_num_ticks = 3, 5
     f.yaxis.formatter.power_limit_low, f.yaxis.formatter.power_limit_high = -6, 7
-    if dates: f.xaxis.formatter = DatetimeTickFormatter(**{k: '%H:%M:%S' for k in ('microseconds', 'milliseconds', 'seconds', 'minsec')}, **{k: '%H:%M' for k in ('minutes', 'hourmin', 'hours')}, days='%m-%d')
+    if dates:
+        f.xaxis.formatter = DatetimeTickFormatter(**{k: '%H:%M:%S'
+                                                     for k in ('microseconds', 'milliseconds', 'seconds', 'minsec')},
+                                                  **{k: '%H:%M' for k in ('minutes', 'hourmin', 'hours')}, days='%m-%d')
     return f
 
 def hover(
@@ -51,8 +57,10 @@ def call_source(
     "Calls as columns for the drawings"
     from datetime import datetime
     rows = rows[::-1]
-    return dict(x=[datetime.fromisoformat(r['at']) for r in rows], ms=[r['ms'] for r in rows], colour=[LINES[0] if r['ok'] else LINES[4] for r in rows],
-                prompt=[r['prompt_tokens'] or 0 for r in rows], completion=[r['completion_tokens'] or 0 for r in rows], n=list(range(len(rows))),
+    return dict(x=[datetime.fromisoformat(r['at']) for r in rows], ms=[r['ms'] for r in rows],
+                colour=[LINES[0] if r['ok'] else LINES[4] for r in rows],
+                prompt=[r['prompt_tokens'] or 0 for r in rows], completion=[r['completion_tokens'] or 0 for r in rows],
+                n=list(range(len(rows))),
                 asked=[(r['input'] or r['name'])[:60] for r in rows], release=[r['release'] or '–' for r in rows])
 
 def call_figures(
@@ -63,11 +71,14 @@ def call_figures(
     a, b = figure(say('latency', lang), dates=True), figure(say('token_bars', lang))
     dots = a.scatter('x', 'ms', source=source, size=8, color='colour', alpha=.75, line_color=None)
     a.y_range.start = 0
-    hover(a, [dots], [(say('asked', lang), '@asked'), (say('took', lang), '@ms{0.0} ms'), (say('release', lang), '@release')])
-    bars = b.vbar_stack(['prompt', 'completion'], x='n', width=.8, source=source, color=[GREY, LINES[0]], alpha=[.55, .85], line_color=None)
+    hover(a, [dots],
+          [(say('asked', lang), '@asked'), (say('took', lang), '@ms{0.0} ms'), (say('release', lang), '@release')])
+    bars = b.vbar_stack(['prompt', 'completion'], x='n', width=.8, source=source, color=[GREY, LINES[0]],
+                        alpha=[.55, .85], line_color=None)
     b.y_range.start = 0
     b.xaxis.visible = False
-    hover(b, bars, [(say('asked', lang), '@asked'), (say('prompt', lang), '@prompt'), (say('completion', lang), '@completion')])
+    hover(b, bars,
+          [(say('asked', lang), '@asked'), (say('prompt', lang), '@prompt'), (say('completion', lang), '@completion')])
     return [a, b]
 
 def legend(
@@ -88,7 +99,8 @@ def chosen(
 )->list[str]: # Metrics, the telling ones first
     "Which metrics to draw"
     seen = {k for rows in lines.values() for r in rows for k in r if k != 'step'}
-    worth = [k for k in seen if len({r[k] for rows in lines.values() for r in rows if r.get(k) is not None}) > 1 and k not in ('epoch', 'tokens', 'num_tokens', 'seconds', 'memory_total', 't', 'total')]
+    worth = [k for k in seen if len({r[k] for rows in lines.values() for r in rows if r.get(k) is not None}) > 1
+             and k not in ('epoch', 'tokens', 'num_tokens', 'seconds', 'memory_total', 't', 'total')]
     return ordered(sorted(worth))[:most]
 
 def curve_figures(
@@ -104,8 +116,10 @@ def curve_figures(
         for (name, rows), colour in zip(lines.items(), LINES, strict=False):
             pts = [(r['step'], r[k]*scale) for r in rows if r.get(k) is not None]
             if not pts: continue
-            f.line([p[0] for p in pts], [p[1] for p in pts], color=colour, line_width=2, line_join='round', **(dict(legend_label=name) if len(lines) > 1 else {}))
-            dots = f.scatter([p[0] for p in pts], [p[1] for p in pts], color=colour, size=5, alpha=0 if len(pts) > 40 else .9)
+            f.line([p[0] for p in pts], [p[1] for p in pts], color=colour, line_width=2, line_join='round',
+                   **(dict(legend_label=name) if len(lines) > 1 else {}))
+            dots = f.scatter([p[0] for p in pts], [p[1] for p in pts], color=colour, size=5,
+                             alpha=0 if len(pts) > 40 else .9)
             hover(f, [dots], [(say('step', lang), '@x'), (name_, '@y{0.0000}'), ('', name)])
         if len(lines) > 1: legend(f)
         out.append(f)

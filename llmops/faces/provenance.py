@@ -59,8 +59,10 @@ def compare(
     if nb is None: return 'gone', 'The notebook is no longer there'
     if record.get('digest') == notebook_digest(nb): return 'same', 'The notebook is the same'
     cells = cells_of(nb)
-    cell, same = {k: s for k,_,s in cells}.get(record.get('cell', '')), [k for k,_,s in cells if digest(s) == record.get('source')]
-    if cell is not None and digest(cell) == record.get('source'): return 'elsewhere', 'The cell is the same; other cells of the notebook changed'
+    cell, same = ({k: s for k,_,s in cells}.get(record.get('cell', '')),
+                  [k for k,_,s in cells if digest(s) == record.get('source')])
+    if cell is not None and digest(cell) == record.get('source'):
+        return 'elsewhere', 'The cell is the same; other cells of the notebook changed'
     if cell is not None: return 'changed', f"Cell {record.get('cell')} changed since: {record.get('line', '')}"
     if same: return 'elsewhere', 'The cell is the same under another id; other cells of the notebook changed'
     return 'gone', f"Cell {record.get('cell') or '(without id)'} is no longer in the notebook: {record.get('line', '')}"

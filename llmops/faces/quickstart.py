@@ -22,8 +22,10 @@ from ..verbs import Workspace, open_workspace
 STEPS = {
     'bring': ('bring rows in', '导入数据'), 'clean': ('clean', '清洗'), 'split': ('hold rows out', '留出测试集'),
     'base': ('base model', '基础模型'), 'learn': ('fine-tune', '微调'), 'merge': ('whole weights', '合并权重'),
-    'evaluate': ('evaluate base and tuned', '评测基础与微调'), 'parity': ('tuned = merged = served', '一致性检查'), 'prove': ('prove', '证明'),
-    'release': ('release', '发布'), 'approve': ('approve', '批准'), 'deploy': ('deploy', '部署'), 'ask': ('ask the deployment', '提问'),
+    'evaluate': ('evaluate base and tuned', '评测基础与微调'), 'parity': ('tuned = merged = served', '一致性检查'),
+    'prove': ('prove', '证明'),
+    'release': ('release', '发布'), 'approve': ('approve', '批准'), 'deploy': ('deploy', '部署'),
+    'ask': ('ask the deployment', '提问'),
 }
 
 @dataclass
@@ -64,18 +66,23 @@ class Lines:
     def __call__(self, e:dict)->None:
         "Hear an event of a template's run"
         cell = e.get('cell') if e['event'] == 'step' else (e.get('notebook') or {}).get('cell')
-        if e['event'] in ('run.start', 'run.done') and e.get('verb') != 'run_template': self.ran[cell] = ', '.join(e.get('writes') or [])
+        if e['event'] in ('run.start', 'run.done') and e.get('verb') != 'run_template':
+            self.ran[cell] = ', '.join(e.get('writes') or [])
         if e['event'] == 'step' and 'cell' not in e and self.now: self.say(words(e))
         if e['event'] != 'step' or cell not in STEPS: return
-        if e['state'] == 'started': self.now, self.n, self.began, self.last = cell, self.n+1, time.monotonic(), time.monotonic()-8
-        elif self.now == cell: self.say(self.ran.get(cell, '' if cell in ('approve', 'deploy', 'ask') else '沿用' if self.zh else 'kept'), end=True)
+        if e['state'] == 'started':
+            self.now, self.n, self.began, self.last = cell, self.n+1, time.monotonic(), time.monotonic()-8
+        elif self.now == cell:
+            self.say(self.ran.get(cell, '' if cell in ('approve', 'deploy', 'ask') else '沿用' if self.zh else 'kept'),
+                     end=True)
 
 def words(
     e:dict, # Progress of a verb
 )->str: # Like `210/300 loss 0.012`
     "Say how far a verb is"
     loss = f"loss {e['loss']:.3f}" if isinstance(e.get('loss'), (int, float)) else ''
-    return ' '.join(str(x) for x in (f"{e['step']}/{e['total']}" if e.get('total') else '', e.get('message') or '', loss) if x)
+    return ' '.join(str(x)
+                    for x in (f"{e['step']}/{e['total']}" if e.get('total') else '', e.get('message') or '', loss) if x)
 
 # %% ../../nbs/faces/quickstart.ipynb #fc9ab263
 def step(
@@ -87,21 +94,26 @@ def step(
     "Run a template, or go on watching the one that runs already"
     given = check_parameters(read_template(template, ws.folder).parameters, params)
     reap(ws.store)
-    def at_work()->list[str]: return [r['id'] for _, r in ws.store.states('run', limit=100) if r['verb'] == 'run_template'
-                                      and r['status'] in ('waiting', 'running') and r['args'] == dict(template=template, **given)]
-    try: r = wait_for(ws.store, old[0], hear) if (old := at_work()) else run_template(ws, template, given, wait=True, reuse=True, progress=hear)
+    def at_work()->list[str]:
+        return [r['id'] for _, r in ws.store.states('run', limit=100) if r['verb'] == 'run_template'
+                and r['status'] in ('waiting', 'running') and r['args'] == dict(template=template, **given)]
+    try:
+        r = (wait_for(ws.store, old[0], hear) if (old := at_work())
+             else run_template(ws, template, given, wait=True, reuse=True, progress=hear))
     except KeyboardInterrupt:
         for id in at_work(): stop_run(ws, id)
         raise
     if r['status'] == 'done': return r
-    raise Failed(f"{template}: {r.get('error') or r['status']}\nIts notebook: llmops report run:{r['id']}   Go on from here: llmops quickstart")
+    raise Failed(f"{template}: {r.get('error') or r['status']}\n"
+                 f"Its notebook: llmops report run:{r['id']}   Go on from here: llmops quickstart")
 
 def named(
     given:str, # A file, a folder, a hub id, or nothing
     default:str, # Where nothing was given
 )->str: # What the versions are called
     "A name for what somebody brings"
-    stem = re.sub(r'[^A-Za-z0-9\u4e00-\u9fff._-]+', '-', given.rstrip('/').rpartition('/')[2].rpartition(':')[2].split('.')[0]).strip('-._')
+    stem = re.sub(r'[^A-Za-z0-9\u4e00-\u9fff._-]+', '-',
+                  given.rstrip('/').rpartition('/')[2].rpartition(':')[2].split('.')[0]).strip('-._')
     return stem or default
 
 # %% ../../nbs/faces/quickstart.ipynb #400b05f7
@@ -122,15 +134,17 @@ def journey(
     step(ws, 'prepare', dict(data=file, rows=rows or (0 if data else 3000), name=name), lines)
     train = ws.store.get(f'dataset:{name}-train')
     if (kind := train.body.get('format')) != 'messages':
-        return dict(name=name, base=base, passed=None, why=f'{train} holds {kind} rows, and fine-tuning learns from conversations. The dataset is ready for what comes later')
+        return dict(name=name, base=base, passed=None, why=f'{train} holds {kind} rows, '
+                    'and fine-tuning learns from conversations. The dataset is ready for what comes later')
     steps, small = steps or 150, not model
-    step(ws, 'finetune', dict(source=model or str(shipped()), model=f'model:{base}', data=f'dataset:{name}-train', name=name, method=method,
-                              steps=steps, batch=32 if small and not data else 4), lines)
+    step(ws, 'finetune', dict(source=model or str(shipped()), model=f'model:{base}', data=f'dataset:{name}-train',
+                              name=name, method=method, steps=steps, batch=32 if small and not data else 4), lines)
     if not ws.store.state(f'model:{base}', 'alias:base'): ws.alias(ref=f'model:{base}', name='base')
     known = {n for kind, n, _ in ws.store.names() if kind == 'dataset'}
     tests = [f'dataset:{n}' for n in (f'{name}-test', f'{name}-phrasings') if n in known]
-    step(ws, 'evaluate', dict(tuned=f'model:{name}-sft', merged=f'model:{name}', baseline=f'model:{base}', data=tests, name=name,
-                              rows=120 if data else 0, target=0. if data or model or rows else .9), lines) # What the built-in task is known to give
+    # What the built-in task is known to give
+    step(ws, 'evaluate', dict(tuned=f'model:{name}-sft', merged=f'model:{name}', baseline=f'model:{base}', data=tests,
+                              name=name, rows=120 if data else 0, target=0. if data or model or rows else .9), lines)
     proof = ws.store.get(f'report:{name}')
     if proof.body['passed'] and (up := serving(ws, name, str(proof))):
         for cell in ('release', 'approve', 'deploy', 'ask'): lines.kept(cell)
@@ -158,8 +172,9 @@ def phoenix(ws:Workspace)->str: # A sentence
 
 def made(ws:Workspace, name:str, base:str)->list[dict]: # Rows
     "What the journey left in the store"
-    refs = [*(f'dataset:{name}{x}' for x in ('', '-clean', '-train', '-test', '-phrasings')), f'model:{base}', f'model:{name}-sft',
-            f'model:{name}', f'report:{name}-evaluation', f'report:{name}-parity', f'report:{name}', f'release:{name}', f'deployment:{name}']
+    refs = [*(f'dataset:{name}{x}' for x in ('', '-clean', '-train', '-test', '-phrasings')), f'model:{base}',
+            f'model:{name}-sft', f'model:{name}', f'report:{name}-evaluation', f'report:{name}-parity',
+            f'report:{name}', f'release:{name}', f'deployment:{name}']
     out = []
     for ref in refs:
         try: v = ws.store.get(ref)
@@ -190,7 +205,8 @@ def main(
         raise Invalid(f'{a.data} is not a file. Give a JSON, JSONL, CSV or Parquet file of instructions')
     model = str(Path(a.model).expanduser().absolute()) if a.model and Path(a.model).expanduser().exists() else a.model
     if not (folder/'settings.ini').exists(): write_settings(folder)
-    os.environ.setdefault('OMP_NUM_THREADS', '1') # Small models run fastest so, and leave room for the server beside them
+    # Small models run fastest so, and leave room for the server beside them
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
     with open_workspace(folder) as ws:
         lines = Lines(len(STEPS), zh)
         print(f"{ws.folder.name}: {phoenix(ws)}", file=sys.stderr)
@@ -198,7 +214,9 @@ def main(
         rows, page = made(ws, end['name'], end['base']), folder/f"{end['name']}-report.html"
         if end['passed'] is not None: page.write_text(render(ws.store, f"report:{end['name']}"), encoding='utf-8')
         if a.json: emit(ws, rows, True)
-        else: print('\n'.join(closing(rows, end, page, Path(a.dir), time.monotonic()-began, table, '' if a.data else answer(ws, end))))
+        else:
+            print('\n'.join(closing(rows, end, page, Path(a.dir), time.monotonic()-began, table,
+                                    '' if a.data else answer(ws, end))))
     return 0
 
 def answer(ws:Workspace, end:dict)->str: # A line
@@ -215,6 +233,8 @@ def closing(rows:list[dict], end:dict, page:Path, folder:Path, took:float, table
     short = [{**r, 'digest': r['digest'][:12]} for r in rows]
     out = ['', table(short, ('ref', 'what', 'digest')), '', f'Took        {took:.0f} s', *([asked] if asked else [])]
     if end['passed'] is not None: out.append(f'Report      {folder/page.name}')
-    if up: out.append(f"Deployment  {up['url']}  (OpenAI protocol; ask it: llmops chat {up['ref'].split('@')[0]} --message TEXT)")
+    if up:
+        out.append(f"Deployment  {up['url']}  (OpenAI protocol; "
+                   f"ask it: llmops chat {up['ref'].split('@')[0]} --message TEXT)")
     if not end['passed']: out.append(f"Not deployed: {end.get('why') or 'the proof did not pass'}")
     return [*out, f'Next        cd {folder} && llmops lab']

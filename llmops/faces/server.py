@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import EVENTS, KINDS, Invalid, LlmopsError, NotFound, Version
 from . import browse, pages
-from .wire import Param, Problem, RowPage, RunList, RunPage, Schema, Started, VersionList, VersionPage, schema_ts
+from .wire import (
+    Param, Problem, RowPage, RunList, RunPage, Schema, Started, VersionList, VersionPage, schema_ts)
 from ..verbs import VERBS, VIEWS, Spec, Workspace, call, load_all, look, open_workspace, user
 
 if TYPE_CHECKING: from llmops.store import Store
@@ -36,7 +37,8 @@ def read_body(
     def no(s:str)->Any: raise ValueError(f'{s} is not JSON')
     try: o = json.loads(raw.decode('utf-8') or '{}', parse_constant=no)
     except (ValueError, RecursionError) as e: raise Invalid(f'The body is not JSON: {str(e)[:200]}') from None
-    if not isinstance(o, dict) or set(o) - {'args'} or not isinstance(o.get('args', {}), dict): raise Invalid('The body must be {"args": {…}}')
+    if not isinstance(o, dict) or set(o) - {'args'} or not isinstance(o.get('args', {}), dict):
+        raise Invalid('The body must be {"args": {…}}')
     return o.get('args', {})
 
 def read_limit(
@@ -45,7 +47,8 @@ def read_limit(
 )->int:
     "How many rows somebody wants"
     if not text: return default
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= 1000: raise Invalid(f'limit: {ascii(text)[:40]} is not a number from 1 to 1000')
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:9]) <= 1000:
+        raise Invalid(f'limit: {ascii(text)[:40]} is not a number from 1 to 1000')
     return int(text)
 
 def plain(
@@ -67,8 +70,10 @@ def _template_param(p:Any)->Param:
     kind = p.default.partition(':')[0] if isinstance(p.default, str) else ''
     ref = kind in KINDS and ':' in p.default
     words = p.type == 'list' and isinstance(p.default, list) and all(isinstance(x, str) for x in p.default)
-    t = 'choice' if p.choices else 'ref' if ref else 'str' if words else {'list': 'json', 'dict': 'json'}.get(p.type, p.type)
-    return Param(name=p.name, type=t, doc=p.help, default=plain(p.default), required=False, choices=list(p.choices), kind=kind if ref else '', many=words, group='')
+    t = ('choice' if p.choices
+         else 'ref' if ref else 'str' if words else {'list': 'json', 'dict': 'json'}.get(p.type, p.type))
+    return Param(name=p.name, type=t, doc=p.help, default=plain(p.default), required=False, choices=list(p.choices),
+                 kind=kind if ref else '', many=words, group='')
 
 def _lang(lang:str)->str: return 'zh' if lang == 'zh' else 'en'
 
@@ -122,13 +127,15 @@ class Desk:
 
     def rows(self, ref:str, part:str='rows', start:str='', limit:str='', q:str='')->RowPage:
         "One page of the rows of a dataset"
-        if start and (not start.isascii() or not start.isdigit() or len(start) > 12): raise Invalid(f'start: {ascii(start)[:40]} is not the number of a row')
+        if start and (not start.isascii() or not start.isdigit() or len(start) > 12):
+            raise Invalid(f'start: {ascii(start)[:40]} is not the number of a row')
         return browse.row_page(self.store, ref, part, int(start or 0), read_limit(limit), q[:200])
 
     def runs(self, q:str='', status:str='', limit:str='', before:str='', all:str='')->RunList:
         "One page of runs"
         self._reap()
-        return pages.list_runs(self.store, q[:200], status, read_limit(limit, 30), before, None if all == 'true' else '')
+        return pages.list_runs(self.store, q[:200], status, read_limit(limit, 30), before,
+                               None if all == 'true' else '')
 
     def run(self, id:str)->RunPage:
         "The page of a run"
@@ -149,7 +156,8 @@ class Desk:
         from llmops.faces.templates import all_templates
         items = []
         for t in all_templates(self.ws.folder):
-            items.append(dict(name=t.name, title=t.title, doc=t.about, params=[_template_param(p) for p in t.parameters]))
+            items.append(dict(name=t.name, title=t.title, doc=t.about,
+                              params=[_template_param(p) for p in t.parameters]))
         return dict(items=items)
 
     def call(self, name:str, args:dict, by:str='')->Started:
@@ -178,11 +186,13 @@ class Desk:
 
 # %% ../../nbs/faces/server.ipynb #ffc42045
 EVENT_SCHEMA = {
-    '$id': 'urn:llmops:store', 'version': '1', 'title': 'The store has changed', 'personal-data': False, 'type': 'object',
+    '$id': 'urn:llmops:store', 'version': '1', 'title': 'The store has changed', 'personal-data': False,
+    'type': 'object',
     'description': 'Something was written to the store of the workbench.', 'required': ['seq', 'kinds', 'about'],
     'properties': {'seq': {'type': 'integer', 'description': 'The end of the log'},
                    'kinds': {'type': 'array', 'items': {'type': 'string'}, 'description': 'Kinds of the new events'},
-                   'about': {'type': 'array', 'items': {'type': 'string'}, 'description': 'What they are about; empty where that is too much to list'}}}
+                   'about': {'type': 'array', 'items': {'type': 'string'},
+                             'description': 'What they are about; empty where that is too much to list'}}}
 
 class Tail:
     "Follows the log"
@@ -200,7 +210,8 @@ class Tail:
         if before < 0 or seq == before: return None
         events = self.desk.store.events(after=before, limit=2000)
         about = sorted({e.about for e in events})
-        return dict(seq=seq, kinds=sorted({e.kind for e in events}), about=about if len(about) <= self.most and len(events) < 2000 else [])
+        return dict(seq=seq, kinds=sorted({e.kind for e in events}),
+                    about=about if len(about) <= self.most and len(events) < 2000 else [])
 
 # %% ../../nbs/faces/server.ipynb #c4213ce8
 def _jupyter_server_extension_points()->list[dict]: return [{'module': 'llmops.faces.server'}]

@@ -10,7 +10,8 @@ import unicodedata
 from typing import Any
 
 # %% ../../nbs/faces/table.ipynb #17b648f3
-SAID = ('error', 'message', 'next', 'note', 'why') # Columns of sentences: in the last place they are not cut, for they end with what to do
+# Columns of sentences: in the last place they are not cut, for they end with what to do
+SAID = ('error', 'message', 'next', 'note', 'why')
 
 def width(
     s:str, # Text
@@ -40,6 +41,7 @@ def table(
     "Rows as an aligned table"
     if not rows: return 'nothing yet'
     cols = [c for c in columns or rows[0] if any(r.get(c) not in (None, '', [], {}) for r in rows)]
-    got = [[c.replace('_', ' ') for c in cols], *([cell(r.get(c), 400 if c in SAID and c == cols[-1] else 60) for c in cols] for r in rows)]
+    got = [[c.replace('_', ' ') for c in cols],
+           *([cell(r.get(c), 400 if c in SAID and c == cols[-1] else 60) for c in cols] for r in rows)]
     wide = [max(width(r[i]) for r in got) for i in range(len(cols))]
     return '\n'.join('  '.join(s+' '*(w-width(s)) for s, w in zip(r, wide, strict=True)).rstrip() for r in got)

@@ -49,7 +49,8 @@ def shipped(
     package = Path(llmops.__file__).parent
     for p in (package/'assets'/name, package.parent/'assets'/name):
         if p.is_dir(): return p
-    raise NotFound(f'The model {ascii(name)[:64]} did not come with this installation. Give a folder or a hub id, like hf:org/name')
+    raise NotFound(f'The model {ascii(name)[:64]} did not come with this installation. '
+                   'Give a folder or a hub id, like hf:org/name')
 
 # %% ../../nbs/faces/templates.ipynb #f671c7a7
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Parameter:
         kind, colon, _ = self.default.partition(':') if isinstance(self.default, str) else ('', '', '')
         ref = bool(colon) and kind in KINDS
         shown = 'ref' if ref else 'choice' if self.choices else 'json' if self.type in ('list', 'dict') else self.type
-        return dict(name=self.name, type=shown, doc=self.help, default=self.default, required=False, choices=list(self.choices), kind=kind if ref else '', many=False)
+        return dict(name=self.name, type=shown, doc=self.help, default=self.default, required=False,
+                    choices=list(self.choices), kind=kind if ref else '', many=False)
 
 _plain = re.compile(r'[A-Za-z][A-Za-z0-9_]{0,63}')
 _types = dict(str=str, int=int, float=float, bool=bool, list=list, dict=dict)
@@ -103,15 +105,19 @@ def read_parameters(
 )->list[Parameter]: # In order
     "Read the parameters of a cell without running it"
     try: tree, help = ast.parse(source), _comments(source)
-    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError) as e: raise Invalid(f'The parameters cell is not Python: {e}') from None
+    except (SyntaxError, ValueError, tokenize.TokenError, RecursionError) as e:
+        raise Invalid(f'The parameters cell is not Python: {e}') from None
     out = []
     for s in tree.body:
         target = s.targets[0] if isinstance(s, ast.Assign) else getattr(s, 'target', None)
-        if not isinstance(s, (ast.Assign, ast.AnnAssign)) or not isinstance(target, ast.Name) or s.value is None: continue
+        if not isinstance(s, (ast.Assign, ast.AnnAssign)) or not isinstance(target, ast.Name) or s.value is None:
+            continue
         try: default = ast.literal_eval(s.value)
-        except ValueError: raise Invalid(f'Parameter {target.id!r}: its default must be a plain value, not an expression') from None
+        except ValueError:
+            raise Invalid(f'Parameter {target.id!r}: its default must be a plain value, not an expression') from None
         kind, choices, optional = _typed(getattr(s, 'annotation', None), default)
-        if not plain(target.id) or kind not in _types: raise Invalid(f'Parameter {target.id!r}: {kind}: use a plain name and one of {", ".join(_types)}')
+        if not plain(target.id) or kind not in _types:
+            raise Invalid(f'Parameter {target.id!r}: {kind}: use a plain name and one of {", ".join(_types)}')
         out.append(Parameter(target.id, kind, default, help.get(s.end_lineno or 0, ''), choices, optional))
     return out
 
@@ -121,12 +127,14 @@ def _read(p:Parameter, v:str)->Any:
     if p.optional and v in ('', 'None', 'null'): return None
     if p.type == 'str': return v
     try:
-        if p.type == 'bool': return dict(true=True, yes=True, false=False, no=False, **{'1': True, '0': False})[v.lower()]
+        if p.type == 'bool':
+            return dict(true=True, yes=True, false=False, no=False, **{'1': True, '0': False})[v.lower()]
         return {'int': int, 'float': float}.get(p.type, json.loads)(v)
     except (ValueError, KeyError, RecursionError): raise _wrong(p, v) from None
 
 def _wrong(p:Parameter, v:Any)->Invalid:
-    return Invalid(f'Parameter {p.name!r} wants {p.type}, not {ascii(v)[:60]}. Its default is {p.default!r}'+(f': {p.help}' if p.help else ''))
+    return Invalid(f'Parameter {p.name!r} wants {p.type}, not {ascii(v)[:60]}. Its default is {p.default!r}'
+                   +(f': {p.help}' if p.help else ''))
 
 def _fits(p:Parameter, v:Any)->bool:
     if v is None: return p.optional
@@ -143,14 +151,21 @@ def check_parameters(
     if not isinstance(given, dict): raise Invalid('Parameters are a JSON object: {"steps": 10}')
     for name, v in given.items():
         shown = ascii(name)[:64]
-        if not plain(name): raise Invalid(f'{shown} cannot be a parameter name: use letters, digits and _, as in: {", ".join(known) or "(this template has none)"}')
-        if name not in known: raise Invalid(f'There is no parameter {shown}.{nearest(name, known)} Parameters: {", ".join(known) or "none"}')
+        if not plain(name):
+            raise Invalid(f'{shown} cannot be a parameter name: use letters, digits and _, '
+                          f'as in: {", ".join(known) or "(this template has none)"}')
+        if name not in known:
+            raise Invalid(f'There is no parameter {shown}.{nearest(name, known)} Parameters: '
+                          f'{", ".join(known) or "none"}')
         p = known[name]
         if text and isinstance(v, str): v = _read(p, v)
         if not _fits(p, v): raise _wrong(p, v)
-        if p.choices and v not in p.choices and v is not None: raise Invalid(f'Parameter {name!r} is one of {", ".join(map(repr, p.choices))}, not {ascii(v)[:60]}.{nearest(str(v), map(str, p.choices))}')
+        if p.choices and v not in p.choices and v is not None:
+            raise Invalid(f'Parameter {name!r} is one of {", ".join(map(repr, p.choices))}, '
+                          f'not {ascii(v)[:60]}.{nearest(str(v), map(str, p.choices))}')
         out[name] = v
-    if len(canonical(out)) > 100_000: raise Invalid('Parameters are longer than 100 KB. Put data into a file or a dataset and give its ref')
+    if len(canonical(out)) > 100_000:
+        raise Invalid('Parameters are longer than 100 KB. Put data into a file or a dataset and give its ref')
     return out
 
 # %% ../../nbs/faces/templates.ipynb #d7b6ba8c
@@ -178,9 +193,12 @@ def read_notebook(
     "Read a notebook, or say why it is none"
     try:
         nb = json.loads(Path(path).read_bytes())
-        if nb['nbformat'] != 4 or not all(isinstance(text(c['source']), str) and c['cell_type'] in ('code', 'markdown', 'raw') for c in nb['cells']): raise ValueError('not nbformat 4')
+        if nb['nbformat'] != 4 or not all(isinstance(text(c['source']), str)
+                                          and c['cell_type'] in ('code', 'markdown', 'raw') for c in nb['cells']):
+            raise ValueError('not nbformat 4')
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
-        raise Invalid(f'{Path(path).name} is not a notebook ({type(e).__name__}: {str(e)[:80]}). Save it from JupyterLab') from None
+        raise Invalid(f'{Path(path).name} is not a notebook ({type(e).__name__}: {str(e)[:80]}). '
+                      'Save it from JupyterLab') from None
     return nb
 
 @dataclass(frozen=True)
@@ -198,16 +216,19 @@ class TemplateFile:
     @property
     def title(self)->str:
         "First heading"
-        heads = [ln[2:].strip() for _,kind,src in cells_of(self.nb) if kind == 'markdown' for ln in src.splitlines() if ln.startswith('# ')]
+        heads = [ln[2:].strip() for _,kind,src in cells_of(self.nb) if kind == 'markdown'
+                 for ln in src.splitlines() if ln.startswith('# ')]
         return heads[0] if heads else self.name
     @property
     def about(self)->str:
         "First lines below the heading that start with >"
-        lines = [ln[1:].strip() for _,kind,src in cells_of(self.nb)[:2] if kind == 'markdown' for ln in src.splitlines() if ln.startswith('>')]
+        lines = [ln[1:].strip() for _,kind,src in cells_of(self.nb)[:2] if kind == 'markdown'
+                 for ln in src.splitlines() if ln.startswith('>')]
         return ' '.join(lines)
     def row(self)->dict:
         "The fields that a list of templates has"
-        return dict(name=self.name, title=self.title, doc=self.about, needs=self.needs, digest=self.digest, params=[p.row() for p in self.parameters])
+        return dict(name=self.name, title=self.title, doc=self.about, needs=self.needs, digest=self.digest,
+                    params=[p.row() for p in self.parameters])
 
 # %% ../../nbs/faces/templates.ipynb #9469a66b
 def read_template(
@@ -259,7 +280,8 @@ def kernels(
     here, out = this_machine(), []
     for name, k in sorted(KernelSpecManager().get_all_specs().items()):
         has = {**here, **k['spec'].get('metadata', {}).get('llmops', {})}
-        out.append(dict(name=name, title=k['spec'].get('display_name', name), language=k['spec'].get('language', ''), gpu=has['gpu'], memory=size(has['memory'])))
+        out.append(dict(name=name, title=k['spec'].get('display_name', name), language=k['spec'].get('language', ''),
+                        gpu=has['gpu'], memory=size(has['memory'])))
     return out
 
 def kernel_folder(
@@ -278,17 +300,21 @@ def choose_kernel(
     want, gpu, memory = needs.get('kernel'), int(needs.get('gpu') or 0), size(needs.get('memory') or 0)
     enough = [k for k in known if k['gpu'] >= gpu and k['memory'] >= memory]
     there = '; '.join(f"{k['name']} ({k['gpu']} GPU, {k['memory']/1e9:.0f} GB)" for k in known) or 'none'
-    if want and not any(k['name'] == want for k in known): raise Invalid(f'There is no kernel {ascii(want)[:64]}.{nearest(str(want)[:64], [k["name"] for k in known])} Kernels: {there}')
+    if want and not any(k['name'] == want for k in known):
+        raise Invalid(f'There is no kernel {ascii(want)[:64]}.{nearest(str(want)[:64], [k["name"] for k in known])} '
+                      f'Kernels: {there}')
     least = sorted((k for k in enough if k['language'] == 'python'), key=lambda k: (k['gpu'], k['memory'], k['name']))
     fit = [k['name'] for k in enough if k['name'] == want] or [k['name'] for k in least]
-    if not fit: raise Invalid(f'This run needs {gpu} GPU and {memory/1e9:.0f} GB, and no kernel has that. Kernels: {there}. Add one with: jupyter kernelspec install')
+    if not fit:
+        raise Invalid(f'This run needs {gpu} GPU and {memory/1e9:.0f} GB, and no kernel has that. Kernels: {there}. '
+                      'Add one with: jupyter kernelspec install')
     return fit[0]
 
 # %% ../../nbs/faces/templates.ipynb #6bf3ce59
 def _calls(tree:ast.AST)->list[tuple[str, list[str]]]:
     "Calls of `ws.something(…)` with the names of their arguments"
-    return [(n.func.attr, [k.arg for k in n.keywords if k.arg]) for n in ast.walk(tree)
-            if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name) and n.func.value.id == 'ws']
+    return [(n.func.attr, [k.arg for k in n.keywords if k.arg]) for n in ast.walk(tree) if isinstance(n, ast.Call)
+            and isinstance(n.func, ast.Attribute) and isinstance(n.func.value, ast.Name) and n.func.value.id == 'ws']
 
 def check_template(
     t:TemplateFile, # A template
@@ -300,16 +326,22 @@ def check_template(
     ids = [id for id,_,_ in cells]
     if len(cells) > 12: out.append(f'{len(cells)} cells; a dozen at most')
     if not all(ids) or len(set(ids)) < len(ids): out.append('every cell needs an id of its own')
-    if not t.about or t.about.isascii(): out.append('lines with > below the title say what it does, in English and Chinese')
+    if not t.about or t.about.isascii():
+        out.append('lines with > below the title say what it does, in English and Chinese')
     out += [f'parameter {p.name} has no help behind a #' for p in t.parameters if not p.help]
     trees = {id: ast.parse(s) for id, kind, s in cells if kind == 'code'}
-    if any(isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.Lambda)) for tree in trees.values() for n in ast.walk(tree)): out.append('it defines something; the library lacks a verb')
-    used = {n.id for tree in trees.values() for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    if any(isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.Lambda)) for tree in trees.values()
+           for n in ast.walk(tree)):
+        out.append('it defines something; the library lacks a verb')
+    used = {n.id for tree in trees.values()
+            for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
     out += [f'parameter {p.name} is not used' for p in t.parameters if p.name not in used]
     for id, tree in trees.items():
         for name, args in _calls(tree):
             if name not in specs: out.append(f'cell {id}: there is no verb or view {name!r}.{nearest(name, specs)}')
-            else: out += [f'cell {id}: {name} has no parameter {a!r}.{nearest(a, specs[name].params)}' for a in args if a not in specs[name].params]
+            else:
+                out += [f'cell {id}: {name} has no parameter {a!r}.{nearest(a, specs[name].params)}'
+                        for a in args if a not in specs[name].params]
     return out
 
 def check_templates(

@@ -30,7 +30,8 @@ def points(
 )->list[tuple[float, float]]: # (step, value)
     "One metric over steps"
     k = named(key)[2]
-    return [(r['step'], r[key]*k if k != 1 else r[key]) for r in steps if isinstance(r.get(key), (int, float)) and not isinstance(r.get(key), bool) and isinstance(r.get('step'), (int, float))]
+    return [(r['step'], r[key]*k if k != 1 else r[key]) for r in steps if isinstance(r.get(key), (int, float))
+            and not isinstance(r.get(key), bool) and isinstance(r.get('step'), (int, float))]
 
 _hidden = {'step', 'total', 't', 'tokens', 'seconds', 'epoch', 'index', 'pid', 'memory_total', 'peak_flops'}
 
@@ -44,22 +45,34 @@ def curve_parts(
     "The curves of a training, what it is for first: the loss, or the reward with its spread"
     best = next((k['step'] for k in kept if k.get('best')), None)
     marks = [*((s, f'resumed from step {s:g}', f'从第 {s:g} 步恢复', 'resume') for s in resumed),
-             *((k['step'], f"checkpoint of step {k['step']:g}" + (', the best' if k['step'] == best else ''), '', 'best' if k['step'] == best else 'kept') for k in kept),
+             *((k['step'], f"checkpoint of step {k['step']:g}" + (', the best' if k['step'] == best else ''), '',
+                'best' if k['step'] == best else 'kept') for k in kept),
              *([(wrong, 'diverged', '发散', 'wrong')] if wrong is not None else [])]
     def line(k:str, cls:str='')->Any: return (*named(k, stage)[:2], points(steps, k), cls)
     prized = bool(points(steps, 'reward'))
-    big = lines([line('reward')], marks, band=[(r['step'], *s) for r in steps if 'step' in r and (s := spread(r))]) if prized else lines([line('loss'), line('eval_loss', 'second')], marks)
-    keys = [k for k in ordered(k for r in steps for k in r) if k not in _hidden and k not in (('reward',) if prized else ('loss', 'eval_loss')) and len(points(steps, k)) > 1]
-    keys = [k for k in keys if k not in ('mfu', 'tokens_per_s') or any(y for _, y in points(steps, k))] # Not counted is not 0
+    big = (lines([line('reward')], marks, band=[(r['step'], *s) for r in steps if 'step' in r and (s := spread(r))])
+           if prized else lines([line('loss'), line('eval_loss', 'second')], marks))
+    keys = [k for k in ordered(k for r in steps for k in r) if k not in _hidden
+            and k not in (('reward',) if prized else ('loss', 'eval_loss')) and len(points(steps, k)) > 1]
+    # Not counted is not 0
+    keys = [k for k in keys if k not in ('mfu', 'tokens_per_s') or any(y for _, y in points(steps, k))]
     paired = {f'eval_{k}' for k in keys} & set(keys)
-    smalls = [s for k in keys[:20] if k not in paired and (s := lines([line(k), *([line(f'eval_{k}', 'second')] if f'eval_{k}' in paired else [])], wide=300, high=96))]
+    smalls = [s for k in keys[:20] if k not in paired and (
+        s := lines([line(k), *([line(f'eval_{k}', 'second')] if f'eval_{k}' in paired else [])], wide=300, high=96))]
     out:list[dict] = [dict(svg=_markup(big))] if big else []
-    if prized and big and any(spread(r) for r in steps): out.append(dict(say=('The mean reward of the answers, and one standard deviation around it. The loss of reinforcement says little: it is near zero by construction.',
-                                                                             '回答的平均奖励及其上下一个标准差。强化学习的损失按其构造接近于零，参考意义不大。'), cls='dim small'))
-    if kept and big: out.append(dict(say=('Circles on the axis are checkpoints that are kept, the green one is the best.', '横轴上的圆点是保留的检查点，绿色为最佳。'), cls='dim small'))
+    if prized and big and any(spread(r) for r in steps):
+        out.append(dict(say=('The mean reward of the answers, and one standard deviation around it. '
+                             'The loss of reinforcement says little: it is near zero by construction.',
+                             '回答的平均奖励及其上下一个标准差。强化学习的损失按其构造接近于零，参考意义不大。'),
+                        cls='dim small'))
+    if kept and big:
+        out.append(dict(say=('Circles on the axis are checkpoints that are kept, the green one is the best.',
+                             '横轴上的圆点是保留的检查点，绿色为最佳。'), cls='dim small'))
     if smalls: out.append(dict(smalls=[_markup(s) for s in smalls]))
     rule = next((r['mfu_rule'] for r in steps if r.get('mfu_rule') and r.get('mfu')), '')
-    if rule: out.append(dict(say=(f'MFU counts {rule} operations a token, N being the parameters.', f'MFU 按每词元 {rule} 次运算计算，N 为参数量。'), cls='dim small'))
+    if rule:
+        out.append(dict(say=(f'MFU counts {rule} operations a token, N being the parameters.',
+                             f'MFU 按每词元 {rule} 次运算计算，N 为参数量。'), cls='dim small'))
     return out
 
 # %% ../../nbs/faces/trainpage.ipynb #4c5cfe3f
@@ -73,7 +86,8 @@ def sample_parts(
     prompts = list(dict.fromkeys(str(s.get('prompt', '')) for r in said for s in r['samples']))
     cases:list[dict] = []
     for p in prompts[:4]:
-        rs = [(f"step {r['step']}", f"第 {r['step']} 步", str(s.get('text', ''))[:1500] or '–', '') for r in said for s in r['samples'] if s.get('prompt') == p]
+        rs = [(f"step {r['step']}", f"第 {r['step']} 步", str(s.get('text', ''))[:1500] or '–', '') for r in said
+              for s in r['samples'] if s.get('prompt') == p]
         cases.append(dict(top=[dict(code=' '.join(re.sub(r'<\|[^|>]{1,40}\|>', ' ', p).split())[:600])], rows=rs))
     return [dict(cases=cases)] if cases else []
 
@@ -82,14 +96,22 @@ def checkpoint_parts(
 )->list[dict]:
     "The checkpoints that the store holds"
     def number(v:Any)->str: return '' if v is None else short(v)
-    measured = [(k, en, zh) for k, en, zh in (('reward', 'Reward', '奖励'), ('loss', 'Loss', '损失'), ('eval_loss', 'Evaluation loss', '评估损失')) if k == 'loss' or any(r.get(k) is not None for r in kept)]
-    heads = [('Step', '步', 1), *((en, zh, 1) for _, en, zh in measured), ('Size', '大小', 1), ('Run', '运行', 0), ('', '', 0)]
-    rows = [[f"{k['step']:,}" + (f" / {k['total']:,}" if k.get('total') else ''), *(number(k.get(m)) for m, _, _ in measured),
-             f"{(k.get('bytes') or 0)/1e6:,.1f} MB", dict(code=str(k.get('run', ''))[-6:]), dict(en='✓ best', zh='✓ 最佳') if k.get('best') else ''] for k in kept]
+    measured = [(k, en, zh) for k, en, zh in (('reward', 'Reward', '奖励'), ('loss', 'Loss', '损失'),
+                                              ('eval_loss', 'Evaluation loss', '评估损失'))
+                if k == 'loss' or any(r.get(k) is not None for r in kept)]
+    heads = [('Step', '步', 1), *((en, zh, 1) for _, en, zh in measured), ('Size', '大小', 1),
+             ('Run', '运行', 0), ('', '', 0)]
+    rows = [[f"{k['step']:,}" + (f" / {k['total']:,}" if k.get('total') else ''),
+             *(number(k.get(m)) for m, _, _ in measured), f"{(k.get('bytes') or 0)/1e6:,.1f} MB",
+             dict(code=str(k.get('run', ''))[-6:]), dict(en='✓ best', zh='✓ 最佳') if k.get('best') else '']
+            for k in kept]
     return [dict(heads=heads, rows=rows)] if rows else []
 
-GROUPS = (('What learns', '学习内容', ('stage', 'method', 'max_steps', 'epochs', 'lr', 'batch', 'micro_batch', 'max_length', 'seed', 'rank', 'alpha', 'dropout', 'targets', 'layers', 'virtual_tokens')),
-          ('How', '方式', ('schedule', 'warmup', 'weight_decay', 'max_grad_norm', 'optimizer', 'precision', 'device', 'checkpointing', 'parallel', 'nproc', 'launcher', 'restarts')))
+GROUPS = (('What learns', '学习内容',
+           ('stage', 'method', 'max_steps', 'epochs', 'lr', 'batch', 'micro_batch', 'max_length', 'seed', 'rank',
+            'alpha', 'dropout', 'targets', 'layers', 'virtual_tokens')),
+          ('How', '方式', ('schedule', 'warmup', 'weight_decay', 'max_grad_norm', 'optimizer', 'precision', 'device',
+                           'checkpointing', 'parallel', 'nproc', 'launcher', 'restarts')))
 
 def recipe_parts(
     recipe:dict, # Of a model's body
@@ -99,24 +121,30 @@ def recipe_parts(
     def said(v:Any)->str: return v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)
     left = dict(recipe)
     out:list[dict] = []
-    for en, zh, keys in (*GROUPS, ('Of this stage, and what was watched and kept', '本阶段的字段，以及观察与保存', None)):
+    for en, zh, keys in (*GROUPS,
+                         ('Of this stage, and what was watched and kept', '本阶段的字段，以及观察与保存', None)):
         mine = {k: left.pop(k) for k in (keys or list(left)) if k in left}
         chips = [dict(code=f'{k} {said(v)[:200]}') for k, v in mine.items() if v not in (None, '', [], {})]
         if chips: out += [dict(h=(en, zh)), dict(chips=chips)]
-    if out and ref: out.append(dict(say=(f'Saved as {ref}: it can be used again with --recipe {ref}', f'已保存为 {ref}，可用 --recipe {ref} 再次使用'), cls='dim small'))
+    if out and ref:
+        out.append(dict(say=(f'Saved as {ref}: it can be used again with --recipe {ref}',
+                             f'已保存为 {ref}，可用 --recipe {ref} 再次使用'), cls='dim small'))
     return out
 
 def environment_parts(
     store:Any, # Store
     lock:Any, # {blob, size} of lines name==version
-    first:Sequence[str]=('torch', 'transformers', 'trl', 'peft', 'accelerate', 'datasets', 'tokenizers', 'deepspeed', 'bitsandbytes', 'llmops-workbench'), # Shown
+    # Shown
+    first:Sequence[str]=('torch', 'transformers', 'trl', 'peft', 'accelerate', 'datasets', 'tokenizers', 'deepspeed',
+                         'bitsandbytes', 'llmops-workbench'),
 )->list[dict]:
     "The packages that were installed"
     if not isinstance(lock, dict) or not lock.get('blob'): return []
     try: text = store.blobs.get(lock['blob']).decode()
     except LlmopsError as e: return [dict(say=(str(e), str(e)), cls='wrong')]
     pins = dict(x.partition('==')[::2] for x in text.splitlines() if '==' in x)
-    return [dict(chips=[dict(code=f'{k} {pins[k]}') for k in first if k in pins]), dict(fold=(f'all {len(pins)} packages', f'全部 {len(pins)} 个包', text))]
+    return [dict(chips=[dict(code=f'{k} {pins[k]}') for k in first if k in pins]),
+            dict(fold=(f'all {len(pins)} packages', f'全部 {len(pins)} 个包', text))]
 
 def code_parts(
     store:Any, # Store
@@ -129,14 +157,19 @@ def code_parts(
     if not was: return []
     found = ''
     if blob := ((store.state(f"run:{record.get('parent')}", 'run') or {}).get('executed') or {}).get('blob'):
-        try: found = next((s for k, _, s in cells_of(json.loads(store.blobs.get(blob))) if digest(s) == was.get('source')), '')
+        try:
+            found = next(
+                (s for k, _, s in cells_of(json.loads(store.blobs.get(blob))) if digest(s) == was.get('source')), '')
         except (LlmopsError, ValueError): found = ''
     nb = now_at(was)
     if nb and not found: found = next((s for k, _, s in cells_of(nb) if digest(s) == was.get('source')), '')
     state, said = compare(was, nb)
-    zh = {'same': '笔记本未改变', 'elsewhere': '该单元未改变，笔记本其他单元已改变', 'changed': '该单元此后已改变', 'gone': '该单元已不在原处'}.get(state, said)
+    zh = {'same': '笔记本未改变', 'elsewhere': '该单元未改变，笔记本其他单元已改变', 'changed': '该单元此后已改变',
+          'gone': '该单元已不在原处'}.get(state, said)
     name = str(was.get('template') or was.get('path', '')).rpartition('/')[2]
-    return [dict(code=found or was.get('line', '')), dict(chips=[dict(code=c) for c in (name, f"cell {was.get('cell', '')}") if c.strip() not in ('', 'cell')]), dict(say=(said, zh), cls='dim small')]
+    return [dict(code=found or was.get('line', '')),
+            dict(chips=[dict(code=c) for c in (name, f"cell {was.get('cell', '')}") if c.strip() not in ('', 'cell')]),
+            dict(say=(said, zh), cls='dim small')]
 
 # %% ../../nbs/faces/trainpage.ipynb #46e78f4e
 def stages(
@@ -150,7 +183,10 @@ def stages(
         seen.add(str(v))
         b = v.body
         how = 'merge' if b.get('merged') else b.get('stage') or (b.get('recipe') or {}).get('stage') or ''
-        if how: out.insert(0, dict(ref=str(v), stage=how, method=b.get('method', ''), data=(b.get('data') or {}).get('ref', '') if isinstance(b.get('data'), dict) else '', loss=b.get('loss'), run=v.made_by))
+        if how:
+            out.insert(0, dict(ref=str(v), stage=how, method=b.get('method', ''),
+                               data=(b.get('data') or {}).get('ref', '') if isinstance(b.get('data'), dict) else '',
+                               loss=b.get('loss'), run=v.made_by))
         at = b.get('merged') or b.get('base')
         at = at.get('ref') if isinstance(at, dict) else at
         if not at: break
@@ -161,8 +197,10 @@ def stages(
 def stage_parts(rows:Sequence[dict])->list[dict]:
     "The stages as a table"
     if len(rows) < 2: return []
-    heads = [('Model', '模型', 0), ('Stage', '阶段', 0), ('Method', '方法', 0), ('Data', '数据', 0), ('Last loss', '最后损失', 1)]
-    return [dict(heads=heads, rows=[[dict(code=r['ref']), dict(code=r['stage']), r['method'], dict(code=r['data']), '' if r['loss'] is None else short(r['loss'])] for r in rows])]
+    heads = [('Model', '模型', 0), ('Stage', '阶段', 0), ('Method', '方法', 0), ('Data', '数据', 0),
+             ('Last loss', '最后损失', 1)]
+    return [dict(heads=heads, rows=[[dict(code=r['ref']), dict(code=r['stage']), r['method'], dict(code=r['data']),
+                                     '' if r['loss'] is None else short(r['loss'])] for r in rows])]
 
 # %% ../../nbs/faces/trainpage.ipynb #b50378b7
 def _checkpoints(store:Any, id:str)->list[dict]:
@@ -175,14 +213,20 @@ def _wrong(record:dict, steps:Sequence[dict])->float|None:
     "The step at which a training diverged"
     said = str(record.get('error') or '')
     if 'diverged' not in said: return None
-    at = next((int(w) for w, before in zip(said.split()[1:], said.split(), strict=False) if before == 'step' and w.strip(':,.').isdigit()), None)
+    at = next((int(w) for w, before in zip(said.split()[1:], said.split(), strict=False)
+               if before == 'step' and w.strip(':,.').isdigit()), None)
     return at if at is not None else max((r['step'] for r in steps if 'step' in r), default=None)
 
-_zh = ((re.compile(r'The loss rose from about (\S+) to (\S+) at step (\d+) and stayed there'), r'损失在第 \3 步由约 \1 升至 \2，此后未回落'),
-       (re.compile(r'The loss is no longer a number at step (\d+)( of \d+)?'), r'第 \1 步的损失不再是数值'), (re.compile(r'The gradient is no longer a number at step (\d+)( of \d+)?'), r'第 \1 步的梯度不再是数值'),
-       (re.compile(r'Weights are no longer numbers at step (\d+)( of \d+)?'), r'第 \1 步的权重不再是数值'), (re.compile(r': the training diverged\. '), '：训练发散。'),
-       (re.compile(r'Take a smaller learning rate than (\S+?)(\.? |$)'), r'请使用小于 \1 的学习率。'), (re.compile(r'No checkpoint was written before'), '此前没有写入检查点'),
-       (re.compile(r'Stopped early: the evaluation loss was no better than (\S+) in (\d+) measurements'), r'提前停止：评估损失连续 \2 次未低于 \1'),
+_zh = ((re.compile(r'The loss rose from about (\S+) to (\S+) at step (\d+) and stayed there'),
+        r'损失在第 \3 步由约 \1 升至 \2，此后未回落'),
+       (re.compile(r'The loss is no longer a number at step (\d+)( of \d+)?'), r'第 \1 步的损失不再是数值'),
+       (re.compile(r'The gradient is no longer a number at step (\d+)( of \d+)?'), r'第 \1 步的梯度不再是数值'),
+       (re.compile(r'Weights are no longer numbers at step (\d+)( of \d+)?'), r'第 \1 步的权重不再是数值'),
+       (re.compile(r': the training diverged\. '), '：训练发散。'),
+       (re.compile(r'Take a smaller learning rate than (\S+?)(\.? |$)'), r'请使用小于 \1 的学习率。'),
+       (re.compile(r'No checkpoint was written before'), '此前没有写入检查点'),
+       (re.compile(r'Stopped early: the evaluation loss was no better than (\S+) in (\d+) measurements'),
+        r'提前停止：评估损失连续 \2 次未低于 \1'),
        (re.compile(r'Go on from the checkpoint of step (\d+)'), r'可从第 \1 步的检查点继续'))
 
 def in_chinese(
@@ -199,19 +243,27 @@ def lead(
     "The figures that tell how a training went: the reward with spread, KL and length where there is one, else the loss and what the stage is measured by"
     def at(k:str)->list[float]: return [y for _, y in points(steps, k)]
     if r := at('reward'):
-        out = [dict(value=short(r[-1]), cls='m', en=f'mean reward at the end, from {short(r[0])}', zh=f'结束时的平均奖励，起始 {short(r[0])}')]
-        for k, en, zh in (('reward_std', 'spread of rewards at the end', '结束时奖励的标准差'), ('kl', 'KL to the start, at the end', '结束时与起点的 KL 散度'), ('answer_tokens', 'tokens of an answer, at the end', '结束时回答的词元数')):
+        out = [dict(value=short(r[-1]), cls='m', en=f'mean reward at the end, from {short(r[0])}',
+                    zh=f'结束时的平均奖励，起始 {short(r[0])}')]
+        for k, en, zh in (('reward_std', 'spread of rewards at the end', '结束时奖励的标准差'),
+                          ('kl', 'KL to the start, at the end', '结束时与起点的 KL 散度'),
+                          ('answer_tokens', 'tokens of an answer, at the end', '结束时回答的词元数')):
             if y := at(k): out.append(dict(value=short(y[-1]), en=en, zh=zh))
         return out
     loss, ev = at('loss'), at('eval_loss')
     en, zh, _ = named('loss', stage)
-    out = [dict(value=short(loss[-1]), cls='m', en=f'last {en}, from {short(loss[0])}', zh=f'最后{zh}，起始 {short(loss[0])}')]
-    if ev: out.append(dict(value=short(min(ev)), en=f'best {named("eval_loss", stage)[0]}', zh=f'最佳{named("eval_loss", stage)[1]}'))
+    out = [dict(value=short(loss[-1]), cls='m', en=f'last {en}, from {short(loss[0])}',
+                zh=f'最后{zh}，起始 {short(loss[0])}')]
+    if ev:
+        out.append(dict(value=short(min(ev)), en=f'best {named("eval_loss", stage)[0]}',
+                        zh=f'最佳{named("eval_loss", stage)[1]}'))
     for k, best in (('accuracy', max), ('margin', None)):
         mine, seen = at(k), at(f'eval_{k}')
         y, which = (seen, f'eval_{k}') if seen else (mine, k)
-        if y: out.append(dict(value=percent(best(y) if seen and best else y[-1]) if k == 'accuracy' else short(y[-1]),
-                              en=f'{"best" if seen and best else "last"} {named(which)[0]}', zh=f'{"最佳" if seen and best else "最后"}{named(which)[1]}'))
+        if y:
+            out.append(dict(value=percent(best(y) if seen and best else y[-1]) if k == 'accuracy' else short(y[-1]),
+                            en=f'{"best" if seen and best else "last"} {named(which)[0]}',
+                            zh=f'{"最佳" if seen and best else "最后"}{named(which)[1]}'))
     return out
 
 def run_parts(
@@ -231,14 +283,24 @@ def run_parts(
     stage = stage_of(store, record)
     tiles = lead(steps, stage)
     tiles.append(dict(value=f'{max(s for s, _ in loss):,.0f}', en='steps', zh='步数'))
-    if any(speed): tiles.append(dict(value=f'{sorted(speed)[len(speed)//2]:,.0f}', en='tokens a second, median', zh='每秒词元（中位数）'))
+    if any(speed):
+        tiles.append(dict(value=f'{sorted(speed)[len(speed)//2]:,.0f}', en='tokens a second, median',
+                          zh='每秒词元（中位数）'))
     if took > 0: tiles.append(dict(value=f'{took:,.0f} s', en='took', zh='用时'))
     notices = []
-    if 'diverged' in str(record.get('error') or ''): notices.append(dict(tone='fail', en='The training diverged and was ended', zh='训练发散，已终止', text=str(record['error']), text_zh=in_chinese(str(record['error']))))
+    if 'diverged' in str(record.get('error') or ''):
+        notices.append(dict(tone='fail', en='The training diverged and was ended', zh='训练发散，已终止',
+                            text=str(record['error']), text_zh=in_chinese(str(record['error']))))
     for r in steps:
-        if str(r.get('message', '')).startswith('Warning: '): notices.append(dict(tone='warn', en='Known before it started', zh='开始前已知', text=r['message'][9:], text_zh=in_chinese(r['message'][9:])))
-        if str(r.get('message', '')).startswith('Stopped early'): notices.append(dict(tone='warn', en='Stopped early', zh='提前停止', text=r['message'], text_zh=in_chinese(r['message'])))
-    blocks = [dict(id='training', en='Training', zh='训练过程', parts=curve_parts([r | {'step': r['step']} for r in steps if 'step' in r], resumed, kept, _wrong(record, steps), stage)),
+        if str(r.get('message', '')).startswith('Warning: '):
+            notices.append(dict(tone='warn', en='Known before it started', zh='开始前已知', text=r['message'][9:],
+                                text_zh=in_chinese(r['message'][9:])))
+        if str(r.get('message', '')).startswith('Stopped early'):
+            notices.append(dict(tone='warn', en='Stopped early', zh='提前停止', text=r['message'],
+                                text_zh=in_chinese(r['message'])))
+    blocks = [dict(id='training', en='Training', zh='训练过程',
+                   parts=curve_parts([r | {'step': r['step']} for r in steps if 'step' in r], resumed, kept,
+                                     _wrong(record, steps), stage)),
               dict(id='samples', en='What it said meanwhile', zh='训练中的回答样例', parts=sample_parts(steps)),
               dict(id='checkpoints', en='Checkpoints', zh='检查点', parts=checkpoint_parts(kept))]
     return dict(tiles=tiles, notices=notices, blocks=[b for b in blocks if b['parts']])
@@ -256,23 +318,30 @@ def model_parts(
     trained = store.get(own['ref']).body
     blocks = out.get('blocks') or []
     blocks += [dict(id='stages', en='Stages', zh='训练阶段', parts=stage_parts(chain)),
-               dict(id='recipe', en='Recipe', zh='训练配方', parts=recipe_parts(trained.get('recipe') or {}, str(trained.get('recipe_ref') or ''))),
-               dict(id='environment', en='Environment', zh='环境', parts=environment_parts(store, trained.get('environment'))),
+               dict(id='recipe', en='Recipe', zh='训练配方',
+                    parts=recipe_parts(trained.get('recipe') or {}, str(trained.get('recipe_ref') or ''))),
+               dict(id='environment', en='Environment', zh='环境',
+                    parts=environment_parts(store, trained.get('environment'))),
                dict(id='code', en='The cell that started it', zh='启动训练的代码单元', parts=code_parts(store, record))]
-    return dict(tiles=out.get('tiles') or [], notices=[*(out.get('notices') or []), _lost(store, v, own['ref'])], blocks=[b for b in blocks if b['parts']])
+    return dict(tiles=out.get('tiles') or [], notices=[*(out.get('notices') or []), _lost(store, v, own['ref'])],
+                blocks=[b for b in blocks if b['parts']])
 
 def _lost(store:Any, v:Version, trained:str)->dict:
     "Where it stands what the training cost, or how to find out"
     mine = {v.digest, store.get(trained).digest}
     for r in sorted(store.find('report', all=True), key=lambda r: -r.created):
-        if r.body.get('type') == 'forgetting' and any(i['digest'] in mine for k, i in r.body['inputs'].items() if k.startswith('after.') and k.count('.') == 1):
+        if r.body.get('type') == 'forgetting' and any(i['digest'] in mine for k, i in r.body['inputs'].items()
+                                                      if k.startswith('after.') and k.count('.') == 1):
             n = ', '.join(f'{m} {k}' for k, m in (r.body.get('counts') or {}).items() if m)
             zh = '，'.join(f'{VERDICTS[k][1]} {m}' for k, m in (r.body.get('counts') or {}).items() if m)
             return dict(tone='none', en=f'Gained and forgotten, in {r}', zh=f'提升与遗忘，见 {r}', text=n, text_zh=zh)
-    return dict(tone='none', en='What it gained and forgot is not measured yet', zh='尚未评测提升与遗忘', text=f'llmops forgetting {v}')
+    return dict(tone='none', en='What it gained and forgot is not measured yet', zh='尚未评测提升与遗忘',
+                text=f'llmops forgetting {v}')
 
 # %% ../../nbs/faces/trainpage.ipynb #1adcc90f
-def _cell_words(c:dict)->dict: return dict(en=f'{VERDICTS[c["verdict"]][2]}\xa0{VERDICTS[c["verdict"]][0]}', zh=f'{VERDICTS[c["verdict"]][2]}\xa0{VERDICTS[c["verdict"]][1]}')
+def _cell_words(c:dict)->dict:
+    return dict(en=f'{VERDICTS[c["verdict"]][2]}\xa0{VERDICTS[c["verdict"]][0]}',
+                zh=f'{VERDICTS[c["verdict"]][2]}\xa0{VERDICTS[c["verdict"]][1]}')
 
 def forgetting_parts(
     body:dict, # Of a report
@@ -281,25 +350,44 @@ def forgetting_parts(
     tasks, n, names = body.get('tasks') or [], body.get('counts') or {}, body.get('columns') or []
     lost, several = n.get('forgotten', 0), len(names) > 2
     many = f"{len(tasks)} task{'s' if len(tasks) != 1 else ''}"
-    what, zh = (f'{many}, {len(names)-1} models' if several else many), (f'{len(tasks)} 项任务，{len(names)-1} 个模型' if several else f'{len(tasks)} 项任务')
-    if lost: head = f'{lost} of {sum(n.values())} cells forgotten: {what}', f'{sum(n.values())} 个单元中有 {lost} 个被遗忘：{zh}'
-    elif n.get('undecided'): head = f"Nothing shown to be forgotten, {n['undecided']} of {sum(n.values())} cells undecided: {what}", f"未见遗忘，{sum(n.values())} 个单元中有 {n['undecided']} 个未定：{zh}"
+    what, zh = ((f'{many}, {len(names)-1} models' if several else many),
+                (f'{len(tasks)} 项任务，{len(names)-1} 个模型' if several else f'{len(tasks)} 项任务'))
+    if lost:
+        head = (f'{lost} of {sum(n.values())} cells forgotten: {what}',
+                f'{sum(n.values())} 个单元中有 {lost} 个被遗忘：{zh}')
+    elif n.get('undecided'):
+        head = (f"Nothing shown to be forgotten, {n['undecided']} of {sum(n.values())} cells undecided: {what}",
+                f"未见遗忘，{sum(n.values())} 个单元中有 {n['undecided']} 个未定：{zh}")
     else: head = f'Nothing forgotten: {what}', f'没有遗忘：{zh}'
-    tiles = [dict(value=str(n.get(k, 0)), cls='', en=f'{VERDICTS[k][2]} {en}', zh=f'{VERDICTS[k][2]} {zh}') for k, en, zh in (('gained', 'gained', '提升'), ('kept', 'kept', '保持'), ('forgotten', 'forgotten', '遗忘'), ('undecided', 'undecided', '未定'))]
-    words = ROLES | RULES | {'seen': ('seen in training', '训练中见过'), 'other': ('other', '其他任务'), 'tuned': ('tuned', '所学任务')}
+    tiles = [dict(value=str(n.get(k, 0)), cls='', en=f'{VERDICTS[k][2]} {en}', zh=f'{VERDICTS[k][2]} {zh}')
+             for k, en, zh in (('gained', 'gained', '提升'), ('kept', 'kept', '保持'),
+                               ('forgotten', 'forgotten', '遗忘'), ('undecided', 'undecided', '未定'))]
+    words = ROLES | RULES | {'seen': ('seen in training', '训练中见过'), 'other': ('other', '其他任务'),
+                             'tuned': ('tuned', '所学任务')}
     margin = 100*(body.get('settings') or {}).get('margin', .05)
     matrix = [dict(svg=_markup(heat(tasks, names, words))),
-              dict(say=(f'Share right, with 95 % intervals. p is corrected by Holm over all cells. Kept: a loss of more than {margin:g} points is excluded for all cells at once. Undecided: ask more rows.',
-                        f'得分与 95 % 区间。p 值已按 Holm 方法对所有单元校正。“保持”表示在所有单元同时成立的水平上排除了超过 {margin:g} 个百分点的损失；“未定”表示需要更多数据。'), cls='dim small')]
-    heads = [('Task', '任务', 0), ('Rows', '行数', 1), ('Model', '模型', 0), ('In its data', '数据占比', 1), ('Before', '训练前', 1), ('After', '训练后', 1), ('Difference, 95 % interval', '差值（95 % 区间）', 1), ('p (Holm)', 'p（Holm）', 1), ('Verdict', '结论', 0)]
+              dict(say=('Share right, with 95 % intervals. p is corrected by Holm over all cells. '
+                        f'Kept: a loss of more than {margin:g} points is excluded for all cells at once. '
+                        'Undecided: ask more rows.', '得分与 95 % 区间。p 值已按 Holm 方法对所有单元校正。'
+                        f'“保持”表示在所有单元同时成立的水平上排除了超过 {margin:g} '
+                        '个百分点的损失；“未定”表示需要更多数据。'), cls='dim small')]
+    heads = [('Task', '任务', 0), ('Rows', '行数', 1), ('Model', '模型', 0), ('In its data', '数据占比', 1),
+             ('Before', '训练前', 1), ('After', '训练后', 1), ('Difference, 95 % interval', '差值（95 % 区间）', 1),
+             ('p (Holm)', 'p（Holm）', 1), ('Verdict', '结论', 0)]
     rows = []
     for t in tasks:
         for c in t['after']:
             share = sum(x['share'] for x in (body.get('taught') or {}).get(c['model'], []) if t['data'] in x['tasks'])
-            rows.append([dict(code=t['data'].partition(':')[2]), f"{t['n']:,}", dict(code=c['model'].partition(':')[2]), percent(share) if share else '–', percent(t['before']['mean']), percent(c['mean']),
-                         f"{100*c['diff']:+.1f} [{100*c['diff_ci'][0]:+.1f}, {100*c['diff_ci'][1]:+.1f}]", '< 0.001' if c['p_holm'] < .001 else f"{c['p_holm']:.3f}", _cell_words(c)])
-    blocks = [dict(id='matrix', en='What was gained and what was forgotten', zh='提升与遗忘', parts=matrix), dict(id='gains', en='Task by task', zh='逐项任务', parts=[dict(heads=heads, rows=rows)])]
-    if left := body.get('left_out') or []: blocks.append(dict(id='left', en='Not asked', zh='未评测', parts=[dict(heads=[('Data', '数据', 0), ('Why', '原因', 0)], rows=[[dict(code=x['data']), x['why']] for x in left])]))
+            rows.append([dict(code=t['data'].partition(':')[2]), f"{t['n']:,}", dict(code=c['model'].partition(':')[2]),
+                         percent(share) if share else '–', percent(t['before']['mean']), percent(c['mean']),
+                         f"{100*c['diff']:+.1f} [{100*c['diff_ci'][0]:+.1f}, {100*c['diff_ci'][1]:+.1f}]",
+                         '< 0.001' if c['p_holm'] < .001 else f"{c['p_holm']:.3f}", _cell_words(c)])
+    blocks = [dict(id='matrix', en='What was gained and what was forgotten', zh='提升与遗忘', parts=matrix),
+              dict(id='gains', en='Task by task', zh='逐项任务', parts=[dict(heads=heads, rows=rows)])]
+    if left := body.get('left_out') or []:
+        blocks.append(dict(id='left', en='Not asked', zh='未评测',
+                           parts=[dict(heads=[('Data', '数据', 0), ('Why', '原因', 0)],
+                                       rows=[[dict(code=x['data']), x['why']] for x in left])]))
     return dict(headline=head, tiles=tiles, blocks=blocks)
 
 def lost_rows(
@@ -309,13 +397,20 @@ def lost_rows(
 )->list[dict]: # As `examples` gives them
     "Rows that the model before got right and one after does not, and the other way round"
     out = []
-    for en, zh, a, b in (('Forgotten: right before, wrong after', '遗忘：训练前答对、训练后答错', 0, 1), ('Gained: wrong before, right after', '提升：训练前答错、训练后答对', 1, 0)):
+    for en, zh, a, b in (('Forgotten: right before, wrong after', '遗忘：训练前答对、训练后答错', 0, 1),
+                         ('Gained: wrong before, right after', '提升：训练前答错、训练后答对', 1, 0)):
         for i, ref in enumerate(columns[1:], 1):
-            some = [r for r in rows if (r['ok'][i*b] if a == 0 else r['ok'][0]) < 1 <= (r['ok'][0] if a == 0 else r['ok'][i])]
+            some = [r for r in rows
+                    if (r['ok'][i*b] if a == 0 else r['ok'][0]) < 1 <= (r['ok'][0] if a == 0 else r['ok'][i])]
             n = min(each, len(some))
             def case(r:dict, i:int=i)->dict:
                 ask = r['prompt']
-                return dict(data=r['data'], row=r['row'], question='\n'.join(str(m.get('content', '')) if len(ask) == 1 else f"{m.get('role')}: {m.get('content', '')}" for m in ask)[:4000],
-                            expected=r['expected'][:4000], answer=r['answers'][i][:4000], ok=r['ok'][i] >= 1, baseline=r['answers'][0][:4000], baseline_ok=r['ok'][0] >= 1, forms=[])
-            if some: out.append(dict(en=f'{en} ({ref})', zh=f'{zh}（{ref}）', total=len(some), shown=n, rows=[case(some[k*len(some)//n]) for k in range(n)]))
+                return dict(data=r['data'], row=r['row'],
+                            question='\n'.join(str(m.get('content', '')) if len(ask) == 1 else f"{m.get('role')}: "
+                                               f"{m.get('content', '')}" for m in ask)[:4000],
+                            expected=r['expected'][:4000], answer=r['answers'][i][:4000], ok=r['ok'][i] >= 1,
+                            baseline=r['answers'][0][:4000], baseline_ok=r['ok'][0] >= 1, forms=[])
+            if some:
+                out.append(dict(en=f'{en} ({ref})', zh=f'{zh}（{ref}）', total=len(some), shown=n,
+                                rows=[case(some[k*len(some)//n]) for k in range(n)]))
     return out

@@ -241,14 +241,16 @@ def ts(
     if t in _ts: return _ts[t]
     args = typing.get_args(t)
     if isinstance(t, types.UnionType): return ' | '.join(map(ts, args))
-    if typing.get_origin(t) is list: return f'({ts(args[0])})[]' if isinstance(args[0], types.UnionType) else f'{ts(args[0])}[]'
+    if typing.get_origin(t) is list:
+        return f'({ts(args[0])})[]' if isinstance(args[0], types.UnionType) else f'{ts(args[0])}[]'
     if typing.get_origin(t) is dict: return f'{{ [key: string]: {ts(args[1])} }}'
     if typing.is_typeddict(t): return t.__name__
     raise Failed(f'{t} has no word in TypeScript yet. Add it to faces/wire')
 
 # %% ../../nbs/faces/wire.ipynb #ddbd8299
 SHAPES = (Param, Verb, View, TemplateRow, Schema, VersionRow, VersionList, EventRow, FileRow, Node, Edge, Graph, Series,
-          VersionPage, RowHit, RowPage, RunRow, RunList, CellRow, CheckpointRow, SampleRow, Training, RunPage, Started, Problem)
+          VersionPage, RowHit, RowPage, RunRow, RunList, CellRow, CheckpointRow, SampleRow, Training, RunPage,
+          Started, Problem)
 
 def interface(
     t:Any, # A typed dict
@@ -259,7 +261,8 @@ def interface(
 
 def schema_ts()->str: # TypeScript
     "All shapes, as `schema.ts`"
-    head = '// Generated from llmops/faces/wire.py. Do not edit: run python -m llmops.faces.server > jupyter_extension/src/schema.ts\n'
+    head = ('// Generated from llmops/faces/wire.py. '
+            'Do not edit: run python -m llmops.faces.server > jupyter_extension/src/schema.ts\n')
     json = 'export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };\n'
     kinds = f"export const KINDS = [{', '.join(repr(k) for k in KINDS)}] as const;\n"
     return '\n'.join([head, json, kinds, *map(interface, SHAPES)])

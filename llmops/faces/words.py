@@ -17,10 +17,12 @@ from ..core import nearest
 from ..verbs import VERBS, VIEWS, Param, Spec
 
 # %% ../../nbs/faces/words.ipynb #e74d8940
-GROUPS = dict(data='From raw files and feedback to datasets', train='From a model and data to a better model') # Word → what stands behind it
+# Word → what stands behind it
+GROUPS = dict(data='From raw files and feedback to datasets', train='From a model and data to a better model')
 _areas = {'data': 'data', 'training': 'train'}
-_first = ('import', 'export', 'clean', 'dedup', 'convert', 'split', 'mix', 'sample', 'stats', 'diff', 'leakcheck', 'leaks', 'pii', 'label', 'collect',
-          'sft', 'dpo', 'kto', 'reward', 'grpo', 'distil', 'classify', 'pretrain', 'pipeline', 'pause', 'curve', 'checkpoints', 'trials')
+_first = ('import', 'export', 'clean', 'dedup', 'convert', 'split', 'mix', 'sample', 'stats', 'diff', 'leakcheck',
+          'leaks', 'pii', 'label', 'collect', 'sft', 'dpo', 'kto', 'reward', 'grpo', 'distil', 'classify', 'pretrain',
+          'pipeline', 'pause', 'curve', 'checkpoints', 'trials')
 _alone = {'merge', 'resume', 'search', 'estimate'} # Of those areas, but words of their own
 _renamed = {('data', 'import'): 'load', ('data', 'checkout'): 'checkout_to'}
 IN_NOTEBOOKS = {'checkout', 'labeller'} # Views whose results only a notebook can show
@@ -49,7 +51,8 @@ def spell(
     spec = next((s for n, s in {**VERBS, **VIEWS}.items() if n.replace('_', '-') == w), None)
     if w in GROUPS and len(argv) > 1:
         was = argv[1].replace('_', '-')
-        return _named([w, was if (w, was) in _renamed else place(VERBS[argv[1]])[1] if argv[1] in VERBS and place(VERBS[argv[1]])[0] == w else was, *argv[2:]])
+        return _named([w, was if (w, was) in _renamed else place(VERBS[argv[1]])[1]
+                       if argv[1] in VERBS and place(VERBS[argv[1]])[0] == w else was, *argv[2:]])
     group, word = place(spec) if spec else ('', w)
     return _named([*([group] if group else []), word, *argv[1:]])
 
@@ -59,10 +62,12 @@ def _named(words:list[str])->list[str]:
     return [*words[:2], '--model', *words[2:]] if v and v.more and not words[2].startswith('-') else words
 
 # %% ../../nbs/faces/words.ipynb #e1f25238
-_words = ((r'the following arguments are required: (.+)', lambda m: f'needs {" and ".join(m[1].rsplit(", ", 1))}'),
-          (r'argument (\S+): expected .*', lambda m: f'has {m[1].partition("/")[0]} without a value. Write {m[1].partition("/")[0]} VALUE'),
-          (r'ambiguous option: (\S+) could match (.+)', lambda m: f'has several options that begin with {m[1]}: {m[2]}'),
-          (r'argument (\S+): ignored explicit argument .*', lambda m: f'takes {m[1].partition("/")[0]} without a value'))
+_words = (
+    ((r'the following arguments are required: (.+)', lambda m: f'needs {" and ".join(m[1].rsplit(", ", 1))}'),
+     (r'argument (\S+): expected .*',
+      lambda m: f'has {m[1].partition("/")[0]} without a value. Write {m[1].partition("/")[0]} VALUE'),
+     (r'ambiguous option: (\S+) could match (.+)', lambda m: f'has several options that begin with {m[1]}: {m[2]}'),
+     (r'argument (\S+): ignored explicit argument .*', lambda m: f'takes {m[1].partition("/")[0]} without a value')))
 
 class Parser(argparse.ArgumentParser):
     "Says in one sentence what is wrong, and where to read on"
@@ -81,7 +86,8 @@ def leaf(
     argv:list[str], # What was typed
 )->tuple[argparse.ArgumentParser, list[str]]: # Of the command; what was typed behind its words
     "The parser of the command that was typed"
-    while argv and (sub := next((a for a in p._actions if isinstance(a, argparse._SubParsersAction)), None)) and argv[0] in sub.choices:
+    while (argv and (sub := next((a for a in p._actions if isinstance(a, argparse._SubParsersAction)), None))
+           and argv[0] in sub.choices):
         p, argv = sub.choices[argv[0]], argv[1:]
     return p, argv
 
@@ -96,14 +102,18 @@ def strange(
         name = w.partition('=')[0]
         if not re.fullmatch(r'--[^\s=]+', name) or any(k.startswith(name) for k in known): continue
         near = nearest(name.replace('_', '-')[:60], [k for k in known if k.startswith('--')])
-        return f'llmops: {p.prog.removeprefix("llmops ")} has no option {ascii(name[:60])}.{near} See them: {p.prog} --help'
+        return (f'llmops: {p.prog.removeprefix("llmops ")} has no option {ascii(name[:60])}.{near} See '
+                f'them: {p.prog} --help')
     return ''
 
 # %% ../../nbs/faces/words.ipynb #a91d2343
-FIRST = dict(add=('ref', 'path'), alias=('ref', 'name'), ls=('kind',), compare=('a', 'b'), history=('ref',), trace_server=('action',),
-             load=('path',), export=('ref', 'path'), diff=('a', 'b'), origin=('ref', 'row'), checkout_to=('ref', 'folder'), stats=('ref',), mix=('data',), recipe=('path',), steps=('name',),
-             leaks=('ref',), label_next=('queue',), label_item=('queue', 'item'), label_save=('queue', 'item'), label_skip=('queue', 'item'),
-             label_undo=('queue', 'item'), label_adjudicate=('queue', 'item'), collect=('queue',), search=(), estimate=(), pipeline=(), score=(), feedback=('source',), label_send=('queue', 'to'), label_export=('queue', 'path'))
+FIRST = dict(add=('ref', 'path'), alias=('ref', 'name'), ls=('kind',), compare=('a', 'b'), history=('ref',),
+             trace_server=('action',), load=('path',), export=('ref', 'path'), diff=('a', 'b'), origin=('ref', 'row'),
+             checkout_to=('ref', 'folder'), stats=('ref',), mix=('data',), recipe=('path',), steps=('name',),
+             leaks=('ref',), label_next=('queue',), label_item=('queue', 'item'), label_save=('queue', 'item'),
+             label_skip=('queue', 'item'), label_undo=('queue', 'item'), label_adjudicate=('queue', 'item'),
+             collect=('queue',), search=(), estimate=(), pipeline=(), score=(), feedback=('source',),
+             label_send=('queue', 'to'), label_export=('queue', 'path'))
 BEHIND = dict(load='dataset:NAME') # Verbs whose last word is the name of what they write
 
 def _positional(spec:Spec)->tuple:
@@ -115,41 +125,58 @@ def _positional(spec:Spec)->tuple:
 def _argument(parser:Any, p:Param, positional:bool, behind:str)->None:
     from llmops.faces.table import cell
     h = (p.doc or p.type).replace('%', '%%')
-    if not p.required and p.default not in (None, '', False, [], ()): h += f' (default {cell(p.default)})'.replace('%', '%%')
+    if not p.required and p.default not in (None, '', False, [], ()):
+        h += f' (default {cell(p.default)})'.replace('%', '%%')
     kind = (p.kind.split(',')[0] or 'ref').upper()
-    meta = kind if p.type == 'ref' else 'N' if p.type in ('int', 'float') else p.type.upper() if p.type != 'choice' else '|'.join(str(c) for c in p.choices if c != '')
+    meta = (kind if p.type == 'ref' else 'N' if p.type in ('int', 'float')
+            else p.type.upper() if p.type != 'choice' else '|'.join(str(c) for c in p.choices if c != ''))
     flag = f'--{p.name.replace("_", "-")}'
     if positional:
         name = 'FILE' if p.type == 'path' and behind else p.name.upper() if p.type != 'choice' else meta
-        parser.add_argument(p.name, nargs='+' if p.many else None if p.required else '?', default=argparse.SUPPRESS, help=h,
-                            metavar=name)
-    elif p.type == 'bool': parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=h)
-    elif p.many: parser.add_argument(flag, dest=p.name, metavar=meta, default=argparse.SUPPRESS, help=h, required=p.required,
-                                     action='extend' if p.name == 'against' else 'append', **(dict(nargs='+') if p.name == 'against' else {}))
+        parser.add_argument(p.name, nargs='+' if p.many else None if p.required else '?', default=argparse.SUPPRESS,
+                            help=h, metavar=name)
+    elif p.type == 'bool':
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=h)
+    elif p.many:
+        parser.add_argument(flag, dest=p.name, metavar=meta, default=argparse.SUPPRESS, help=h, required=p.required,
+                            action='extend' if p.name == 'against' else 'append',
+                            **(dict(nargs='+') if p.name == 'against' else {}))
     else: parser.add_argument(flag, dest=p.name, metavar=meta, default=argparse.SUPPRESS, help=h, required=p.required)
 
 _EXAMPLES = dict( # Command → lines that a newcomer can start from
-    sft=('train sft --model model:base --data dataset:chat --method lora --max-steps 200 --out model:chat', 'train sft --model model:base --data dataset:chat-train --evaluation dataset:chat-test --patience 3'),
+    sft=('train sft --model model:base --data dataset:chat --method lora --max-steps 200 --out model:chat',
+         'train sft --model model:base --data dataset:chat-train --evaluation dataset:chat-test --patience 3'),
     dpo=('train dpo --model model:chat --data dataset:better --method lora --max-steps 200 --out model:chat-dpo',),
     kto=('train kto --model model:chat --data dataset:rated --method lora --max-steps 200 --out model:chat-kto',),
     reward=('train reward --model model:chat --data dataset:better --out model:judge',),
-    grpo=('train grpo --model model:chat --data dataset:questions --rewards number,0.2*length:64 --max-steps 200', 'train grpo --model model:chat --data dataset:questions --rewards model:judge --beta 0.04'),
+    grpo=('train grpo --model model:chat --data dataset:questions --rewards number,0.2*length:64 --max-steps 200',
+          'train grpo --model model:chat --data dataset:questions --rewards model:judge --beta 0.04'),
     distil=('train distil --model model:small --teacher model:large --data dataset:chat --out model:small-taught',),
     classify=('train classify --model model:base --data dataset:topics --text text --label label --out model:topics',),
     pretrain=('train pretrain --model model:base --data dataset:wiki --max-length 512 --max-steps 1000',),
-    pipeline=("""train pipeline --model model:base --stages '[{"verb": "sft", "data": "dataset:chat"}, {"verb": "dpo", "data": "dataset:better"}]' --out model:chat""",),
-    estimate=('estimate --model model:base --data dataset:chat --method lora', 'estimate --model ./config.json --method qlora --max-length 4096 --memory 80'),
-    search=('search --model model:base --data dataset:chat --space "lr=1e-5..1e-3:log rank=8,16,32" --fixed "method=lora max_steps=100" --trials 20', 'search --model model:base --data dataset:chat --space "lr=1e-5,1e-4" --metric score --out model:chat'),
+    pipeline=(
+        """train pipeline --model model:base --stages '[{"verb": "sft", "data": "dataset:chat"}, {"verb": "dpo", "data": "dataset:better"}]' --out model:chat""",),
+    estimate=('estimate --model model:base --data dataset:chat --method lora',
+              'estimate --model ./config.json --method qlora --max-length 4096 --memory 80'),
+    search=('search --model model:base --data dataset:chat --space "lr=1e-5..1e-3:log rank=8,16,32" --fixed '
+            '"method=lora max_steps=100" --trials 20',
+            'search --model model:base --data dataset:chat --space "lr=1e-5,1e-4" --metric score --out model:chat'),
     resume=('resume 1a2050f70632b31fc', 'resume 1a2050f70632b31fc --lr 1e-5 --max-steps 400'),
-    merge=('merge model:chat-lora --out model:chat',), pause=('train pause 1a2050f70632b31fc',), curve=('train curve 1a2050f70632b31fc',), checkpoints=('train checkpoints 1a2050f70632b31fc',))
+    merge=('merge model:chat-lora --out model:chat',), pause=('train pause 1a2050f70632b31fc',),
+    curve=('train curve 1a2050f70632b31fc',), checkpoints=('train checkpoints 1a2050f70632b31fc',))
 
 def _example(sub:Any, name:str)->str|None:
     lines = _EXAMPLES.get(name)
-    return '\n'.join([f'example{"s"[:len(lines) > 1]}:', *(f'  llmops {x}' for x in lines)]).replace('%', '%%') if lines else None
+    return ('\n'.join([f'example{"s"[:len(lines) > 1]}:', *(f'  llmops {x}' for x in lines)]).replace('%', '%%')
+            if lines else None)
 
 _heads = dict( # Command → heading → options, where one list would be too long to read
-    search={'What is tried': ('space', 'fixed', 'verb', 'trials', 'startup', 'seed', 'study'), 'How trials are compared': ('metric', 'evaluation', 'test', 'scorer', 'rows', 'max_new_tokens'), 'Who searches': ('tuner', 'jobs', 'pruner')},
-    estimate={'What is trained': ('stage', 'method', 'rank', 'layers', 'optimizer', 'teacher', 'reward'), 'How much at a time': ('batch', 'micro_batch', 'max_length', 'max_steps'), 'Where': ('device', 'memory', 'precision', 'checkpointing', 'parallel', 'nproc')},
+    search={'What is tried': ('space', 'fixed', 'verb', 'trials', 'startup', 'seed', 'study'),
+            'How trials are compared': ('metric', 'evaluation', 'test', 'scorer', 'rows', 'max_new_tokens'),
+            'Who searches': ('tuner', 'jobs', 'pruner')},
+    estimate={'What is trained': ('stage', 'method', 'rank', 'layers', 'optimizer', 'teacher', 'reward'),
+              'How much at a time': ('batch', 'micro_batch', 'max_length', 'max_steps'),
+              'Where': ('device', 'memory', 'precision', 'checkpointing', 'parallel', 'nproc')},
     resume={'What may change': ('lr', 'max_steps', 'micro_batch', 'nproc')})
 
 def add_command(
@@ -158,7 +185,8 @@ def add_command(
     doc:str, # What it does
 )->argparse.ArgumentParser:
     "A command that can answer in JSON"
-    p = sub.add_parser(name, help=doc, description=textwrap.fill(doc+'.', 78), epilog=_example(sub, name), formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = sub.add_parser(name, help=doc, description=textwrap.fill(doc+'.', 78), epilog=_example(sub, name),
+                       formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--json', action='store_true', help='print JSON: a list of objects, newest last')
     return p
 
@@ -183,8 +211,10 @@ def add_verb(
 
 def _short(prog:str, all:list[Param])->str:
     "A usage of one breath, where there are many options"
-    words = [f'--{x.name.replace("_", "-")} {(x.kind.split(",")[0] or x.type).upper()}' for x in all if x.required and not x.group]
-    return ' '.join([prog, *words, '[--out NAME]' if any(x.name == 'out' for x in all) else '', '[options]']).replace('%', '%%')
+    words = [f'--{x.name.replace("_", "-")} {(x.kind.split(",")[0] or x.type).upper()}'
+             for x in all if x.required and not x.group]
+    return ' '.join([prog, *words, '[--out NAME]' if any(x.name == 'out' for x in all) else '',
+                     '[options]']).replace('%', '%%')
 
 def given(
     a:argparse.Namespace, # What argparse read
@@ -195,5 +225,6 @@ def given(
     if spec.name in BEHIND:
         many = next(n for n in _positional(spec))
         v = out.get(many)
-        if isinstance(v, list) and len(v) > 1 and v[-1].partition(':')[0] == spec.writes: out[many], out['out'] = v[:-1], v[-1]
+        if isinstance(v, list) and len(v) > 1 and v[-1].partition(':')[0] == spec.writes:
+            out[many], out['out'] = v[:-1], v[-1]
     return out

@@ -71,7 +71,8 @@ def work(
         def heard(e:dict)->None:
             if e['state'] == 'started': record['at'] = {k: e[k] for k in ('index', 'id', 'line')}
             else: record['cells']['done'] += 1
-            scribe('step', dict(step=record['cells']['done'], total=total, message=e['line'], cell=e['id'], index=e['index'], state=e['state'],
+            scribe('step', dict(step=record['cells']['done'], total=total, message=e['line'], cell=e['id'],
+                                index=e['index'], state=e['state'],
                                 **({'seconds': e['seconds']} if 'seconds' in e else {})))
         end = runner.execute(Path(job['notebook']), folder/'notebook.ipynb', job['parameters'], kernel, heard,
                              cell_timeout=job['cell_timeout'], timeout=job['timeout'])
@@ -85,7 +86,8 @@ def _begin(store:Any, about:str, job:dict, kernel:Any)->dict:
 
     from llmops import verbs
     from llmops.core import now
-    record = {**job['record'], 'status': 'running', 'started': now(), 'pid': os.getpid(), 'pid_started': verbs.proc_started(os.getpid()),
+    record = {**job['record'], 'status': 'running', 'started': now(), 'pid': os.getpid(),
+              'pid_started': verbs.proc_started(os.getpid()),
               'host': socket.gethostname(), 'cells': dict(done=0, total=job['cells']), 'at': None,
               'kernel': dict(name=job['kernel'], pid=kernel.group, started=verbs.proc_started(kernel.group))}
     store.append_many([('run.start', about, record)])
@@ -110,7 +112,8 @@ def page(
     from llmops.faces.page import write
     nb = json.loads((folder/'notebook.ipynb').read_bytes())
     bad = record['status'] != 'done'
-    return write(dict(title=record['args']['template'], ref=f"run:{record['id']}", tone='fail' if bad else 'pass', badge=record['status'],
+    return write(dict(title=record['args']['template'], ref=f"run:{record['id']}",
+                      tone='fail' if bad else 'pass', badge=record['status'],
                       headline=record.get('error') or '', what=stamp(record['started']), cells=cells(nb))).encode()
 
 def finish(
@@ -127,13 +130,16 @@ def finish(
     if record['status'] == 'done': record.pop('at', None)
     kids = children(store, record['id'])
     for k in kids:
-        if k['status'] == 'running': store.append_many([('run.fail', f"run:{k['id']}", {**k, 'status': 'failed', 'ended': now(), 'error': 'The notebook that called it ended'})])
+        if k['status'] == 'running':
+            store.append_many([('run.fail', f"run:{k['id']}", {**k, 'status': 'failed', 'ended': now(),
+                                                               'error': 'The notebook that called it ended'})])
     record['made'] = [w for k in kids for w in k['writes']]
     try:
         if (folder/'notebook.ipynb').exists():
             record['executed'] = store.blobs.put_file(folder/'notebook.ipynb')
             record['html'] = store.blobs.put_bytes(page(folder, record))
-    except (LlmopsError, OSError) as e: record |= dict(status='failed', error=f'The executed notebook could not be kept: {e}')
+    except (LlmopsError, OSError) as e:
+        record |= dict(status='failed', error=f'The executed notebook could not be kept: {e}')
     kind = dict(done='run.done', stopped='run.stop').get(record['status'], 'run.fail')
     store.append_many([(kind, about, {**record, 'ended': now()})])
     with suppress(OSError): (folder/'notebook.ipynb').unlink(missing_ok=True)
