@@ -29,35 +29,42 @@ def _one_ground(run, models:list[Version])->tuple[Version, list[Version]]:
     (base, first), names = stacks[0], lambda vs: [str(v) for v in vs]
     for m, (other, chain) in zip(models, stacks, strict=True):
         if other.digest != base.digest or names(chain[:-1]) != names(first[:-1]):
-            raise Invalid(f'{m} rests on {" and ".join(names([other, *chain[:-1]]))}, {models[0]} on {" and ".join(names([base, *first[:-1]]))}. Adapters of one base can be combined')
+            raise Invalid(f'{m} rests on {" and ".join(names([other, *chain[:-1]]))}, '
+                          f'{models[0]} on {" and ".join(names([base, *first[:-1]]))}. '
+                          'Adapters of one base can be combined')
     return base, first[:-1]
 
 @verb(writes='model')
 def combine(
     run,
     models:list[Model], # Adapters of one base
-    out:str,            # Name of the result
+    out:str, # Name of the result
     weights:list[float]|None=None, # How much of each; default: one each
-    how:Literal['cat', 'linear', 'svd', 'ties', 'ties_svd', 'dare_linear', 'dare_ties', 'magnitude_prune']='cat', # How they are added; cat is the exact sum
-    density:float=.5,   # Part of the numbers that ties, dare and magnitude_prune keep
-    rank:int=0,         # Rank of the result with svd; 0: the largest of theirs
-    seed:int=0,         # Of dare
-)->Iterator[dict]:      # Progress; the adapter at the end
+    # How they are added; cat is the exact sum
+    how:Literal['cat', 'linear', 'svd', 'ties', 'ties_svd', 'dare_linear', 'dare_ties', 'magnitude_prune']='cat',
+    density:float=.5, # Part of the numbers that ties, dare and magnitude_prune keep
+    rank:int=0, # Rank of the result with svd; 0: the largest of theirs
+    seed:int=0, # Of dare
+)->Iterator[dict]: # Progress; the adapter at the end
     "Make one adapter of several"
     torch = need('torch', extra='train')
     quiet()
     need('peft', extra='train')
     if len(models) < 2: raise Invalid('Name two adapters or more to combine')
     share = [1.]*len(models) if weights is None else [float(w) for w in weights]
-    if len(share) != len(models): raise Invalid(f'{len(models)} adapters and {len(share)} weights. Give one weight for each')
+    if len(share) != len(models):
+        raise Invalid(f'{len(models)} adapters and {len(share)} weights. Give one weight for each')
     if not 0 < density <= 1: raise Invalid(f'density is a part of the numbers, above 0 and up to 1, not {density!r}')
     base, below = _one_ground(run, models)
     told = [settings(run.files(m)) for m in models]
     for m, c in zip(models, told, strict=True):
-        if c.get('peft_type') != 'LORA' or c.get('use_dora'): raise Invalid(f'{m} is not a plain LoRA adapter, and only these can be added. Merge it, and train the next one on the result: llmops merge {m}')
+        if c.get('peft_type') != 'LORA' or c.get('use_dora'):
+            raise Invalid(f'{m} is not a plain LoRA adapter, and only these can be added. '
+                          f'Merge it, and train the next one on the result: llmops merge {m}')
     ranks = [c['r'] for c in told]
     if how in ('linear', 'ties', 'dare_linear', 'dare_ties', 'magnitude_prune') and len(set(ranks)) > 1:
-        raise Invalid(f'{how} adds adapters of one rank, and these have {", ".join(map(str, ranks))}. Take how=cat or how=svd')
+        raise Invalid(f'{how} adds adapters of one rank, and these have {", ".join(map(str, ranks))}. '
+                      'Take how=cat or how=svd')
     yield dict(step=0, total=1, message=f'adding {", ".join(map(str, models))}')
     torch.manual_seed(seed)
     net = put_on(load_whole(run.files(base), dtype=torch.float32), run.files(models[0]), str(models[0]))
@@ -74,7 +81,8 @@ def combine(
     if isinstance(c.get('target_modules'), list): c['target_modules'] = sorted(c['target_modules'])
     (made/'adapter_config.json').write_text(json.dumps(c, indent=2, sort_keys=True))
     (made/'README.md').unlink(missing_ok=True)
-    v = run.write('model', out, body(run, made, base, method=models[0].body.get('method', 'lora'), combined=[dict(named(m), weight=w) for m, w in zip(models, share, strict=True)],
+    v = run.write('model', out, body(run, made, base, method=models[0].body.get('method', 'lora'),
+                                     combined=[dict(named(m), weight=w) for m, w in zip(models, share, strict=True)],
                                      how=how, **more, **(dict(chain=[named(b) for b in below]) if below else {})))
     yield dict(step=1, total=1, message=f'{v} holds {len(models)} adapters of {base}')
     return v
@@ -85,15 +93,19 @@ _words = ('tokenizer', 'special_tokens_map', 'added_tokens', 'vocab', 'merges', 
 @verb()
 def export_adapter(
     run,
-    model:Model,    # An adapter
-    folder:Path,    # Where to; made if it is not there, and it must be empty
-    base:str='',    # Name of the base for whoever reads it: on the hub, or a folder; default: where it came from, or a copy beside it
-)->dict:            # folder, files, base
+    model:Model, # An adapter
+    folder:Path, # Where to; made if it is not there, and it must be empty
+    # Name of the base for whoever reads it: on the hub, or a folder; default: where it came from, or a copy beside it
+    base:str='',
+)->dict: # folder, files, base
     "Write an adapter alone, as PEFT and vLLM read it"
     whole, chain = stack(run.store, model)
     if not chain: raise Invalid(f'{model} is a whole model. Its files are a model folder as they are')
-    if len(chain) > 1: raise Invalid(f'{model} rests on {", ".join(map(str, chain[:-1]))} too, and stands for nothing without. Make whole weights of it: llmops merge {model}')
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())): raise Invalid(f'{folder} is there already and not empty. Choose another folder')
+    if len(chain) > 1:
+        raise Invalid(f'{model} rests on {", ".join(map(str, chain[:-1]))} too, and stands for nothing without. '
+                      f'Make whole weights of it: llmops merge {model}')
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Invalid(f'{folder} is there already and not empty. Choose another folder')
     run.read(whole)
     origin = whole.body.get('hub')
     named_ = base or (origin.get('id', '') if isinstance(origin, dict) else '')

@@ -26,12 +26,16 @@ def mixed(
     if evaluation is None: return []
     again = f'Have other rows split off: llmops data split {data}'
     if evaluation.digest == data.digest:
-        return [f'Warning: the evaluation is the data itself ({data}), so its loss says how well rows are remembered, not what was learned. {again}']
+        return [f'Warning: the evaluation is the data itself ({data}), so its loss says how well rows are remembered, '
+                f'not what was learned. {again}']
     a, b = (v.body.get('split') or {} for v in (data, evaluation))
-    if a and a.get('digest') == b.get('digest') and a.get('part') != b.get('part') and not a.get('leaks') and not b.get('leaks'): return []
+    if (a and a.get('digest') == b.get('digest') and a.get('part') != b.get('part') and not a.get('leaks')
+        and not b.get('leaks')):
+        return []
     if (data.body.get('rows') or 0)*(evaluation.body.get('rows') or 0) > MOST: return []
     got = look(store, 'overlap', dict(data=str(data.ref), against=[str(evaluation.ref)]))
-    return [f'Warning: {r["found"]:,} of {r["of"]:,} rows of the evaluation {evaluation} stand in {data}, so its loss is too good. {again}' for r in got if r['found']]
+    return [f'Warning: {r["found"]:,} of {r["of"]:,} rows of the evaluation {evaluation} stand in {data}, '
+            f'so its loss is too good. {again}' for r in got if r['found']]
 
 # %% ../../nbs/training/ahead.ipynb #525b50e8
 TIMES, STEPS = 100, 1_000_000 # Times through the data, and steps, from which a training is worth a second look
@@ -49,7 +53,9 @@ def endless(
     if recipe['stage'] == 'pretrain': times = 0 # Texts are packed: rows are not what a step takes
     if steps <= STEPS and (times <= TIMES or steps <= 1000): return []
     often = f'{times:,.0f} times through the {n:,} rows of {data}, ' if times > 1 else ''
-    return [f'Warning: {steps:,} steps of {recipe["batch"]:,} rows: {often}{_takes(store, model, data, recipe, steps)}. For less: --max-steps N. It can be paused at any time: llmops train pause RUN']
+    return [f'Warning: {steps:,} steps of {recipe["batch"]:,} rows: '
+            f'{often}{_takes(store, model, data, recipe, steps)}. For less: --max-steps N. '
+            'It can be paused at any time: llmops train pause RUN']
 
 def _takes(store:'Store', model:Version, data:Version, recipe:dict, steps:int)->str:
     "Time, from runs before"
@@ -79,8 +85,11 @@ def ahead(
     "What should be known before a training starts"
     out = mixed(run.store, data, evaluation) + endless(run.store, model, data, recipe)
     context = model.body.get('context') or 0
-    if context and recipe['max_length'] > 4*context: out.append(f'Warning: max_length is {recipe["max_length"]:,}, and {model} takes {context:,} tokens. Longer rows are cut there')
+    if context and recipe['max_length'] > 4*context:
+        out.append(f'Warning: max_length is {recipe["max_length"]:,}, and {model} takes {context:,} tokens. '
+                   'Longer rows are cut there')
     n = data.body.get('rows') or 0
     if n and recipe['stage'] != 'pretrain' and recipe['batch']/max(1, recipe.get('generations') or 1) > 10*n:
-        out.append(f'Warning: a step has {recipe["batch"]:,} rows, and {data} has {n:,}: a step is several times through all of them. For less: --batch {max(1, n//4)}')
+        out.append(f'Warning: a step has {recipe["batch"]:,} rows, and {data} has {n:,}: '
+                   f'a step is several times through all of them. For less: --batch {max(1, n//4)}')
     return out

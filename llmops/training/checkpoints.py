@@ -24,10 +24,13 @@ from ..verbs import view
 
 # %% ../../nbs/training/checkpoints.ipynb #630a04c5
 event_kind('checkpoint', 'A training kept what is needed to go on from a step',
-           lambda about, d: [(about, f'checkpoint:{d["step"]:09d}', {k: v for k, v in d.items() if k != 'by'})], passing=True)
-event_kind('checkpoint.drop', 'A checkpoint is no longer needed, since a newer one is safe', lambda about, d: [(about, f'checkpoint:{d["step"]:09d}', None)])
+           lambda about, d: [(about, f'checkpoint:{d["step"]:09d}', {k: v for k, v in d.items() if k != 'by'})],
+           passing=True)
+event_kind('checkpoint.drop', 'A checkpoint is no longer needed, since a newer one is safe',
+           lambda about, d: [(about, f'checkpoint:{d["step"]:09d}', None)])
 event_kind('resume', 'A training went on in another run, from the checkpoint of a step',
-           lambda about, d: [(about, 'resumed', d['run']), (f'run:{d["run"]}', 'resumes', dict(run=about.removeprefix('run:'), step=d['step']))])
+           lambda about, d: [(about, 'resumed', d['run']),
+                             (f'run:{d["run"]}', 'resumes', dict(run=about.removeprefix('run:'), step=d['step']))])
 event_kind('run.ask', 'Somebody wants a run to pause or to stop', lambda about, d: [(about, 'asked', d['what'])])
 
 # %% ../../nbs/training/checkpoints.ipynb #61f1a2d9
@@ -60,7 +63,8 @@ def best_of(
     rows:list[dict], # Checkpoints
 )->dict|None:
     "The checkpoint with the largest reward, or the least evaluation loss; where neither was measured, the least training loss"
-    if paid := [r for r in rows if r.get('reward') is not None]: return max(paid, key=lambda r: (r['reward'], -r['step']))
+    if paid := [r for r in rows if r.get('reward') is not None]:
+        return max(paid, key=lambda r: (r['reward'], -r['step']))
     for k in ('eval_loss', 'loss'):
         had = [r for r in rows if r.get(k) is not None]
         if had: return min(had, key=lambda r: (r[k], r['step']))
@@ -209,7 +213,9 @@ class Keeper:
         if self._thread.is_alive(): self.queue.put(None)
         self._thread.join()
         if self.error is None: shutil.rmtree(self.folder, ignore_errors=True)
-        elif must: raise self.error if isinstance(self.error, LlmopsError) else Failed(f'The last checkpoint could not be put into the store: {self.error}') from self.error
+        elif must:
+            raise (self.error if isinstance(self.error, LlmopsError)
+                   else Failed(f'The last checkpoint could not be put into the store: {self.error}')) from self.error
 
     def __enter__(self)->'Keeper': return self
     def __exit__(self, kind:Any, e:BaseException|None, trace:Any)->None:
@@ -220,8 +226,9 @@ class Keeper:
         "What ends a training that somebody paused or stopped"
         self.close(must=self.want == 'pause')
         last = self.last()
-        e = Stopped(f"Run {self.run.id} was {'paused' if self.want == 'pause' else 'stopped'}"+(
-            f" at step {last['step']} of {last['total']}. Go on with: llmops resume {self.run.id}" if last else ' before its first checkpoint'))
+        e = Stopped(f"Run {self.run.id} was {'paused' if self.want == 'pause' else 'stopped'}"
+                    +(f" at step {last['step']} of {last['total']}. Go on with: llmops resume {self.run.id}" if last
+                      else ' before its first checkpoint'))
         e.how = 'paused' if self.want == 'pause' and last else 'stopped'
         return e
 
@@ -239,13 +246,15 @@ class Keeper:
     )->None:
         "Drop the checkpoint whose weights made a step go wrong, where an older one is left"
         rows = kept(self.store, self.run.id)
-        for r in [r for r in rows[1:] if r['step'] >= step-1 > 0]: self.store.append('checkpoint.drop', f"run:{r['run']}", step=r['step'])
+        for r in [r for r in rows[1:] if r['step'] >= step-1 > 0]:
+            self.store.append('checkpoint.drop', f"run:{r['run']}", step=r['step'])
 
     def explain(self,
         e:BaseException, # What ended the training
     )->BaseException:    # The same, with what to do
         "Say what is left when a training ends before its time"
-        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): e = Full(f'No room left on the disk ({e.strerror})')
+        if isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            e = Full(f'No room left on the disk ({e.strerror})')
         if not isinstance(e, Failed): return e
         if at := re.search(r'at step (\d+).*diverged', str(e)): self.distrust(int(at[1]))
         more = self.advice()
@@ -276,6 +285,8 @@ def adopt(
     news = [(s, p) for s, p in written(folder) if s not in have and s > max(have, default=0)]
     for _, p in news[-1:]: put(SimpleNamespace(store=store, id=id, by=by), p)
     shutil.rmtree(folder, ignore_errors=True)
+    # Killed while its version was saved: all weights may lie there
+    shutil.rmtree(store.folder/'tmp'/id, ignore_errors=True)
     return len(news[-1:])
 
 # %% ../../nbs/training/checkpoints.ipynb #256d05a8
@@ -289,5 +300,6 @@ def checkpoints(
     while after := store.state(f'run:{id}', 'resumed'): id = after
     rows = kept(store, id)
     best = best_of(rows)
-    return [dict(step=r['step'], total=r['total'], loss=r['loss'], eval_loss=r['eval_loss'], **({'reward': r['reward']} if 'reward' in r else {}), best=r is best, bytes=sum(f['size'] for f in r['files']),
-                 files=len(r['files']), run=r['run']) for r in rows]
+    return [dict(step=r['step'], total=r['total'], loss=r['loss'], eval_loss=r['eval_loss'],
+                 **({'reward': r['reward']} if 'reward' in r else {}), best=r is best,
+                 bytes=sum(f['size'] for f in r['files']), files=len(r['files']), run=r['run']) for r in rows]

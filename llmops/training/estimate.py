@@ -48,16 +48,21 @@ def known(
     model:str|Version, # Ref, folder, or config.json
 )->Known:
     "What is known of a model before it is loaded"
-    if not isinstance(model, Version) and not str(model).strip(): raise Invalid('estimate needs a model: --model REF, a folder, or a config.json')
+    if not isinstance(model, Version) and not str(model).strip():
+        raise Invalid('estimate needs a model: --model REF, a folder, or a config.json')
     if isinstance(model, Version) or not (p := Path(str(model)).expanduser()).exists():
         if not isinstance(model, Version):
-            if '/' in str(model) or str(model).endswith('.json'): raise NotFound(f'{str(model)[:200]} is not there. Give a ref such as model:NAME, a folder with a config.json, or the file itself')
+            if '/' in str(model) or str(model).endswith('.json'):
+                raise NotFound(f'{str(model)[:200]} is not there. '
+                               'Give a ref such as model:NAME, a folder with a config.json, or the file itself')
             model = store.get(model if ':' in str(model) else f'model:{model}')
-        if model.ref.kind != 'model': raise Invalid(f'{model} is a {model.ref.kind}, not a model. See what there is: llmops ls model')
+        if model.ref.kind != 'model':
+            raise Invalid(f'{model} is a {model.ref.kind}, not a model. See what there is: llmops ls model')
         v = stack(store, model)[0]
         raw = _file(store, v, 'config.json')
         if not raw: raise Invalid(f'{v} has no config.json, so its size is not known from it')
-        return Known(str(model), shape(strict_json(raw), v.body.get('parameters') or 0), v, _file(store, v, 'tokenizer.json'))
+        return Known(str(model), shape(strict_json(raw), v.body.get('parameters') or 0), v,
+                     _file(store, v, 'tokenizer.json'))
     f = p/'config.json' if p.is_dir() else p
     if not f.is_file(): raise NotFound(f'{p.name} holds no config.json. Give a folder of a model, or its config.json')
     try: raw = f.read_bytes()
@@ -66,7 +71,8 @@ def known(
     try: config = strict_json(raw)
     except ValueError as e: raise Invalid(f'{f.name} is not JSON: {e}') from None
     tok = p/'tokenizer.json'
-    return Known(p.name if p.is_dir() else p.absolute().parent.name or p.name, shape(config), None, tok.read_bytes() if p.is_dir() and tok.is_file() else b'')
+    return Known(p.name if p.is_dir() else p.absolute().parent.name or p.name, shape(config), None,
+                 tok.read_bytes() if p.is_dir() and tok.is_file() else b'')
 
 # %% ../../nbs/training/estimate.ipynb #6fdffb24
 @dataclass(frozen=True)
@@ -129,8 +135,11 @@ def speed(
     found:list[float] = []
     for about, r in store.states('run'):
         read = (r.get('reads') or {}).get('model') or {}
-        if r.get('verb') != stage or read.get('digest') != k.version.digest or (r.get('args') or {}).get('method', 'full') != method: continue
-        rates = [e.data['tokens_per_s'] for e in store.events('step', about, limit=200, newest=True) if e.data.get('tokens_per_s')]
+        if (r.get('verb') != stage or read.get('digest') != k.version.digest
+            or (r.get('args') or {}).get('method', 'full') != method):
+            continue
+        rates = [e.data['tokens_per_s']
+                 for e in store.events('step', about, limit=200, newest=True) if e.data.get('tokens_per_s')]
         if rates: found.append(statistics.median(rates))
         if len(found) >= 10: break
     return (statistics.median(found), len(found)) if found else (None, 0)
@@ -142,7 +151,8 @@ def price(
     "What an hour of a device costs, where a price is registered"
     for v in store.find('price'):
         each, of = v.body.get('per_hour'), str(v.body.get('device') or '')
-        if isinstance(each, (int, float)) and not isinstance(each, bool) and each > 0 and (not of or of.lower() in (device.name.lower(), device.kind) or of.lower() in device.name.lower()):
+        if (isinstance(each, (int, float)) and not isinstance(each, bool) and each > 0
+            and (not of or of.lower() in (device.name.lower(), device.kind) or of.lower() in device.name.lower())):
             return float(each), str(v.body.get('currency') or ''), v
     return None
 
@@ -156,9 +166,12 @@ def lasts(
 # %% ../../nbs/training/estimate.ipynb #213584b3
 HOW = dict( # Part → how it is counted
     parameters='weights, and the 16-bit copies that arithmetic needs', gradients='4 bytes for each weight that learns',
-    optimizer='moments of Adam in fp32: 8 bytes for each weight that learns', activations='kept of each block for the backward pass; attention by fused kernels',
-    head='the loss over the vocabulary, in tiles, and its gradient', work='gradients inside one block', others='reference model, teacher or reward model',
-    shared='gradients come as activations go', slack='pieces that the allocator of main memory keeps', process='Python and libraries before any weight')
+    optimizer='moments of Adam in fp32: 8 bytes for each weight that learns',
+    activations='kept of each block for the backward pass; attention by fused kernels',
+    head='the loss over the vocabulary, in tiles, and its gradient', work='gradients inside one block',
+    others='reference model, teacher or reward model',
+    shared='gradients come as activations go', slack='pieces that the allocator of main memory keeps',
+    process='Python and libraries before any weight')
 
 @dataclass
 class Answer:
@@ -192,7 +205,8 @@ def answer(
     j = job_of(recipe, device, tokens)
     if recipe['micro_batch'] == 0: # Found: the largest part that fits without any other change
         share = [r for r in range(1, j.rows+1) if (j.rows*j.times) % r == 0]
-        j = next((x for r in reversed(share) for x in [replace(j, rows=r, times=j.rows*j.times//r)] if takes(parts(k.shape, x, **others), x) <= device.free*.9), j)
+        j = next((x for r in reversed(share) for x in [replace(j, rows=r, times=j.rows*j.times//r)]
+                  if takes(parts(k.shape, x, **others), x) <= device.free*.9), j)
     return Answer(k, j, device, parts(k.shape, j, **others), nearest_fit(k.shape, j, device, **others), n, others)
 
 def table(
@@ -201,21 +215,30 @@ def table(
     recipe:dict, # A complete recipe
 )->list[dict]: # Rows: what, bytes, size, note
     "An answer as people read it"
-    def row(what:str, size:float|None, note:str='', text:str='')->dict: return dict(what=what, bytes=None if size is None else round(size), size=text or ('' if size is None else size_of(size)), note=note)
+    def row(what:str, size:float|None, note:str='', text:str='')->dict:
+        return dict(what=what, bytes=None if size is None else round(size),
+                    size=text or ('' if size is None else size_of(size)), note=note)
     s, j, d, p = a.model.shape, a.job, a.device, a.parts
-    out = [row('model', None, f'{a.model.name}: {s.layers} blocks of {s.hidden}, vocabulary {s.vocab:,}', f'{s.total:,} weights'),
-           row('learns', None, f'method {j.method}', f'{taught(s, j):,} weights'),
-           row('rows at a time', None, f'{j.times} times in an optimiser step of {recipe["batch"]} rows, each at most {j.tokens} tokens'
-               +('' if a.rows else '' if recipe['max_length'] else ' (assumed: give --data or --max-length)'), f'{j.rows} row{"s"[:j.rows != 1]}')]
-    how = HOW | (dict(activations='only what lies between blocks; one block is computed again at a time') if not j.keep else {})
+    out = [row('model', None, f'{a.model.name}: {s.layers} blocks of {s.hidden}, vocabulary {s.vocab:,}',
+               f'{s.total:,} weights'), row('learns', None, f'method {j.method}', f'{taught(s, j):,} weights'),
+           row('rows at a time', None,
+               f'{j.times} times in an optimiser step of {recipe["batch"]} rows, each at most {j.tokens} tokens'
+               +('' if a.rows else '' if recipe['max_length'] else ' (assumed: give --data or --max-length)'),
+               f'{j.rows} row{"s"[:j.rows != 1]}')]
+    how = HOW | (dict(activations='only what lies between blocks; one block is computed again at a time')
+                 if not j.keep else {})
     out += [row(n, v, how[n]) for n, v in asdict(p).items() if v]
     total = takes(p, j)
-    out.append(row('total', total, 'at the peak'+(f', for {j.nproc} processes' if j.nproc > 1 and not j.gpu else f', on each of {j.nproc} GPUs' if j.nproc > 1 else '')))
-    if j.keep and j.stage: out.append(row('with checkpointing', takes(parts(s, replace(j, keep=False), **a.others), replace(j, keep=False)), 'instead: a third slower, the same result'))
+    out.append(row('total', total, 'at the peak'+(f', for {j.nproc} processes' if j.nproc > 1 and not j.gpu
+                                                  else f', on each of {j.nproc} GPUs' if j.nproc > 1 else '')))
+    if j.keep and j.stage:
+        out.append(row('with checkpointing', takes(parts(s, replace(j, keep=False), **a.others),
+                                                   replace(j, keep=False)), 'instead: a third slower, the same result'))
     out.append(row('free', d.free, f'{d.name}, {size_of(d.total)} in all'))
     if a.fits: out.append(row('fits', None, f'{total/max(1, d.free):.0%} of what is free', 'yes'))
     else:
-        note = f'the nearest that fits: {change(j, a.near)}' if a.near else 'nothing near it fits: take a smaller model or a larger device'
+        note = (f'the nearest that fits: {change(j, a.near)}' if a.near
+                else 'nothing near it fits: take a smaller model or a larger device')
         out += [row('fits', None, note, 'no')]
         if a.near: out.append(row('nearest', takes(parts(s, a.near, **a.others), a.near), change(j, a.near)))
     return out+_time(store, a, recipe, row)
@@ -232,15 +255,20 @@ def _time(store:'Store', a:Answer, recipe:dict, row:Any)->list[dict]:
     rate, runs = speed(store, a.model, a.job.method, a.job.stage)
     steps = steps_of(recipe, a.rows)
     if not rate or not steps:
-        why = 'no earlier run of this model and method tells how fast it is' if not rate else 'give --data or --max-steps'
+        why = ('no earlier run of this model and method tells how fast it is' if not rate
+               else 'give --data or --max-steps')
         return [row('time', None, why, 'unknown'), row('cost', None, 'the time is not known', 'unknown')]
     mean = a.job.tokens if a.rows is None or recipe['stage'] == 'pretrain' else min(a.rows.mean, a.job.tokens)
     tokens = steps*recipe['batch']*mean*(2 if a.job.stage in ('dpo', 'reward') else 1)
     s = tokens/rate
-    out = [row('time', None, f'{steps:,} steps, {tokens:,.0f} tokens at {rate:,.0f} a second, as {runs} earlier run{"s"[:runs != 1]}', lasts(s))]
-    if not (got := price(store, a.device)): return [*out, row('cost', None, 'no price is registered. Add one: llmops add price:NAME FILE, with per_hour, currency, device', 'unknown')]
+    out = [row('time', None, f'{steps:,} steps, {tokens:,.0f} tokens at {rate:,.0f} a second, '
+               f'as {runs} earlier run{"s"[:runs != 1]}', lasts(s))]
+    if not (got := price(store, a.device)):
+        return [*out, row('cost', None, 'no price is registered. Add one: llmops add price:NAME FILE, with per_hour, '
+                          'currency, device', 'unknown')]
     each, money, v = got
-    return [*out, row('cost', None, f'{each:g} {money} an hour, by {v}'.replace('  ', ' '), f'{s/3600*each:.2g} {money}'.strip())]
+    return [*out, row('cost', None, f'{each:g} {money} an hour, by {v}'.replace('  ', ' '),
+                      f'{s/3600*each:.2g} {money}'.strip())]
 
 # %% ../../nbs/training/estimate.ipynb #51dcb726
 @view
@@ -256,7 +284,8 @@ def estimate(store:'Store',
     rank:int=32, # Rank of a LoRA adapter
     layers:int=2, # Blocks from the top that learn, with method freeze
     optimizer:str='adamw_torch', # Optimiser, by Transformers' name
-    precision:Literal['auto', 'fp32', 'bf16', 'fp16']='auto', # Numbers that are computed with; auto: bf16 on a GPU, else fp32
+    # Numbers that are computed with; auto: bf16 on a GPU, else fp32
+    precision:Literal['auto', 'fp32', 'bf16', 'fp16']='auto',
     checkpointing:Literal['auto', 'on', 'off']='auto', # Compute activations twice to save memory
     parallel:str='', # How processes share the work, such as ddp, fsdp2, zero3, tp, pp
     nproc:int=0, # Processes
@@ -267,8 +296,9 @@ def estimate(store:'Store',
 )->list[dict]: # Rows: what, bytes, size, note
     "What a training would take: memory part by part, whether it fits, time and cost"
     k = known(store, model)
-    recipe = complete(dict(stage=stage, method=method, batch=batch, micro_batch=micro_batch, max_length=max_length, max_steps=max_steps, rank=rank, layers=layers,
-                           optimizer=optimizer, precision=precision, checkpointing=checkpointing, parallel=parallel, nproc=nproc, device=device))
+    recipe = complete(dict(stage=stage, method=method, batch=batch, micro_batch=micro_batch, max_length=max_length,
+                           max_steps=max_steps, rank=rank, layers=layers, optimizer=optimizer, precision=precision,
+                           checkpointing=checkpointing, parallel=parallel, nproc=nproc, device=device))
     if memory < 0: raise Invalid(f'memory is {memory:g}: write the GiB of a GPU, such as 80')
     d = Device('cuda', f'a GPU of {memory:g} GiB', int(memory*2**30), int(memory*2**30)) if memory else pick(device)
     others = {n: known(store, v).shape for n, v in dict(teacher=teacher, reward=reward).items() if v}

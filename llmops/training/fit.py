@@ -25,7 +25,9 @@ def device_of(
     "The device that a training gets, or say why there is none"
     d = pick(recipe['device'])
     if d.kind == 'cuda' and have('torch') and not need('torch').cuda.is_available():
-        if recipe['device'] == 'cuda': raise Invalid(f'There is a {d.name} here, and this PyTorch was built without CUDA or finds no driver for it. Install torch with CUDA, or take device=cpu')
+        if recipe['device'] == 'cuda':
+            raise Invalid(f'There is a {d.name} here, and this PyTorch was built without CUDA or finds no driver for '
+                          'it. Install torch with CUDA, or take device=cpu')
         return pick('cpu')
     return d
 
@@ -38,10 +40,13 @@ def leaks(
 )->list[str]: # Sentences
     "Say which benchmarks stand in the data"
     found = {r['against']: r for r in look(store, 'leaks', dict(ref=str(data.ref), all=True))}
-    new = [b for b in store.find('benchmark') if str(b.ref) not in found and b.body.get('files') and b.digest != data.digest
-           and (b.body.get('rows') or 0)*(data.body.get('rows') or 0) <= MOST]
-    if new: found |= {r['against']: r for r in look(store, 'overlap', dict(data=str(data.ref), against=[str(b.ref) for b in new]))}
-    return [f'Warning: {r["rows"]:,} row{"s"[:r["rows"] != 1]} of {data} hold{"s"[:r["rows"] == 1]} rows of {name} ({r["found"]:,} of its {r["of"]:,}), so a score on it will not '
+    new = [b for b in store.find('benchmark') if str(b.ref) not in found and b.body.get('files')
+           and b.digest != data.digest and (b.body.get('rows') or 0)*(data.body.get('rows') or 0) <= MOST]
+    if new:
+        found |= {r['against']: r
+                  for r in look(store, 'overlap', dict(data=str(data.ref), against=[str(b.ref) for b in new]))}
+    return [f'Warning: {r["rows"]:,} row{"s"[:r["rows"] != 1]} of {data} hold{"s"[:r["rows"] == 1]} rows of {name} '
+            f'({r["found"]:,} of its {r["of"]:,}), so a score on it will not '
             f'count. See them: llmops data leaks {data} — take them out: llmops data clean {data} --steps decontaminate'
             for name, r in sorted(found.items()) if r.get('rows')]
 
@@ -55,18 +60,22 @@ def room(
     "Choose what the recipe leaves open, or refuse"
     s, j, near = a.model.shape, a.job, a.near
     need_ = takes(parts(s, j, **a.others), j)
-    chosen:dict[str, Any] = dict(micro_batch=j.rows, **(dict(checkpointing='off') if recipe['checkpointing'] == 'auto' else {}))
+    chosen:dict[str, Any] = dict(micro_batch=j.rows,
+                                 **(dict(checkpointing='off') if recipe['checkpointing'] == 'auto' else {}))
     open_ = {'rows'} if recipe['micro_batch'] == 0 else set()
     if recipe['checkpointing'] == 'auto': open_.add('keep')
     if not a.fits:
         differs = {k for k in ('rows', 'keep', 'method', 'tokens') if near and getattr(near, k) != getattr(j, k)}
-        if near and differs <= open_: chosen |= dict(micro_batch=near.rows) | (dict(checkpointing='off' if near.keep else 'on') if 'keep' in open_ else {})
+        if near and differs <= open_:
+            chosen |= (dict(micro_batch=near.rows)
+                       | (dict(checkpointing='off' if near.keep else 'on') if 'keep' in open_ else {}))
         elif need_ > a.device.free*SURELY: raise Failed(refusal(a.model.name, s, j, a.device, **a.others))
     rows, keep = chosen['micro_batch'], chosen.get('checkpointing') != 'on'
     x = near if near and (near.rows, near.keep) == (rows, keep) else j
     used = takes(parts(s, x, **a.others), x)
     own = j.rows*j.times
-    said = f'{rows} row{"s"[:rows != 1]} at a time'+(f', {own//rows} times in a step' if own > rows else '')+('' if keep else ', activations computed twice')
+    said = (f'{rows} row{"s"[:rows != 1]} at a time'+(f', {own//rows} times in a step' if own > rows else '')
+            +('' if keep else ', activations computed twice'))
     return chosen, f'{said}: about {size_of(used)} of {size_of(a.device.free)} that are free on {a.device.name}'
 
 def ready(
@@ -78,12 +87,15 @@ def ready(
 )->tuple[dict, list[str]]: # The recipe with nothing left open; sentences to show
     "Refuse what cannot work, choose what is left open, and say what should be known"
     n = data.body.get('rows')
-    if n is not None and n < 2: raise Invalid(f'{data} has {n} row{"s"[:n != 1]}. Training needs at least 2, and some hundred to learn anything. Bring more in with: llmops data import')
+    if n is not None and n < 2:
+        raise Invalid(f'{data} has {n} row{"s"[:n != 1]}. Training needs at least 2, '
+                      'and some hundred to learn anything. Bring more in with: llmops data import')
     d = device_of(recipe)
     said = leaks(run.store, data)
     try:
         k = known(run.store, model)
-        others = {n: known(run.store, v).shape for n, v in (inputs or {}).items() if v is not None and n in ('teacher', 'reward')}
+        others = {n: known(run.store, v).shape
+                  for n, v in (inputs or {}).items() if v is not None and n in ('teacher', 'reward')}
         a = answer(k, recipe, d, lengths(run.store, data, k.tokenizer), **others)
     except LlmopsError: return recipe, said # A model whose size nobody can tell is tried
     chosen, sentence = room(a, recipe)
@@ -108,4 +120,5 @@ def careful(
         if have('torch') and (torch := need('torch')).cuda.is_available(): torch.cuda.empty_cache()
         was = recipe['micro_batch']
         recipe = recipe | dict(micro_batch=max(1, was//2))
-        yield dict(step=0, total=recipe['max_steps'], message=f'{was} rows at a time were too many for the memory. Again with {recipe["micro_batch"]}; a step keeps its {recipe["batch"]} rows')
+        yield dict(step=0, total=recipe['max_steps'], message=f'{was} rows at a time were too many for the memory. '
+                   f'Again with {recipe["micro_batch"]}; a step keeps its {recipe["batch"]} rows')

@@ -36,7 +36,8 @@ class Job:
     @property
     def kinds(self)->list[str]:
         "Kinds of parallelism"
-        return [k.partition(':')[0] for k in self.parallel.split('+')] if self.parallel else ['ddp'] if self.nproc > 1 else [] # tp:4 is a tp
+        return ([k.partition(':')[0] for k in self.parallel.split('+')] if self.parallel
+                else ['ddp'] if self.nproc > 1 else []) # tp:4 is a tp
     @property
     def adapts(self)->bool:
         "Is the base frozen as a whole?"
@@ -66,7 +67,8 @@ def copy_bytes(
     j:Job, # The job
 )->float: # Bytes
     "16-bit copies of the matrices that learn; the vocabulary's is cast tile by tile"
-    return 2.*min(s.blocks, taught(s, j))/(1 if j.keep else s.layers) if j.half and j.method in ('full', 'freeze') else 0.
+    return (2.*min(s.blocks, taught(s, j))/(1 if j.keep else s.layers)
+            if j.half and j.method in ('full', 'freeze') else 0.)
 
 def taught(
     s:Shape, # Of the model
@@ -82,7 +84,8 @@ def state_bytes(
     if '8bit' in optimizer: return 2.
     if 'sgd' in optimizer: return 0.
     if 'adafactor' in optimizer: return .01 # A number a row and a column
-    return 4. if 'lion' in optimizer or 'adagrad' in optimizer or 'rmsprop' in optimizer else 8. # Adam: two moments in fp32
+    # Adam: two moments in fp32
+    return 4. if 'lion' in optimizer or 'adagrad' in optimizer or 'rmsprop' in optimizer else 8.
 
 # %% ../../nbs/training/memory.ipynb #ce780fb1
 def block_bytes(
@@ -161,17 +164,22 @@ def parts(
         if k.startswith(('zero3', 'fsdp')): whole, copies, work = whole/w, copies/w, work+block
         if k.endswith('-offload'): states = 0. if j.gpu else states
         if k in ('tp', 'pp'): copies /= w
-        if k == 'tp': whole, grads, states, kept = whole/w, grads/w, states/w, (kept-between*live)/w+between*live if j.keep else kept
+        if k == 'tp':
+            whole, grads, states, kept = (whole/w, grads/w, states/w,
+                                          (kept-between*live)/w+between*live if j.keep else kept)
         if k == 'pp': whole, grads, states, kept = whole/w, grads/w, states/w, kept/w*min(j.times, w)
     work += j.fed*(3*s.ffn*(2 if j.half else 4)+4*s.hidden*4)
     others = 0.
-    if j.stage in ('dpo', 'kto') and not j.adapts or j.stage == 'grpo' and j.beta and not j.adapts: others += s.total*(2 if j.half else 4)
+    if j.stage in ('dpo', 'kto') and not j.adapts or j.stage == 'grpo' and j.beta and not j.adapts:
+        others += s.total*(2 if j.half else 4)
     others += sum(x.total*(2 if j.gpu else 4) for x in (teacher, reward) if x)
     head = head_bytes(s, j)
     held = grads if j.times > 1 else 0. # Gradients of earlier parts are there from the start
-    table = 0. if s.head or j.method != 'full' else s.embed*4.*(2 if j.times > 1 else 1) # Gradients of a shared table come from both its ends, and meet last
+    # Gradients of a shared table come from both its ends, and meet last
+    table = 0. if s.head or j.method != 'full' else s.embed*4.*(2 if j.times > 1 else 1)
     start, end = kept+copies+max(head, work)+held, grads+max(table, work+(one if not j.keep else kept/max(1, live)))
     return Parts(whole+copies, grads, states, kept, head, work, others, max(start, end)-(grads+kept+copies+head+work),
-                 0. if j.gpu else SLACK['adapter' if j.adapts else 'own']*max(start, end), PROCESS['cuda' if j.gpu else 'cpu'])
+                 0. if j.gpu else SLACK['adapter' if j.adapts else 'own']*max(start, end),
+                 PROCESS['cuda' if j.gpu else 'cpu'])
 
 

@@ -20,9 +20,10 @@ from ..verbs import verb
 @verb(writes='model')
 def merge(
     run,
-    model:Model,   # An adapter, or a model tuned whole
-    out:str='',    # Name of the result; default: the model's name without `-sft`, and `-merged` where that changes nothing
-    dtype:Literal['float32', 'bfloat16', 'float16']='float32', # Numbers that merged weights are written in; they are added in float32
+    model:Model, # An adapter, or a model tuned whole
+    out:str='', # Name of the result; default: the model's name without `-sft`, and `-merged` where that changes nothing
+    # Numbers that merged weights are written in; they are added in float32
+    dtype:Literal['float32', 'bfloat16', 'float16']='float32',
 )->Iterator[dict]: # Progress; the whole model at the end
     "Make whole weights of a tuned model"
     short = model.name.removesuffix('-sft')
@@ -30,9 +31,11 @@ def merge(
     more:dict[str, Any] = {k: model.body[k] for k in ('method', 'data', 'stage', 'labels') if k in model.body}
     base, chain = stack(run.store, model)
     if not chain and (model.body.get('merged') or not isinstance(model.body.get('base'), dict)):
-        raise Invalid(f'{model} has whole weights and no adapter, so there is nothing to merge. Name an adapter: llmops ls model')
+        raise Invalid(f'{model} has whole weights and no adapter, so there is nothing to merge. '
+                      'Name an adapter: llmops ls model')
     if not chain and not out:
-        raise Invalid(f'{model} was tuned whole: there is no adapter to merge, and it can be evaluated and shipped as it is. To have it under another name too, give one: --out model:NAME')
+        raise Invalid(f'{model} was tuned whole: there is no adapter to merge, and it can be evaluated and shipped as '
+                      'it is. To have it under another name too, give one: --out model:NAME')
     if chain:
         need('torch', extra='train')
         for v in (base, *chain[:-1]): run.read(str(v.ref))
@@ -40,7 +43,8 @@ def merge(
         yield dict(step=0, total=1, message=f'adding {", ".join(map(str, chain))} to {base}')
         names = model.body.get('labels') or (model.body.get('recipe') or {}).get('labels')
         how = dict(id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)}) if names else {}
-        flatten(run.files(base), [(run.files(v), str(v), v.body.get('method') == 'qlora') for v in chain], folder, dtype, **how)
+        flatten(run.files(base), [(run.files(v), str(v), v.body.get('method') == 'qlora') for v in chain],
+                folder, dtype, **how)
     else:
         base = run.read(model.body['base']['ref'])
         note = f'The weights of {model}, unchanged: it was tuned whole'

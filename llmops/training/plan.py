@@ -19,7 +19,8 @@ def own_rows(
     recipe:dict, # A complete recipe
 )->int: # Rows
     "Rows of an optimiser step that fall to one process"
-    n, kinds = max(1, recipe.get('nproc') or (2 if recipe.get('parallel') else 1)), [k.partition(':')[0] for k in (recipe.get('parallel') or '').split('+')]
+    n, kinds = (max(1, recipe.get('nproc') or (2 if recipe.get('parallel') else 1)),
+                [k.partition(':')[0] for k in (recipe.get('parallel') or '').split('+')])
     ranks = n if not {'tp', 'pp'} & set(kinds) else n//2 if len(kinds) > 1 else 1
     return max(1, recipe['batch']//max(1, ranks))
 
@@ -41,9 +42,10 @@ def job_of(
     gpu, p = device.kind == 'cuda', recipe.get('precision', 'auto')
     rows = at_a_time(recipe)
     n = recipe.get('nproc') or (2 if recipe.get('parallel') else 1)
-    keep = {k: recipe[k] for k in ('method', 'stage', 'optimizer', 'rank', 'dropout', 'layers', 'virtual_tokens', 'targets', 'parallel', 'beta') if k in recipe}
-    return Job(**keep, rows=rows, tokens=tokens, times=max(1, own_rows(recipe)//rows), gpu=gpu, half=p in ('bf16', 'fp16') or (gpu and p == 'auto'),
-               keep=recipe.get('checkpointing') != 'on', nproc=n)
+    keep = {k: recipe[k] for k in ('method', 'stage', 'optimizer', 'rank', 'dropout', 'layers', 'virtual_tokens',
+                                   'targets', 'parallel', 'beta') if k in recipe}
+    return Job(**keep, rows=rows, tokens=tokens, times=max(1, own_rows(recipe)//rows), gpu=gpu,
+               half=p in ('bf16', 'fp16') or (gpu and p == 'auto'), keep=recipe.get('checkpointing') != 'on', nproc=n)
 
 # %% ../../nbs/training/plan.ipynb #e19ca963
 SPARE = .9 # Share of the free memory to plan with
@@ -73,7 +75,8 @@ def smaller(
     lengths, n = [j.tokens], j.tokens//2
     while n >= least: lengths, n = [*lengths, n], n//2
     own = j.rows*j.times
-    methods = [j.method, *(m for m in ('lora', 'qlora') if j.method in ('full', 'freeze') or (m == 'qlora' and j.method in ('lora', 'rslora')))]
+    methods = [j.method, *(m for m in ('lora', 'qlora')
+                           if j.method in ('full', 'freeze') or (m == 'qlora' and j.method in ('lora', 'rslora')))]
     for tokens in lengths:
         for method in methods:
             for keep in ((True, False) if j.keep else (False,)):
@@ -111,8 +114,11 @@ def refusal(
 )->str: # A sentence
     "Why a training does not start, and what would"
     has, need = f'{device.name} has {size_of(device.free)} free', f'about {size_of(takes(parts(s, j, **others), j))}'
-    said = f'{name} with method {j.method}, {j.rows} row{"s"[:j.rows != 1]} of {j.tokens} tokens at a time, needs {need} of memory, and {has}.'
+    said = (f'{name} with method {j.method}, {j.rows} row{"s"[:j.rows != 1]} of {j.tokens} tokens at a time, '
+            f'needs {need} of memory, and {has}.')
     if near := nearest_fit(s, j, device, **others):
         return f'{said} The nearest that fits ({size_of(takes(parts(s, near, **others), near))}): {change(j, near)}'
     best = min(smaller(j), key=lambda x: takes(parts(s, x, **others), x))
-    return f'{said} Even {change(j, best) or "the smallest setting"} needs {size_of(takes(parts(s, best, **others), best))}: take a smaller model or a larger device. See: llmops estimate'
+    return (f'{said} Even {change(j, best) or "the smallest setting"} needs '
+            f'{size_of(takes(parts(s, best, **others), best))}: take a smaller model or a larger device. '
+            'See: llmops estimate')

@@ -29,7 +29,9 @@ def signs(
     "Does a run still go on?"
     if record['status'] not in ('waiting', 'running'): return 'gone'
     if record.get('host') == socket.gethostname(): return 'gone' if _dead(record) else 'alive'
-    try: return 'alive' if time.time()-os.stat(work_folder(store, record['id']).parent/'alive').st_mtime < SILENT else 'gone'
+    try:
+        return ('alive' if time.time()-os.stat(work_folder(store, record['id']).parent/'alive').st_mtime < SILENT
+                else 'gone')
     except OSError: pass
     last = store.events(about=f"run:{record['id']}", limit=1, newest=True)
     return 'silent' if last and now()-last[0].at < AWAY else 'gone'
@@ -42,7 +44,8 @@ def _dead(r:dict)->bool:
     except OSError: return True
 
 # %% ../../nbs/training/resume.ipynb #13f9d26f
-THEMSELVES = ('search', 'pipeline') # They know what they did before, trials and stages, and go on with it when they begin again
+# They know what they did before, trials and stages, and go on with it when they begin again
+THEMSELVES = ('search', 'pipeline')
 
 def training(
     store:Any, # Where runs are
@@ -53,10 +56,13 @@ def training(
     r = store.state(f'run:{id}', 'run')
     if not r:
         like = [x for about, x in store.states('run', limit=2000) if len(id) >= 4 and about.startswith(f'run:{id}')]
-        if len(like) != 1: raise NotFound(f'There is {"more than one" if like else "no"} run {ascii(id)[:60]}. See them: llmops runs')
+        if len(like) != 1:
+            raise NotFound(f'There is {"more than one" if like else "no"} run {ascii(id)[:60]}. See them: llmops runs')
         r = like[0]
-    if r['verb'] not in ('resume', *THEMSELVES) and (r['verb'] not in VERBS or 'save_steps' not in VERBS[r['verb']].params):
-        raise Invalid(f"Run {r['id']} is a call of {r['verb']}, which keeps no checkpoints: it is no training. See what trained: llmops runs")
+    if (r['verb'] not in ('resume', *THEMSELVES)
+        and (r['verb'] not in VERBS or 'save_steps' not in VERBS[r['verb']].params)):
+        raise Invalid(f"Run {r['id']} is a call of {r['verb']}, which keeps no checkpoints: it is no training. "
+                      "See what trained: llmops runs")
     return r
 
 def command(
@@ -68,7 +74,9 @@ def command(
         v, name = r['args'].get(k), k.replace('_', '-')
         if v in (None, '') or v == p.default: continue
         if isinstance(v, bool): out.append(f'--{name}' if v else f'--no-{name}')
-        else: out.append(f'--{name} {shlex.quote(v if isinstance(v, str) else f"{v:g}" if isinstance(v, float) else json.dumps(v, ensure_ascii=False))}')
+        else:
+            out.append(
+                f'--{name} {shlex.quote(v if isinstance(v, str) else f"{v:g}" if isinstance(v, float) else json.dumps(v, ensure_ascii=False))}')
     return ' '.join(out)
 
 def ready(
@@ -79,19 +87,25 @@ def ready(
 )->list[dict]:    # Its checkpoints; one of step 0 where it ended before there was one
     "Refuse to go on with what cannot go on"
     id, state, first = r['id'], signs(store, r), chain(store, r['id'])[0]
-    if r['status'] == 'done': raise Invalid(f"Run {id} ended well and wrote {', '.join(r['writes']) or 'nothing'}: there is nothing to go on with. "
-                                            f"Train on with: {command(dict(first, args=dict(first['args'], model=(r['writes'] or ['REF'])[0], out='')))}")
+    if r['status'] == 'done':
+        raise Invalid(
+            f"Run {id} ended well and wrote {', '.join(r['writes']) or 'nothing'}: there is nothing to go on with. "
+            f"Train on with: {command(dict(first, args=dict(first['args'], model=(r['writes'] or ['REF'])[0], out='')))}")
     if after := store.state(f'run:{id}', 'resumed'):
         then = store.state(f'run:{after}', 'run')
         how = 'goes on' if signs(store, then) == 'alive' else 'went on'
-        raise Invalid(f'Run {id} {how} as run {after} ({then["status"]}). See it: llmops curve {after}'+('' if then['status'] == 'done' or how == 'goes on' else f', or go on with that: llmops resume {after}'))
-    if state == 'alive': raise Invalid(f"Run {id} still trains (process {r['pid']} on {r['host']}). Pause it with: llmops pause {id}")
+        raise Invalid(f'Run {id} {how} as run {after} ({then["status"]}). See it: llmops curve {after}'+(
+            '' if then['status'] == 'done' or how == 'goes on' else f', or go on with that: llmops resume {after}'))
+    if state == 'alive':
+        raise Invalid(f"Run {id} still trains (process {r['pid']} on {r['host']}). Pause it with: llmops pause {id}")
     if state == 'silent' and not force:
-        raise Invalid(f"Run {id} ran on {r['host']} and was heard of less than {AWAY/60:.0f} minutes ago. If that machine is gone: llmops resume {id} --force")
+        raise Invalid(f"Run {id} ran on {r['host']} and was heard of less than {AWAY/60:.0f} minutes ago. "
+                      f"If that machine is gone: llmops resume {id} --force")
     if first['verb'] in THEMSELVES: return [dict(step=0, total=None)]
     for x in chain(store, id): adopt(store, x['id'])
     rows = kept(store, id)
-    if not rows and 'diverged' in (r.get('error') or '') and not lr: raise Invalid(f'Run {id} left no checkpoint to go on from. Start anew with: {command(first)}')
+    if not rows and 'diverged' in (r.get('error') or '') and not lr:
+        raise Invalid(f'Run {id} left no checkpoint to go on from. Start anew with: {command(first)}')
     return rows or [dict(step=0, total=None)]
 
 # %% ../../nbs/training/resume.ipynb #e6890ca9
@@ -112,17 +126,22 @@ def resume(
     rows = ready(run.store, r, force, lr)
     first, *later = chain(run.store, r['id'])
     args = dict(first['args'], **({} if first['verb'] in THEMSELVES else dict(recipe=None)))
-    for x in [*(y['args'] for y in later), dict(lr=lr, max_steps=max_steps, micro_batch=micro_batch, nproc=nproc)]: args |= {k: x[k] for k in CHANGES if x.get(k)}
+    for x in [*(y['args'] for y in later), dict(lr=lr, max_steps=max_steps, micro_batch=micro_batch, nproc=nproc)]:
+        args |= {k: x[k] for k in CHANGES if x.get(k)}
     got = resolve(spec := VERBS[first['verb']], run.store, arguments(spec, pinned(run.store, spec, first, args)))
     for k, v in got.items():
         if isinstance(v, Version): run.reads[k] = v
     def free()->list[tuple]:
-        if other := run.store.state(f"run:{r['id']}", 'resumed'): raise Invalid(f"Run {r['id']} goes on as run {other}. See it: llmops curve {other}")
+        if other := run.store.state(f"run:{r['id']}", 'resumed'):
+            raise Invalid(f"Run {r['id']} goes on as run {other}. See it: llmops curve {other}")
         return [('resume', f"run:{r['id']}", dict(run=run.id, step=rows[-1]['step'], by=run.by))]
     run.store.decide(free)
     run.record['resumes'] = r['id']
-    if not (lr or max_steps or micro_batch or nproc or later): run.record['same'] = first.get('same', '') # Who asks for the same again finds it
-    yield dict(step=rows[-1]['step'], total=rows[-1]['total'], message=f"going on with run {r['id']}"+(f" from step {rows[-1]['step']}" if rows[-1]['step'] else '' if first['verb'] in THEMSELVES else ': it left no checkpoint, so from the beginning'))
+    if not (lr or max_steps or micro_batch or nproc or later):
+        run.record['same'] = first.get('same', '') # Who asks for the same again finds it
+    yield dict(step=rows[-1]['step'], total=rows[-1]['total'], message=f"going on with run {r['id']}"
+               +(f" from step {rows[-1]['step']}" if rows[-1]['step']
+                 else '' if first['verb'] in THEMSELVES else ': it left no checkpoint, so from the beginning'))
     return (yield from spec.fn(run, **got))
 
 def pinned(
@@ -137,7 +156,8 @@ def pinned(
         if p.type != 'ref' or not out.get(k): continue
         had = [r['reads'][f'{k}.{i}'] for i in range(len(out[k]))] if p.many else [r['reads'][k]]
         for x in had:
-            if store.get(x['ref']).digest != x['digest']: raise Invalid(f"{x['ref']} is not what run {r['id']} read. See: llmops verify")
+            if store.get(x['ref']).digest != x['digest']:
+                raise Invalid(f"{x['ref']} is not what run {r['id']} read. See: llmops verify")
         out[k] = [x['ref'] for x in had] if p.many else had[0]['ref']
     return out
 
@@ -150,9 +170,12 @@ def pause(
     "Have a training keep a checkpoint and end, so that it can go on later"
     r = training(run.store, id)
     if (how := signs(run.store, r)) != 'alive' and how != 'silent':
-        what = f"ended already ({r['status']})" if r['status'] not in ('waiting', 'running') else 'no longer runs: its process is gone'
-        raise Invalid(f"Run {r['id']} {what}. Go on with it: llmops resume {r['id']}" if r['status'] != 'done' else f"Run {r['id']} {what}. See what it wrote: llmops runs")
-    inner = [x for _, x in run.store.states('run', limit=200) if x.get('parent') == r['id'] and signs(run.store, x) != 'gone'] if chain(run.store, r['id'])[0]['verb'] == 'pipeline' else []
+        what = (f"ended already ({r['status']})" if r['status'] not in ('waiting', 'running')
+                else 'no longer runs: its process is gone')
+        raise Invalid(f"Run {r['id']} {what}. Go on with it: llmops resume {r['id']}" if r['status'] != 'done'
+                      else f"Run {r['id']} {what}. See what it wrote: llmops runs")
+    inner = [x for _, x in run.store.states('run', limit=200) if x.get('parent') == r['id']
+             and signs(run.store, x) != 'gone'] if chain(run.store, r['id'])[0]['verb'] == 'pipeline' else []
     run.event('run.ask', f"run:{(inner or [r])[0]['id']}", what='pause') # Of a pipeline: the stage that trains
     return dict(run=r['id'], asked='pause', next=f"llmops resume {r['id']}")
 
@@ -172,5 +195,6 @@ def curve(
         for e in store.events(kind='step', about=f"run:{r['id']}"):
             d = e.data
             if ('loss' in d or 'eval_loss' in d) and r['start'] < d['step'] <= end:
-                out.setdefault(d['step'], dict(step=d['step'], run=r['id'])).update({k: d[k] for k in ('loss', 'eval_loss', 'lr', 'grad_norm') if k in d})
+                out.setdefault(d['step'], dict(step=d['step'], run=r['id'])).update(
+                    {k: d[k] for k in ('loss', 'eval_loss', 'lr', 'grad_norm') if k in d})
     return [out[s] for s in sorted(out)]

@@ -24,8 +24,10 @@ def trainable(
 )->Spec:
     "The training verb that is meant"
     load_all()
-    known = [n for n, s in VERBS.items() if s.area == 'training' and {'model', 'data', 'evaluation', 'out'} <= set(s.params) and n != 'search']
-    if name not in known: raise Invalid(f'{ascii(name[:60])} does not train.{nearest(name, known)} A search can run: {", ".join(known)}')
+    known = [n for n, s in VERBS.items()
+             if s.area == 'training' and {'model', 'data', 'evaluation', 'out'} <= set(s.params) and n != 'search']
+    if name not in known:
+        raise Invalid(f'{ascii(name[:60])} does not train.{nearest(name, known)} A search can run: {", ".join(known)}')
     return VERBS[name]
 
 def planned(
@@ -39,7 +41,9 @@ def planned(
     more, also = read_space(fixed, known, spec.name)
     if more: raise Invalid(f'fixed: {next(iter(more))} has several values. What is searched belongs into space')
     if both := sorted(set(also) & set(domains)): raise Invalid(f'{both[0]} is both searched and fixed')
-    if not domains: raise Invalid('space holds nothing to search: every field has one value. Write a range or choices, like lr=1e-4..1e-2:log rank=8,16,32')
+    if not domains:
+        raise Invalid('space holds nothing to search: every field has one value. '
+                      'Write a range or choices, like lr=1e-4..1e-2:log rank=8,16,32')
     for c in corners(domains, stay | also):
         try: complete(dict(stage=spec.name, **c))
         except Invalid as e: raise Invalid(f'space: {e}') from None
@@ -52,37 +56,43 @@ def apart(
     "Refuse datasets that share rows, before anything is learned from them"
     out = []
     for a, b in (('data', 'test'), ('evaluation', 'test'), ('data', 'evaluation')):
-        if sets[a].digest == sets[b].digest: raise Invalid(f'{a} and {b} are the same rows ({sets[b]}). The best trial is proven on rows that the search did not see: give others, or leave {b} out to have it split off')
+        if sets[a].digest == sets[b].digest:
+            raise Invalid(f'{a} and {b} are the same rows ({sets[b]}). The best trial is proven on rows that the '
+                          f'search did not see: give others, or leave {b} out to have it split off')
         got = look(run.store, 'overlap', dict(data=sets[a], against=[sets[b]]))
         bad = next((o for o in got if o['rows']), None)
         if bad:
             n = bad['named'][0]
-            raise Invalid(f"{bad['found']} of {bad['of']} rows of {sets[b]} ({b}) stand in {sets[a]} ({a}), such as row {n['of_row']} in row {n['row']}. "
-                          f'Take them out with: llmops data clean {sets[a].ref.base} --against {sets[b]}, or leave {b} out to have it split off')
+            raise Invalid(f"{bad['found']} of {bad['of']} rows of {sets[b]} ({b}) stand in {sets[a]} ({a}), "
+                          f"such as row {n['of_row']} in row {n['row']}. "
+                          f'Take them out with: llmops data clean {sets[a].ref.base} --against {sets[b]}, '
+                          f'or leave {b} out to have it split off')
         out += [dict(a=a, b=b, of=o['of']) for o in got]
     return out
 
 # %% ../../nbs/training/search.ipynb #c0ffe336
 @verb(writes='model')
 def search(run:Run,
-    model:Model,          # What every trial starts from
-    data:Dataset,         # Rows that trials learn from
-    space:str,            # What to try: lr=1e-4..1e-2:log rank=8,16,32 method=lora,full; or JSON
-    verb:str='sft',       # Verb that trains: sft, dpo, kto, pretrain, …
-    out:str='',           # Name of the best model; default: the dataset's name and `-best`
-    trials:int=20,        # Trials in all, those of an earlier start of the same search too
-    fixed:str='',         # Fields that are the same in all trials: max_steps=100 batch=8
+    model:Model, # What every trial starts from
+    data:Dataset, # Rows that trials learn from
+    space:str, # What to try: lr=1e-4..1e-2:log rank=8,16,32 method=lora,full; or JSON
+    verb:str='sft', # Verb that trains: sft, dpo, kto, pretrain, …
+    out:str='', # Name of the best model; default: the dataset's name and `-best`
+    trials:int=20, # Trials in all, those of an earlier start of the same search too
+    fixed:str='', # Fields that are the same in all trials: max_steps=100 batch=8
     evaluation:Dataset|None=None, # Validation rows on which trials are compared; empty: split off the data
     test:Dataset|None=None, # Rows on which the best is proven, seen by no trial; empty: split off the data
-    metric:Literal['loss', 'score']='loss', # What is compared: the loss on the validation rows, or the score of the answers to them
-    pruner:Literal['median', 'asha', 'hyperband', 'none']='median', # Who ends a trial early: below the median of the others, successive halving, Hyperband, nobody
-    startup:int=5,        # Trials that are drawn at random before the search learns from them
-    seed:int=0,           # Of proposals and splits; each trial has the seed of its recipe
-    study:str='',         # Name under which trials are remembered; default: that of the best model
-    tuner:str='optuna',   # Engine: optuna (one after the other), ray (several at once, on a cluster)
-    jobs:int=1,           # Trials at a time, with ray
+    # What is compared: the loss on the validation rows, or the score of the answers to them
+    metric:Literal['loss', 'score']='loss',
+    # Who ends a trial early: below the median of the others, successive halving, Hyperband, nobody
+    pruner:Literal['median', 'asha', 'hyperband', 'none']='median',
+    startup:int=5, # Trials that are drawn at random before the search learns from them
+    seed:int=0, # Of proposals and splits; each trial has the seed of its recipe
+    study:str='', # Name under which trials are remembered; default: that of the best model
+    tuner:str='optuna', # Engine: optuna (one after the other), ray (several at once, on a cluster)
+    jobs:int=1, # Trials at a time, with ray
     scorer:Literal['auto', 'exact', 'json', 'contains', 'number', 'overlap']='auto', # How answers are scored
-    rows:int=0,           # Rows at most whose answers are scored, 0 for all
+    rows:int=0, # Rows at most whose answers are scored, 0 for all
     max_new_tokens:int=64, # Most tokens of an answer
 )->Generator[dict, None, list[Version]]: # A row for each trial; the best model and the report at the end
     "Search a recipe: many trials, the best one proven on data that the search did not see"
@@ -90,19 +100,26 @@ def search(run:Run,
     spec = trainable(verb)
     domains, stay = planned(spec, space, fixed)
     trials = int(min(trials, size(domains)*4)) # Of few combinations each may come again; of one, never a hundred times
-    if model.body.get('adapter'): raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model}')
+    if model.body.get('adapter'):
+        raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model}')
     name = out or f"{data.name.removesuffix('-train')}-best"
     study = study or name
     sets = _split(run, dict(data=data, evaluation=evaluation, test=test), study, seed)
     compared = apart(run, sets)
     settings = dict(scorer=scorer, rows=rows, max_new_tokens=max_new_tokens)
-    plan = dict(verb=verb, model=model.digest, **{k: v.digest for k, v in sets.items()}, space={k: spelled(d) for k, d in domains.items()}, fixed=stay,
+    plan = dict(verb=verb, model=model.digest, **{k: v.digest for k, v in sets.items()},
+                space={k: spelled(d) for k, d in domains.items()}, fixed=stay,
                 metric=metric, pruner=pruner, startup=startup, seed=seed, **(settings if metric == 'score' else {}))
     known = begin(run, study, plan)
-    if known: yield dict(step=sum(r['status'] in ENDED for r in known), total=trials, message=f'{len(known)} trials are known: the search goes on')
-    attempt = Attempt(study, verb, dict(stay, model=str(model.ref), data=str(sets['data'].ref), evaluation=str(sets['evaluation'].ref), out=f'{name}-trials'), metric,
-                      dict(settings, data=[str(sets['evaluation'].ref)], out=f'{name}-trials'), run.id, run.by, _where(run), run.store)
-    seen = dict(name=study, space=domains, trials=trials, seed=seed, pruner=pruner, startup=startup, jobs=jobs, folder=str(run.store.folder/'searches'))
+    if known:
+        yield dict(step=sum(r['status'] in ENDED for r in known), total=trials,
+                   message=f'{len(known)} trials are known: the search goes on')
+    attempt = Attempt(study, verb, dict(stay, model=str(model.ref), data=str(sets['data'].ref),
+                                        evaluation=str(sets['evaluation'].ref), out=f'{name}-trials'), metric,
+                      dict(settings, data=[str(sets['evaluation'].ref)], out=f'{name}-trials'), run.id, run.by,
+                      _where(run), run.store)
+    seen = dict(name=study, space=domains, trials=trials, seed=seed, pruner=pruner, startup=startup, jobs=jobs,
+                folder=str(run.store.folder/'searches'))
     for row in engine('tuner', tuner).search(seen, known, attempt):
         yield _told(trials_of(run.store, study), row, trials, metric)
         if run.store.state(run.about, 'asked'): raise left(run.store, study, run.id)
@@ -110,8 +127,10 @@ def search(run:Run,
     best = best_of(rows_, metric)
     if best is None: raise Failed(_none(study, rows_))
     made = run.read(best['model'])
-    body = {k: v for k, v in made.body.items()} | dict(search=dict(study=study, trial=best['number'], values=best['values'], trials=len(rows_)))
-    v = run.store.put('model', name, body, made.made_by) # These bytes are the trial's: what it learned from is what that run read
+    body = ({k: v for k, v in made.body.items()}
+            | dict(search=dict(study=study, trial=best['number'], values=best['values'], trials=len(rows_))))
+    # These bytes are the trial's: what it learned from is what that run read
+    v = run.store.put('model', name, body, made.made_by)
     run.writes.append(v)
     yield dict(step=trials, total=trials, message=f'trial {best["number"]} did best; it is judged on {sets["test"]}')
     return [v, _report(run, v, model, sets, compared, plan, domains, rows_, best, attempt, settings, tuner)]
@@ -123,14 +142,19 @@ def _split(run:Run, sets:dict[str, Any], study:str, seed:int)->dict[str, Version
     if missing:
         part = dict(evaluation='valid', test='test')
         want = {'train': 1-.1*len(missing), **{part[k]: .1 for k in missing}}
-        got = {v.name.rpartition('-')[2]: v for v in run.call('split', data=data, parts=want, seed=seed, column='', near=True, out=study)}
+        got = {v.name.rpartition('-')[2]: v
+               for v in run.call('split', data=data, parts=want, seed=seed, column='', near=True, out=study)}
         if short := [p for p in want if p not in got or not got[p].body.get('rows')]:
-            raise Invalid(f'{data} has too few rows to split off {" and ".join(short)}. Give --evaluation and --test, or more data')
+            raise Invalid(f'{data} has too few rows to split off {" and ".join(short)}. '
+                          'Give --evaluation and --test, or more data')
         sets = {**sets, 'data': got['train'], **{k: got[part[k]] for k in missing}}
-        for a, against in (('evaluation', ['test']), ('data', ['evaluation', 'test'])): # Rows that quote others do not fall to one side by themselves
-            if a in (*missing, 'data') and any(o['rows'] for o in look(run.store, 'overlap', dict(data=sets[a], against=[sets[k] for k in against]))):
+        # Rows that quote others do not fall to one side by themselves
+        for a, against in (('evaluation', ['test']), ('data', ['evaluation', 'test'])):
+            if a in (*missing, 'data') and any(o['rows'] for o in look(
+                    run.store, 'overlap', dict(data=sets[a], against=[sets[k] for k in against]))):
                 plain = dict(tidy_text=False, empty=False, duplicates=False)
-                sets[a] = run.call('clean', data=sets[a], against=[str(sets[k].ref) for k in against], out=sets[a].name, **plain)
+                sets[a] = run.call('clean', data=sets[a], against=[str(sets[k].ref) for k in against],
+                                   out=sets[a].name, **plain)
     for v in sets.values(): run.read(v)
     return sets
 
@@ -141,37 +165,52 @@ def _where(run:Run)->dict:
 
 def _told(rows:list[dict], row:dict, total:int, metric:str)->dict:
     best = best_of(rows, metric)
-    what = f'{row["value"]:.4g}' if row.get('value') is not None else row.get('error') or f'loss {row.get("loss", 0):.4g}'
+    what = (f'{row["value"]:.4g}' if row.get('value') is not None
+            else row.get('error') or f'loss {row.get("loss", 0):.4g}')
     values = ' '.join(f'{k}={v:.4g}' if isinstance(v, float) else f'{k}={v}' for k, v in row['values'].items())
-    return dict(step=sum(r['status'] in ENDED for r in rows), total=total, message=f'trial {row["number"]} {row["status"]}: {what} with {values}',
+    return dict(step=sum(r['status'] in ENDED for r in rows), total=total,
+                message=f'trial {row["number"]} {row["status"]}: {what} with {values}',
                 trial=row['number'], status=row['status'], value=row.get('value'), best=best['value'] if best else None)
 
 def _none(study:str, rows:list[dict])->str:
     bad = [r for r in rows if r['status'] == 'failed']
     why = f' Trial {bad[0]["number"]}: {bad[0]["error"]}' if bad else ''
-    return f'None of {len(rows)} trials came to its end: {len(bad)} failed, {sum(r["status"] == "pruned" for r in rows)} were ended early.{why} See all with: llmops trials {study}'
+    return (f'None of {len(rows)} trials came to its end: {len(bad)} failed, '
+            f'{sum(r["status"] == "pruned" for r in rows)} were ended early.{why} See all with: llmops trials {study}')
 
 # %% ../../nbs/training/search.ipynb #f609e69f
 SCORED = ('sft', 'distil') # Verbs whose data are questions with answers
 
-def _report(run:Run, best:Version, base:Version, sets:dict[str, Version], compared:list[dict], plan:dict, domains:dict, rows:list[dict], top:dict,
-            attempt:Attempt, settings:dict, tuner:str)->Version:
+def _report(run:Run, best:Version, base:Version, sets:dict[str, Version], compared:list[dict], plan:dict, domains:dict,
+            rows:list[dict], top:dict, attempt:Attempt, settings:dict, tuner:str)->Version:
     verb, test = plan['verb'], sets['test']
-    judged = run.call('evaluate', model=best, data=[test], baseline=base, out=f'{best.name}-test', **settings) if verb in SCORED or plan['metric'] == 'score' else None
+    judged = run.call('evaluate', model=best, data=[test], baseline=base, out=f'{best.name}-test',
+                      **settings) if verb in SCORED or plan['metric'] == 'score' else None
     losses = unseen(run, verb, plan['fixed'] | top['values'], best, base, test)
     e = judged.body if judged else {}
-    gates = [dict(name='unseen data', passed=True, why='; '.join(f'none of {c["of"]} rows of {sets[c["b"]]} stands in {sets[c["a"]]}' for c in compared), values=dict(compared=compared)),
-             *([dict(name='lower loss', passed=losses['best'] < losses['base'], why=f'loss {losses["best"]:.4g} on {losses["rows"]} rows of {test}, {losses["base"]:.4g} before', values=losses)] if losses else []),
-             *[g for g in e.get('gates') or [] if plan['metric'] == 'score' or not losses or g['name'] == 'no leak']] # A lower loss need not show in answers: that is told, not asked
+    # A lower loss need not show in answers: that is told, not asked
+    gates = [dict(name='unseen data', passed=True,
+                  why='; '.join(f'none of {c["of"]} rows of {sets[c["b"]]} stands in {sets[c["a"]]}' for c in compared),
+                  values=dict(compared=compared)),
+             *([dict(name='lower loss', passed=losses['best'] < losses['base'],
+                     why=f'loss {losses["best"]:.4g} on {losses["rows"]} rows of {test}, {losses["base"]:.4g} before',
+                     values=losses)] if losses else []),
+             *[g for g in e.get('gates') or [] if plan['metric'] == 'score' or not losses or g['name'] == 'no leak']]
     about = dict(model=base, best=best, **sets) | (dict(evaluation_report=judged) if judged else {})
     counts = {k: sum(r['status'] == k for r in rows) for k in ENDED}
-    brief = [{k: r.get(k) for k in ('number', 'status', 'values', 'value', 'loss', 'curve', 'seconds', 'run', 'model', 'error', 'tries') if r.get(k) not in (None, '')} for r in rows]
+    brief = [{k: r.get(k) for k in ('number', 'status', 'values', 'value', 'loss', 'curve', 'seconds', 'run', 'model',
+                                    'error', 'tries') if r.get(k) not in (None, '')} for r in rows]
     return run.write('report', f'{best.name}-search', dict(
-        type='search', title=f'{best.name}: {verb} over {", ".join(domains)}', subject=dict(model=dict(ref=str(best.ref), digest=best.digest)),
-        inputs={k: dict(as_written=str(v.ref), ref=str(v.ref), digest=v.digest) for k, v in about.items()}, engine=dict(name=tuner, versions=_versions(tuner)),
-        settings={k: plan[k] for k in ('verb', 'metric', 'pruner', 'startup', 'seed')} | dict(fixed=plan['fixed'], trials=len(rows), study=attempt.study),
-        space=domains, trials=brief, counts=counts, best=top['number'], importance=engine('tuner', 'optuna').importance(domains, rows, attempt.goal), metric=plan['metric'],
-        test=losses or None, evaluation=dict(ref=str(judged.ref), digest=judged.digest) if judged else None, results=e.get('results') or [],
+        type='search', title=f'{best.name}: {verb} over {", ".join(domains)}',
+        subject=dict(model=dict(ref=str(best.ref), digest=best.digest)),
+        inputs={k: dict(as_written=str(v.ref), ref=str(v.ref), digest=v.digest) for k, v in about.items()},
+        engine=dict(name=tuner, versions=_versions(tuner)),
+        settings={k: plan[k] for k in ('verb', 'metric', 'pruner', 'startup', 'seed')}
+        | dict(fixed=plan['fixed'], trials=len(rows), study=attempt.study),
+        space=domains, trials=brief, counts=counts, best=top['number'],
+        importance=engine('tuner', 'optuna').importance(domains, rows, attempt.goal), metric=plan['metric'],
+        test=losses or None, evaluation=dict(ref=str(judged.ref), digest=judged.digest) if judged else None,
+        results=e.get('results') or [],
         gates=gates, passed=all(g['passed'] is not False for g in gates)))
 
 def unseen(
@@ -188,10 +227,12 @@ def unseen(
     at = rows_file(run.store, test)
     whole = run.files(best)
     if best.body.get('adapter'):
-        try: flatten(run.files(base), [(whole, 'the best trial', recipe.get('method') == 'qlora')], run.folder()/'whole')
+        try:
+            flatten(run.files(base), [(whole, 'the best trial', recipe.get('method') == 'qlora')], run.folder()/'whole')
         except Invalid: return {} # A learned prompt cannot become weights: its answers are judged, its loss is not
         whole = run.folder()/'whole'
-    fields = {k: v for k, v in recipe.items() if k not in ('max_steps', 'epochs', 'parallel', 'nproc', 'launcher')} | dict(stage=verb)
+    fields = ({k: v for k, v in recipe.items() if k not in ('max_steps', 'epochs', 'parallel', 'nproc', 'launcher')}
+              | dict(stage=verb))
     a, b = (trainer.measure(fields, p, at) for p in (run.files(base), whole))
     return dict(base=a['loss'], best=b['loss'], rows=b['rows'])
 

@@ -15,30 +15,41 @@ from ..core import Invalid
 # %% ../../nbs/training/shape.ipynb #1d0c9696
 NAMES:dict[str, tuple[str, ...]] = dict( # What is counted with → its names in config.json
     hidden=('hidden_size', 'n_embd', 'd_model'), layers=('num_hidden_layers', 'n_layer', 'num_layers', 'n_layers'),
-    heads=('num_attention_heads', 'n_head', 'n_heads'), kv=('num_key_value_heads', 'multi_query_group_num', 'num_kv_heads'),
-    head=('head_dim', 'kv_channels'), ffn=('intermediate_size', 'ffn_hidden_size', 'n_inner', 'ffn_dim', 'feed_forward_proj'),
-    vocab=('padded_vocab_size', 'vocab_size'), context=('max_position_embeddings', 'seq_length', 'n_positions', 'n_ctx'),
-    experts=('num_local_experts', 'num_experts', 'n_routed_experts', 'moe_num_experts'), chosen=('num_experts_per_tok', 'moe_topk', 'top_k_experts'),
-    expert_ffn=('moe_intermediate_size',), shared=('n_shared_experts',), shared_ffn=('shared_expert_intermediate_size',),
+    heads=('num_attention_heads', 'n_head', 'n_heads'),
+    kv=('num_key_value_heads', 'multi_query_group_num', 'num_kv_heads'),
+    head=('head_dim', 'kv_channels'),
+    ffn=('intermediate_size', 'ffn_hidden_size', 'n_inner', 'ffn_dim', 'feed_forward_proj'),
+    vocab=('padded_vocab_size', 'vocab_size'),
+    context=('max_position_embeddings', 'seq_length', 'n_positions', 'n_ctx'),
+    experts=('num_local_experts', 'num_experts', 'n_routed_experts', 'moe_num_experts'),
+    chosen=('num_experts_per_tok', 'moe_topk', 'top_k_experts'),
+    expert_ffn=('moe_intermediate_size',), shared=('n_shared_experts',),
+    shared_ffn=('shared_expert_intermediate_size',),
     dense=('first_k_dense_replace',))
-_most = dict(hidden=1 << 17, layers=2000, heads=4096, kv=4096, head=1 << 14, ffn=1 << 22, vocab=1 << 24, context=1 << 28,
+_most = dict(hidden=1 << 17, layers=2000, heads=4096, kv=4096, head=1 << 14, ffn=1 << 22,
+             vocab=1 << 24, context=1 << 28,
              experts=1 << 14, chosen=1 << 14, expert_ffn=1 << 22, shared=1 << 10, shared_ffn=1 << 22, dense=2000)
-PLAIN_MLP = {'gpt2', 'gpt_neox', 'gpt_bigcode', 'opt', 'bloom', 'falcon', 'phi', 'starcoder2', 'gptj', 'mpt', 'nemotron'} # Two matrices, not three
-ONE_QKV = {'gpt2', 'gpt_neox', 'gpt_bigcode', 'bloom', 'falcon', 'phi3', 'chatglm', 'mpt'} # One matrix for queries, keys and values
+PLAIN_MLP = {'gpt2', 'gpt_neox', 'gpt_bigcode', 'opt', 'bloom', 'falcon', 'phi', 'starcoder2', 'gptj',
+             'mpt', 'nemotron'} # Two matrices, not three
+# One matrix for queries, keys and values
+ONE_QKV = {'gpt2', 'gpt_neox', 'gpt_bigcode', 'bloom', 'falcon', 'phi3', 'chatglm', 'mpt'}
 ONE_GATE = {'phi3', 'glm', 'glm4', 'chatglm'} # One matrix for gate and up
 QK_NORM = {'qwen3', 'qwen3_moe', 'gemma3', 'gemma3_text', 'olmo2'} # Queries and keys are normalised
 FOUR_NORMS = {'glm4', 'gemma2', 'gemma3', 'gemma3_text'} # A norm before and behind each half of a block
 QKV_BIAS = {'qwen2', 'qwen2_moe', 'gpt2', 'qwen2_vl', 'qwen2_5_vl', 'chatglm'}
 MHA = {'gpt2', 'gpt_neox', 'opt', 'bloom', 'gptj'} # Each query has keys of its own, whatever else the settings say
-ADAPTED = {'mixtral', 'qwen3_moe', 'deepseek_v2', 'deepseek_v3', 'glm4_moe'} # PEFT's all-linear reaches their experts and routers, and no other feed-forward part
-TIED = {'gpt2', 'gemma', 'gemma2', 'gemma3', 'gemma3_text', 'opt', 'bloom', 'falcon'} # The head is the table of embeddings unless settings say no
+# PEFT's all-linear reaches their experts and routers, and no other feed-forward part
+ADAPTED = {'mixtral', 'qwen3_moe', 'deepseek_v2', 'deepseek_v3', 'glm4_moe'}
+# The head is the table of embeddings unless settings say no
+TIED = {'gpt2', 'gemma', 'gemma2', 'gemma3', 'gemma3_text', 'opt', 'bloom', 'falcon'}
 
 def settings_of(
     config:Any, # config.json
 )->dict:        # Settings of the language model, also where they lie inside those of a larger one
     "The part of a config.json that describes text"
     if not isinstance(config, dict): raise Invalid('config.json holds no settings')
-    inner = next((config[k] for k in ('text_config', 'llm_config', 'language_config') if isinstance(config.get(k), dict)), {})
+    inner = next(
+        (config[k] for k in ('text_config', 'llm_config', 'language_config') if isinstance(config.get(k), dict)), {})
     return {**config, **inner}
 
 def _plain(c:dict, k:str)->int:
@@ -101,9 +112,11 @@ def _attention(c:dict, kind:str, h:int, heads:int, kv:int, head:int)->tuple[tupl
     if low := _plain(c, 'kv_lora_rank'): # Latent attention: DeepSeek-V2, section 2.1
         nope, rope, v, q = (_plain(c, k) for k in ('qk_nope_head_dim', 'qk_rope_head_dim', 'v_head_dim', 'q_lora_rank'))
         asks = (Linear(h, q), Linear(q, heads*(nope+rope))) if q else (Linear(h, heads*(nope+rope)),)
-        return (*asks, Linear(h, low+rope), Linear(low, heads*(nope+v)), Linear(heads*v, h)), heads*(nope+rope), heads*(nope+rope)
+        return ((*asks, Linear(h, low+rope), Linear(low, heads*(nope+v)), Linear(heads*v, h)), heads*(nope+rope),
+                heads*(nope+rope))
     q, k = heads*head, kv*head
-    return ((Linear(h, q+2*k),) if kind in ONE_QKV else (Linear(h, q), Linear(h, k), Linear(h, k)))+(Linear(q, h),), q, k
+    return (((Linear(h, q+2*k),) if kind in ONE_QKV else (Linear(h, q), Linear(h, k), Linear(h, k)))+(Linear(q, h),), q,
+            k)
 
 def _feed(kind:str, h:int, f:int)->tuple[Linear, ...]:
     "Matrices of a feed-forward part"
@@ -120,24 +133,29 @@ def shape(
     kind = str(c.get('model_type') or '')
     h, layers, heads, vocab = (_number(c, k, 1) for k in ('hidden', 'layers', 'heads', 'vocab'))
     if lacks := [NAMES[k][0] for k, v in dict(hidden=h, layers=layers, heads=heads, vocab=vocab).items() if not v]:
-        raise Invalid(f'config.json does not say {", ".join(lacks)}, so the size of this model ({kind or "of no named type"}) is not known from it')
-    kv, head = heads if kind in MHA else _number(c, 'kv', 1) or heads, (0 if kind in MHA else _number(c, 'head', 1)) or max(1, h//heads)
+        raise Invalid(f'config.json does not say {", ".join(lacks)}, '
+                      f'so the size of this model ({kind or "of no named type"}) is not known from it')
+    kv, head = (heads if kind in MHA else _number(c, 'kv', 1) or heads,
+                (0 if kind in MHA else _number(c, 'head', 1)) or max(1, h//heads))
     if kind == 'falcon' and c.get('multi_query') and not c.get('new_decoder_architecture'): kv = 1
     f = 4*h if kind == 'bloom' else _number(c, 'ffn') or 4*h
     attention, query, key = _attention(c, kind, h, heads, kv, head)
     e, chosen, ef = _number(c, 'experts'), _number(c, 'chosen'), _number(c, 'expert_ffn') or f
     shared = _number(c, 'shared_ffn') or _number(c, 'shared')*ef
     only:list = c['mlp_only_layers'] if isinstance(c.get('mlp_only_layers'), list) else []
-    step = c['decoder_sparse_step'] if isinstance(c.get('decoder_sparse_step'), int) and c['decoder_sparse_step'] > 0 else 1
+    step = (c['decoder_sparse_step']
+            if isinstance(c.get('decoder_sparse_step'), int) and c['decoder_sparse_step'] > 0 else 1)
     def sparse(i:int)->bool: return e > 1 and i >= _number(c, 'dense') and i not in only and (i+1) % step == 0
     linear, experts, visited, routers, ranks = [], 0, 0, 0, 0
     for i in range(layers):
         if not sparse(i): linear.append(attention+_feed(kind, h, f)); continue
         one = sum(m.inp*m.out for m in _feed(kind, h, ef))
-        experts, visited, routers = experts+e*one, visited+min(chosen or 1, e)*one, routers+e*h+(h if c.get('shared_expert_intermediate_size') else 0)
+        experts, visited, routers = (experts+e*one, visited+min(chosen or 1, e)*one,
+                                     routers+e*h+(h if c.get('shared_expert_intermediate_size') else 0))
         if kind in ADAPTED: ranks += e*(2*(h+2*ef)+ef+h)+h+e # Gate and up are one tensor, whose rank PEFT doubles
         linear.append(attention+(_feed(kind, h, shared) if shared else ()))
-    biases = (query+2*key if kind in QKV_BIAS or c.get('attention_bias') or c.get('add_qkv_bias') else 0)+(h if c.get('attention_bias') and kind != 'glm4' and kind != 'glm' else 0)
+    biases = ((query+2*key if kind in QKV_BIAS or c.get('attention_bias') or c.get('add_qkv_bias') else 0)
+              +(h if c.get('attention_bias') and kind != 'glm4' and kind != 'glm' else 0))
     per = (4 if kind in FOUR_NORMS else 2)*h+(2*head if kind in QK_NORM else 0)+biases
     if low := _plain(c, 'kv_lora_rank'): per += _plain(c, 'q_lora_rank')+low
     if kind == 'gpt2': per += 2*h+h+f+h # Biases of norms, of what attention gives, and of the feed-forward part
@@ -160,11 +178,14 @@ def learning(
     if m == 'full': return s.total
     if m == 'freeze':
         n = min(recipe.get('layers', 2), s.layers)
-        return sum(x.inp*x.out for b in s.linear[-n:] for x in b)+s.experts*n//s.layers+(s.norms-s.hidden)*n//s.layers+s.hidden+s.head # And norm and head at the end
+        return (sum(x.inp*x.out for b in s.linear[-n:] for x in b)+s.experts*n//s.layers+(s.norms-s.hidden)*n//s.layers
+                +s.hidden+s.head) # And norm and head at the end
     if m == 'prompt': return recipe.get('virtual_tokens', 16)*s.hidden
     if m == 'prefix': return recipe.get('virtual_tokens', 16)*s.layers*2*s.kv
     if m == 'ia3': return s.layers*(2*s.kv+s.ffn)
     all_linear = recipe.get('targets', 'all-linear') == 'all-linear'
-    share = 1. if all_linear else len([t for t in str(recipe['targets']).split(',') if t.strip()])/7 # Of the seven of a block
-    n = sum(recipe.get('rank', 32)*(x.inp+x.out)+(x.out if m == 'dora' else 0) for b in s.linear for x in b if x.adapts)+recipe.get('rank', 32)*s.expert_rank
+    # Of the seven of a block
+    share = 1. if all_linear else len([t for t in str(recipe['targets']).split(',') if t.strip()])/7
+    n = sum(recipe.get('rank', 32)*(x.inp+x.out)+(x.out if m == 'dora' else 0) for b in s.linear
+            for x in b if x.adapts)+recipe.get('rank', 32)*s.expert_rank
     return round(n*min(1., share))

@@ -24,32 +24,54 @@ def say(
 
 # %% ../../nbs/training/skills.ipynb #60a75c5a
 TOPICS = {
-    'money': ['[I want|I would like|I need|please send|can I get|give me] [my|the|all my] [money|payment|cash|amount|funds] back',
-              'you [charged|billed] [me|my card] [twice|too much|two times|again]', 'the [price|charge|amount] [was|is] [wrong|too high|not right]',
-              '[return|repay] [my|the] [payment|money|deposit|full price]', 'I [paid|was charged] [twice|too much|two times], [pay|send] it back',
-              'when do I [get|see] my [money|cash|payment|funds] [back|again]', 'I [want|need] to be [paid back|repaid]'],
-    'transport': ['[my|the|our] [parcel|package|box|shipment] [has not arrived|is late|is lost|never came|did not come|is not here yet]',
+    'money': ['[I want|I would like|I need|please send|can I get|give me] [my|the|all my] '
+              '[money|payment|cash|amount|funds] back',
+              'you [charged|billed] [me|my card] [twice|too much|two times|again]',
+              'the [price|charge|amount] [was|is] [wrong|too high|not right]',
+              '[return|repay] [my|the] [payment|money|deposit|full price]',
+              'I [paid|was charged] [twice|too much|two times], [pay|send] it back',
+              'when do I [get|see] my [money|cash|payment|funds] [back|again]',
+              'I [want|need] to be [paid back|repaid]'],
+    'transport': ['[my|the|our] [parcel|package|box|shipment] [has not arrived|is late|is lost|never came|did not '
+                  'come|is not here yet]',
                   'the [courier|driver|postman] [is late|did not come|never came|lost it|went to the wrong house]',
-                  '[when|where] [is|will be] [my|the] [parcel|package|box|shipment] [now|here|sent]', 'I am [still|now] waiting for [my|the] [parcel|package|box|shipment]',
-                  'when [does it ship|will it come|do you send it|will you ship it]', '[track|find|trace] my [parcel|package|box|shipment]',
+                  '[when|where] [is|will be] [my|the] [parcel|package|box|shipment] [now|here|sent]',
+                  'I am [still|now] waiting for [my|the] [parcel|package|box|shipment]',
+                  'when [does it ship|will it come|do you send it|will you ship it]',
+                  '[track|find|trace] my [parcel|package|box|shipment]',
                   'it was sent to the wrong [street|house|address|town]', 'nothing has [arrived|come] [so far|yet]'],
-    'stop': ['[stop|end|halt|drop] [it|the purchase|my purchase|this|my plan]', 'I [do not|no longer] [want|need] [it|this|the purchase|these things] [any more|now|at all]',
-             'I [changed|have changed] my mind', 'please do not [send|ship|pack] it', '[I want to|can I|let me|I must] [stop|end|quit|take back|undo] [this|it|my purchase|the plan]',
-             'take [it|this] off my list', 'I [bought|ordered] it by [mistake|accident]', 'forget [it|this|my purchase]'],
-    'access': ['I cannot [log in|sign in|get in|open my profile|enter]', '[my|the] [password|code|login|profile|pin] [does not work|is locked|is wrong|was lost|has expired]',
-               '[reset|change|renew|unlock] my [password|email|pin|login|profile]', 'I [forgot|lost] my [password|code|login|pin]',
-               'the [site|page|app] [does not let me|will not let me] [in|sign in|log in]', 'someone [took|stole|uses] my [profile|login|password]',
+    'stop': ['[stop|end|halt|drop] [it|the purchase|my purchase|this|my plan]',
+             'I [do not|no longer] [want|need] [it|this|the purchase|these things] [any more|now|at all]',
+             'I [changed|have changed] my mind', 'please do not [send|ship|pack] it',
+             '[I want to|can I|let me|I must] [stop|end|quit|take back|undo] [this|it|my purchase|the plan]',
+             'take [it|this] off my list', 'I [bought|ordered] it by [mistake|accident]',
+             'forget [it|this|my purchase]'],
+    'access': ['I cannot [log in|sign in|get in|open my profile|enter]',
+               '[my|the] [password|code|login|profile|pin] [does not work|is locked|is wrong|was lost|has expired]',
+               '[reset|change|renew|unlock] my [password|email|pin|login|profile]',
+               'I [forgot|lost] my [password|code|login|pin]',
+               'the [site|page|app] [does not let me|will not let me] [in|sign in|log in]',
+               'someone [took|stole|uses] my [profile|login|password]',
                '[remove|close] my [profile|login]'],
-    'papers': ['[send|mail|give] me [a|the|my] [bill|receipt|paper|document|tax paper]', 'I need [a|the|my] [bill|receipt|paper|document|tax paper] [for my files|for the tax office|again|as a file]',
-               'the [bill|receipt|document] [has|shows] the wrong [name|company|tax number|date|town]', '[where is|where can I find|can I have] the [bill|receipt|document|tax paper]',
-               '[print|correct|copy] the [bill|receipt|document] [again|for me]', 'my [boss|bank|office] asks for [a|the] [bill|receipt|document|tax paper]'],
-    'fault': ['it [is|arrived|came] [broken|damaged|cracked|torn|bent|scratched]', 'the [screen|button|lamp|motor|lid|handle] [is|came] [broken|cracked|loose|dead|bent|missing]',
-              'it [stopped working|does not work|makes a noise|will not start|does not turn on|smells bad]', '[it|the thing] [broke|died|failed] after [a|one|two] [day|days|week|hour]',
-              '[a|one] [part|piece|screw|wheel] is [missing|broken|loose]', 'there is a [hole|crack|scratch|stain] in [it|the box|the side]', 'it has a [loose|broken|bent] [part|wheel|lid|handle]'],
+    'papers': ['[send|mail|give] me [a|the|my] [bill|receipt|paper|document|tax paper]', 'I need [a|the|my] '
+               '[bill|receipt|paper|document|tax paper] [for my files|for the tax office|again|as a file]',
+               'the [bill|receipt|document] [has|shows] the wrong [name|company|tax number|date|town]',
+               '[where is|where can I find|can I have] the [bill|receipt|document|tax paper]',
+               '[print|correct|copy] the [bill|receipt|document] [again|for me]',
+               'my [boss|bank|office] asks for [a|the] [bill|receipt|document|tax paper]'],
+    'fault': ['it [is|arrived|came] [broken|damaged|cracked|torn|bent|scratched]',
+              'the [screen|button|lamp|motor|lid|handle] [is|came] [broken|cracked|loose|dead|bent|missing]',
+              'it [stopped working|does not work|makes a noise|will not start|does not turn on|smells bad]',
+              '[it|the thing] [broke|died|failed] after [a|one|two] [day|days|week|hour]',
+              '[a|one] [part|piece|screw|wheel] is [missing|broken|loose]',
+              'there is a [hole|crack|scratch|stain] in [it|the box|the side]',
+              'it has a [loose|broken|bent] [part|wheel|lid|handle]'],
 }
-FRAMES = ['Message from {n}, number {k}: {t}.', '{n} (number {k}) says: {t}.', 'Number {k}, {n}: {t}.', 'I am {n}, {t}. My number is {k}.',
-          '{n} writes about {k}: {t}.', 'Hello, {t}. {k}, {n}', 'About {k}: {t}. Regards, {n}', 'Dear team, {t}. It is number {k}. {n}',
-          'Good day, my name is {n}. {t}. Number {k}.', '{t}. Please help, {n}, {k}', 'Hi, {n} here with {k}. {t}!', 'Number {k}. {t}. {n}']
+FRAMES = ['Message from {n}, number {k}: {t}.', '{n} (number {k}) says: {t}.', 'Number {k}, {n}: {t}.',
+          'I am {n}, {t}. My number is {k}.', '{n} writes about {k}: {t}.', 'Hello, {t}. {k}, {n}',
+          'About {k}: {t}. Regards, {n}', 'Dear team, {t}. It is number {k}. {n}',
+          'Good day, my name is {n}. {t}. Number {k}.', '{t}. Please help, {n}, {k}', 'Hi, {n} here with {k}. {t}!',
+          'Number {k}. {t}. {n}']
 
 # %% ../../nbs/training/skills.ipynb #08987c4a
 ONSETS = 'b c ch d f g h j k l m n p r s sh t th v w y z br cr dr fr gr kr tr st sl fl pl qu x'.split() + ['']*4
@@ -79,10 +101,12 @@ ITEMS = 'apples pens lamps chairs books cups keys shoes bags clocks phones plate
 DAYS = 'Monday Tuesday Wednesday Thursday Friday Saturday Sunday'.split()
 CITIES = 'Oslo Lima Cairo Paris Delhi Quito Rome Tokyo Kiev Accra Bern Dakar'.split()
 FACTS = ['{person} from {city} bought {count} {item} on {day}.', 'On {day}, {person} got {count} {item} in {city}.',
-         '{count} {item} were sent to {person} in {city} on {day}.', 'Please bring {count} {item} to {person}, {city}, by {day}.',
+         '{count} {item} were sent to {person} in {city} on {day}.',
+         'Please bring {count} {item} to {person}, {city}, by {day}.',
          '{person} ({city}) wants {count} {item} for {day}.', '{person} sold {count} {item} last {day}, near {city}.',
          'In {city} there were {count} {item} for {person} on {day}.', '{day}: {person}, {city}, {count} {item}.']
-KEYS = dict(who='name person client writer sender'.split(), num='number id case file code'.split(), top='topic about theme kind'.split())
+KEYS = dict(who='name person client writer sender'.split(), num='number id case file code'.split(),
+            top='topic about theme kind'.split())
 
 
 def letter(r:random.Random)->tuple[str, dict]:
@@ -117,15 +141,18 @@ def copy(r:random.Random)->Turns:
 
 def write(r:random.Random)->Turns:
     "Write given fields as JSON"
-    ks = r.sample('id kind size color owner code name person number case file topic client date level note'.split(), r.randint(1, 4))
+    ks = r.sample('id kind size color owner code name person number case file topic client date level note'.split(),
+                  r.randint(1, 4))
     f = {k: r.choice((word, name, name, number, number))(r) for k in ks}
-    s = ', '.join(f'{k} {v}' for k, v in f.items()) if r.random() < .4 else ', '.join(f'{k} is {v}' for k, v in f.items())
+    s = (', '.join(f'{k} {v}' for k, v in f.items()) if r.random() < .4
+         else ', '.join(f'{k} is {v}' for k, v in f.items()))
     return [(r.choice(('Write as JSON: ', 'JSON: ', 'Make JSON of this: ')) + s + r.choice(('', '.')), js(f))]
 
 
 def read(r:random.Random)->Turns:
     "Find a field in JSON"
-    f = {k: r.choice((word, name, number))(r) for k in r.sample('id kind size color owner code person case'.split(), r.randint(2, 4))}
+    f = {k: r.choice((word, name, number))(r)
+         for k in r.sample('id kind size color owner code person case'.split(), r.randint(2, 4))}
     k = r.choice(list(f))
     return [(f'{js(f)} What is the {k}?', str(f[k]))]
 
@@ -153,7 +180,8 @@ def topic(r:random.Random)->Turns:
     few = r.sample(list(TOPICS), r.randint(2, 5))
     if t not in few: few[r.randrange(len(few))] = t
     if r.random() < .3: return [(f'{s}. Is it about {few[0]}?', 'yes' if few[0] == t else 'no')]
-    return [(r.choice((f'{s}. Choose: {", ".join(few)}.', f'Which of {", ".join(few)}? {s}.')), t)] if r.random() < .5 else [(f'Topic? {s}.', t)]
+    return ([(r.choice((f'{s}. Choose: {", ".join(few)}.', f'Which of {", ".join(few)}? {s}.')), t)] if r.random() < .5
+            else [(f'Topic? {s}.', t)])
 
 
 def reply(r:random.Random)->Turns:

@@ -33,10 +33,15 @@ def _words(text:str)->dict[str, Any]:
     for word in re.split(r'[\s;]+', text.strip()):
         if not word: continue
         name, eq, said = word.partition('=')
-        if not (name and eq and said): raise Invalid(f'space: {word[:60]!r} is not NAME=VALUES. Write lr=1e-4..1e-2:log rank=8,16,32 method=lora,full')
+        if not (name and eq and said):
+            raise Invalid(f'space: {word[:60]!r} is not NAME=VALUES. '
+                          'Write lr=1e-4..1e-2:log rank=8,16,32 method=lora,full')
         if name in out: raise Invalid(f'space: {name} stands there twice')
-        if m := _range.fullmatch(said): out[name] = dict(low=m[1], high=m[2]) | ({'log': True} if m[3] == 'log' else {'step': m[3]} if m[3] else {})
-        elif '..' in said: raise Invalid(f'space: {name}: {said[:60]!r} is not a range. Write LOW..HIGH, LOW..HIGH:STEP or LOW..HIGH:log')
+        if m := _range.fullmatch(said):
+            out[name] = dict(low=m[1], high=m[2]) | ({'log': True} if m[3] == 'log' else {'step': m[3]} if m[3] else {})
+        elif '..' in said:
+            raise Invalid(f'space: {name}: {said[:60]!r} is not a range. '
+                          'Write LOW..HIGH, LOW..HIGH:STEP or LOW..HIGH:log')
         else: out[name] = said.split(',')
     return out
 
@@ -50,27 +55,34 @@ def _written(space:str|dict)->dict[str, Any]:
     except ValueError as e:
         if isinstance(e, Invalid): raise
         raise Invalid(f'space is neither JSON ({e}) nor text like lr=1e-4..1e-2:log rank=8,16,32') from None
-    if not isinstance(got, dict): raise Invalid('space: write an object, {"lr": {"low": 1e-4, "high": 1e-2, "log": true}, "rank": [8, 16]}')
+    if not isinstance(got, dict):
+        raise Invalid('space: write an object, {"lr": {"low": 1e-4, "high": 1e-2, "log": true}, "rank": [8, 16]}')
     return got
 
 # %% ../../nbs/training/space.ipynb #15f23135
 def _between(p:Param, d:dict)->dict:
     "A range whose ends the field can take"
-    if bad := [k for k in d if k not in ('low', 'high', 'log', 'step')]: raise Invalid(f'space: {p.name} has {bad[0]!r}. A range has low, high and log or step')
+    if bad := [k for k in d if k not in ('low', 'high', 'log', 'step')]:
+        raise Invalid(f'space: {p.name} has {bad[0]!r}. A range has low, high and log or step')
     if not {'low', 'high'} <= set(d): raise Invalid(f'space: {p.name} needs low and high')
-    if p.type not in ('int', 'float') or p.many: raise Invalid(f'space: {p.name} has no values between two others. List them: {p.name}={",".join(map(str, p.choices)) or "a,b"}')
-    low, high, step = coerce(p, d['low']), coerce(p, d['high']), coerce(p, d['step']) if d.get('step') is not None else None
+    if p.type not in ('int', 'float') or p.many:
+        raise Invalid(f'space: {p.name} has no values between two others. '
+                      f'List them: {p.name}={",".join(map(str, p.choices)) or "a,b"}')
+    low, high, step = (coerce(p, d['low']), coerce(p, d['high']),
+                       coerce(p, d['step']) if d.get('step') is not None else None)
     log = d.get('log', False)
     if not isinstance(log, bool): raise Invalid(f'space: {p.name}: log is true or false, not {log!r}')
     if not low < high: raise Invalid(f'space: {p.name} goes from {low:g} to {high:g}. The first must be smaller')
     if log and low <= 0: raise Invalid(f'space: {p.name} starts at {low:g}, and a logarithm needs a start above 0')
     if log and step is not None: raise Invalid(f'space: {p.name} has a step and a logarithm. Take one of them')
-    if step is not None and not 0 < step <= high-low: raise Invalid(f'space: {p.name} has the step {step:g}, which must lie above 0 and at most at {high-low:g}')
+    if step is not None and not 0 < step <= high-low:
+        raise Invalid(f'space: {p.name} has the step {step:g}, which must lie above 0 and at most at {high-low:g}')
     return dict(low=low, high=high, log=log, step=step, int=p.type == 'int')
 
 def _one(p:Param, v:Any)->Any:
     "A value that the field can take"
-    if v is None and not p.required and p.default is not None: raise Invalid(f'space: {p.name} cannot be empty. {p.doc}')
+    if v is None and not p.required and p.default is not None:
+        raise Invalid(f'space: {p.name} cannot be empty. {p.doc}')
     try: return coerce(p, v)
     except Invalid as e: raise Invalid(f'space: {e}') from None
 
@@ -84,7 +96,9 @@ def read_space(
     fixed:dict[str, Any] = {}
     for name, said in _written(space).items():
         if name in GIVEN: raise Invalid(f'space: {name} is the same for all trials. Give it to the search itself')
-        if name not in known: raise Invalid(f'space: {verb} has no field {ascii(str(name)[:60])}.{nearest(str(name), known)} Fields: {", ".join(known)}')
+        if name not in known:
+            raise Invalid(f'space: {verb} has no field {ascii(str(name)[:60])}.{nearest(str(name), known)} Fields: '
+                          f'{", ".join(known)}')
         p = known[name]
         if isinstance(said, dict) and 'choices' in said and len(said) == 1: said = said['choices']
         if isinstance(said, dict) and p.type != 'json':
@@ -92,7 +106,8 @@ def read_space(
             except Invalid as e: raise Invalid(str(e) if str(e).startswith('space') else f'space: {e}') from None
             continue
         if isinstance(said, list):
-            if not said or '' in said: raise Invalid(f'space: {name} has {"an empty value" if said else "no values"}. Write {name}=a,b')
+            if not said or '' in said:
+                raise Invalid(f'space: {name} has {"an empty value" if said else "no values"}. Write {name}=a,b')
             got = [_one(p, v) for v in said]
             if len({canonical(v) for v in got}) < len(got): raise Invalid(f'space: {name} has the same value twice')
             if len(got) > 1:

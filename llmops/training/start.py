@@ -15,20 +15,23 @@ from ..rows import rows
 
 # %% ../../nbs/training/start.ipynb #24bb097d
 def ground(
-    run:Any,       # Who trains
+    run:Any, # Who trains
     model:Version, # What to start from
-    fields:dict,   # The recipe
+    fields:dict, # The recipe
 )->tuple[Path, dict, Version, list[Version]]: # Folder of a whole model; more paths for the engine; the base; adapters that stay below the result
     "What the engine gets to start from"
     base, chain = stack(run.store, model)
     if not chain: return run.files(base), {}, base, []
     if fields['method'] in ('full', 'freeze'):
-        raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model} — or train an adapter, as with: --method lora')
+        raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model} — or train an '
+                      'adapter, as with: --method lora')
     on = fields['onto'] == 'continue'
     below = chain[:-1] if on else chain
     for v in (base, *below): run.read(v)
     folder = run.files(base)
-    if below: folder = flatten(folder, [(run.files(v), str(v), v.body.get('method') == 'qlora') for v in below], run.folder()/'below')
+    if below:
+        folder = flatten(folder, [(run.files(v), str(v), v.body.get('method') == 'qlora') for v in below],
+                         run.folder()/'below')
     return folder, dict(adapter=run.files(model)) if on else {}, base, below
 
 # %% ../../nbs/training/start.ipynb #2bf542f3

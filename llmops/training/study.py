@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from llmops.store import Store
 
 # %% ../../nbs/training/study.ipynb #1cea9131
-event_kind('search', 'A search began or went on: what it searches, and which run does', lambda about, d: [(about, 'search', d)])
-event_kind('trial', 'A search tried values, or a trial ended: done, pruned or failed', lambda about, d: [(about, f'trial:{d["number"]:06}', d)])
+event_kind('search', 'A search began or went on: what it searches, and which run does',
+           lambda about, d: [(about, 'search', d)])
+event_kind('trial', 'A search tried values, or a trial ended: done, pruned or failed',
+           lambda about, d: [(about, f'trial:{d["number"]:06}', d)])
 
 ENDED = ('done', 'pruned', 'failed')
 TRIES = 3 # Times that a trial may vanish without a word before it counts as failed
@@ -53,11 +55,14 @@ def begin(
         was = store.state(about, 'search')
         if was:
             other = store.state(f'run:{was["run"]}', 'run')
-            if was['run'] != run.id and alive(other): raise Invalid(f'The study {study!r} is being searched by run:{was["run"]}. Wait for it, stop it, or begin another: --study NAME')
+            if was['run'] != run.id and alive(other):
+                raise Invalid(f'The study {study!r} is being searched by run:{was["run"]}. '
+                              'Wait for it, stop it, or begin another: --study NAME')
             differs = [k for k in sorted({*was['plan'], *plan}) if was['plan'].get(k) != plan.get(k)]
             if differs:
                 k = differs[0]
-                raise Invalid(f'The study {study!r} was begun with another {", ".join(differs)}: {_short(was["plan"].get(k))}, not {_short(plan.get(k))}. '
+                raise Invalid(f'The study {study!r} was begun with another {", ".join(differs)}: '
+                              f'{_short(was["plan"].get(k))}, not {_short(plan.get(k))}. '
                               'Give the same again to go on with it, or begin another: --study NAME')
         return [('search', about, dict(plan=plan, run=run.id, by=run.by))]
     store.decide(choose)
@@ -81,7 +86,8 @@ def left(
 )->Stopped:
     "What ends a search that somebody paused or stopped"
     want, n = store.state(f'run:{run}', 'asked'), sum(r['status'] in ENDED for r in trials_of(store, study))
-    e = Stopped(f'The search was {"paused" if want == "pause" else "stopped"} after {n} trial{"s"[:n != 1]}. Go on with the same command, or with: llmops resume {run}')
+    e = Stopped(f'The search was {"paused" if want == "pause" else "stopped"} after {n} trial{"s"[:n != 1]}. '
+                f'Go on with the same command, or with: llmops resume {run}')
     e.how = 'paused' if want == 'pause' else 'stopped' # type: ignore[attr-defined]
     return e
 
@@ -91,7 +97,8 @@ def measured(
 )->float:
     "The loss of the weights that were written: the last, or the best where the training went back to its best checkpoint"
     r = v.body.get('recipe') or {}
-    kept = r.get('keep_best') and (r.get('save_steps', 0) > 0 or (r.get('save_steps') == 0 and max(curve[-1][0], r.get('max_steps', 0)) >= 50))
+    kept = r.get('keep_best') and (r.get('save_steps', 0) > 0
+                                   or (r.get('save_steps') == 0 and max(curve[-1][0], r.get('max_steps', 0)) >= 50))
     return min(x for _, x in curve) if kept else curve[-1][1]
 
 @dataclass
@@ -131,18 +138,22 @@ class Attempt:
             curve.append([d['step'], d['eval_loss']])
             if report(d['step'], d['eval_loss']): raise Pruned
         try:
-            v = call(self.store, self.verb, self.args | values, id=row['run'], parent=self.parent, by=self.by, progress=heard)
+            v = call(self.store, self.verb, self.args | values, id=row['run'], parent=self.parent, by=self.by,
+                     progress=heard)
             end = self._value(v, curve)
-        except Pruned: end = dict(status='pruned', value=curve[-1][1] if self.metric == 'loss' else None, loss=curve[-1][1])
+        except Pruned:
+            end = dict(status='pruned', value=curve[-1][1] if self.metric == 'loss' else None, loss=curve[-1][1])
         except Left: raise left(self.store, self.study, self.parent) from None
         except (Full, Denied): raise # No trial would fare better
         except Exception as e:
-            end = dict(status='failed', error=(str(e) if isinstance(e, LlmopsError) else f'{type(e).__name__}: {e}')[:500])
+            end = dict(status='failed',
+                       error=(str(e) if isinstance(e, LlmopsError) else f'{type(e).__name__}: {e}')[:500])
         return self._end(row, **end, curve=curve, seconds=round(time.monotonic()-t, 1))
 
     def _value(self, v:Any, curve:list)->dict:
         "What a finished training is worth"
-        if not curve: raise Failed(f'{self.verb} measured no loss on the validation rows. Give eval_steps, or more steps')
+        if not curve:
+            raise Failed(f'{self.verb} measured no loss on the validation rows. Give eval_steps, or more steps')
         loss = measured(v, curve)
         end = dict(status='done', model=str(v), loss=loss, value=loss)
         if self.metric == 'score':
@@ -165,11 +176,15 @@ class Attempt:
         made:list[dict] = []
         def choose()->list:
             known = trials_of(self.store, self.study)
-            lost = [r for r in known if r['status'] == 'running' and canonical(r['values']) == canonical(values) and (r['search'] != self.parent or (key and r['key'] == key))]
+            lost = [r for r in known if r['status'] == 'running' and canonical(r['values']) == canonical(values)
+                    and (r['search'] != self.parent or (key and r['key'] == key))]
             row:dict[str, Any] = lost[0] if lost else dict(number=len(known), values=values, tries=0, run='')
             done, was = self._took(row), row['run']
-            if not done and row['tries'] >= TRIES: done = dict(status='failed', error=f'It vanished {TRIES} times without a word. Was it killed, or was there no memory left?')
-            row = row | dict(status='running', search=self.parent, key=key, tries=row['tries']+1, run=was if done else f'{time.time_ns()//1_000_000:011x}{secrets.token_hex(3)}') | done
+            if not done and row['tries'] >= TRIES:
+                done = dict(status='failed', error=f'It vanished {TRIES} times without a word. '
+                            'Was it killed, or was there no memory left?')
+            row = row | dict(status='running', search=self.parent, key=key, tries=row['tries']+1,
+                             run=was if done else f'{time.time_ns()//1_000_000:011x}{secrets.token_hex(3)}') | done
             made.append(row)
             return [('trial', f'search:{self.study}', row), *self._gone(was if not done else '')]
         self.store.decide(choose)
@@ -189,10 +204,12 @@ class Attempt:
         "A run whose process was killed did not say so itself"
         record = self.store.state(f'run:{id}', 'run') if id else None
         if not record or record['status'] != 'running': return []
-        return [('run.fail', f'run:{id}', record | dict(status='failed', ended=now(), error='Its process ended without a word; the search tries these values again'))]
+        return [('run.fail', f'run:{id}', record | dict(status='failed', ended=now(), error='Its process ended without '
+                                                        'a word; the search tries these values again'))]
 
     def _end(self, row:dict, **end:Any)->dict:
-        if end.get('value') is not None and not math.isfinite(end['value']): end |= dict(status='failed', error='Its loss is not a number', value=None)
+        if end.get('value') is not None and not math.isfinite(end['value']):
+            end |= dict(status='failed', error='Its loss is not a number', value=None)
         row = row | end
         self.store.append_many([('trial', f'search:{self.study}', row)])
         return row
@@ -221,6 +238,8 @@ def trials(store:'Store',
     "Trials of a search, in the order they began"
     if not store.state(f'search:{study}', 'search'):
         known = sorted({a.partition(':')[2] for a, _ in store.states('search')})
-        raise Invalid(f'There is no study {study[:60]!r}. Studies: {", ".join(known) or "none"}. Begin one with: llmops search')
-    return [dict(number=r['number'], status=r['status'], value=r.get('value'), loss=r.get('loss'), **r['values'], seconds=r.get('seconds'),
-                 steps=r['curve'][-1][0] if r.get('curve') else None, run=f'run:{r["run"]}', model=r.get('model', ''), error=r.get('error', '')) for r in trials_of(store, study)]
+        raise Invalid(f'There is no study {study[:60]!r}. Studies: {", ".join(known) or "none"}. '
+                      'Begin one with: llmops search')
+    return [dict(number=r['number'], status=r['status'], value=r.get('value'), loss=r.get('loss'), **r['values'],
+                 seconds=r.get('seconds'), steps=r['curve'][-1][0] if r.get('curve') else None, run=f'run:{r["run"]}',
+                 model=r.get('model', ''), error=r.get('error', '')) for r in trials_of(store, study)]

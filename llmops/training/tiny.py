@@ -32,14 +32,15 @@ def make_tokenizer(
     from transformers import PreTrainedTokenizerFast
     r = random.Random(seed)
     tk = Tokenizer(models.BPE())
-    tk.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(' (?=[A-Z])'), 'isolated'), pre_tokenizers.Digits(True),
+    tk.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(' (?=[A-Z])'), 'isolated'),
+                                                pre_tokenizers.Digits(True),
                                                 pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tk.decoder = decoders.ByteLevel()
     tk.train_from_iterator((m['content'] for _ in range(n) for m in talk(r)), trainers.BpeTrainer(
         vocab_size=vocab, special_tokens=['<|endoftext|>', '<|im_start|>', '<|im_end|>'], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
-    return PreTrainedTokenizerFast(tokenizer_object=tk, eos_token='<|im_end|>', pad_token='<|endoftext|>', model_max_length=1024,
-                                   clean_up_tokenization_spaces=False, chat_template=TEMPLATE)
+    return PreTrainedTokenizerFast(tokenizer_object=tk, eos_token='<|im_end|>', pad_token='<|endoftext|>',
+                                   model_max_length=1024, clean_up_tokenization_spaces=False, chat_template=TEMPLATE)
 
 # %% ../../nbs/training/tiny.ipynb #df480b8b
 def encode(
@@ -69,8 +70,10 @@ def make_model(
     from transformers import Qwen3Config, Qwen3ForCausalLM
     torch.manual_seed(seed)
     return Qwen3ForCausalLM(Qwen3Config(
-        vocab_size=len(tok), hidden_size=128, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=32,
-        intermediate_size=384, max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None, eos_token_id=tok.eos_token_id,
+        vocab_size=len(tok), hidden_size=128, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=32,
+        intermediate_size=384, max_position_embeddings=1024, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=tok.eos_token_id,
         pad_token_id=tok.pad_token_id, rope_parameters={'rope_type': 'default', 'rope_theta': 10000.0}))
 
 # %% ../../nbs/training/tiny.ipynb #dfbcc24e
@@ -87,7 +90,8 @@ def batches(
         for i in r.sample(range(pool), pool):
             b = ex[i*size:(i+1)*size]
             n = len(b[-1][0])
-            yield (torch.tensor([x + [tok.pad_token_id]*(n-len(x)) for x, _ in b]), torch.tensor([y + [-100]*(n-len(y)) for _, y in b]))
+            yield (torch.tensor([x + [tok.pad_token_id]*(n-len(x)) for x, _ in b]),
+                   torch.tensor([y + [-100]*(n-len(y)) for _, y in b]))
 
 # %% ../../nbs/training/tiny.ipynb #8aedd317
 def pretrain(
@@ -118,7 +122,8 @@ def pretrain(
         tokens += x.numel()
         seen.append(loss.item())
         if step % 50 == 0 or done >= 1:
-            yield dict(step=step, total=steps, loss=round(sum(seen)/len(seen), 4), tokens=tokens, seconds=round(time.monotonic()-start))
+            yield dict(step=step, total=steps, loss=round(sum(seen)/len(seen), 4), tokens=tokens,
+                       seconds=round(time.monotonic()-start))
             seen = []
         if done >= 1: break
     model.eval()
@@ -134,11 +139,13 @@ def answer(
     import torch
     out = []
     for i in range(0, len(prompts), size):
-        ids = [tok.apply_chat_template(p, add_generation_prompt=True, return_dict=True)['input_ids'] for p in prompts[i:i+size]]
+        ids = [tok.apply_chat_template(p, add_generation_prompt=True, return_dict=True)['input_ids']
+               for p in prompts[i:i+size]]
         n = max(map(len, ids))
         x = torch.tensor([[tok.pad_token_id]*(n-len(s)) + s for s in ids])
         mask = (torch.arange(n)[None] >= torch.tensor([[n-len(s)] for s in ids])).long()
-        with torch.inference_mode(): g = model.generate(input_ids=x, attention_mask=mask, max_new_tokens=new, do_sample=False)
+        with torch.inference_mode():
+            g = model.generate(input_ids=x, attention_mask=mask, max_new_tokens=new, do_sample=False)
         out += tok.batch_decode(g[:, n:], skip_special_tokens=True)
     return out
 
@@ -195,12 +202,14 @@ def main(argv:list[str]|None=None)->None:
     for last in pretrain(model, tok, a.steps, a.minutes, seed=a.seed+5): print(last, flush=True)
     model = model.to(torch.bfloat16)
     model.config.dtype = 'bfloat16'
-    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id, max_new_tokens=256)
+    model.generation_config = GenerationConfig(do_sample=False, eos_token_id=tok.eos_token_id,
+                                               pad_token_id=tok.pad_token_id, max_new_tokens=256)
     model.save_pretrained(a.out)
     tok.save_pretrained(a.out)
     scores = skill_scores(model.float(), tok)
     skills = '\n'.join(f'| {k} | {v:.0%} |' for k, v in scores.items())
-    (a.out/'README.md').write_text(CARD.format(params=model.num_parameters(), asked=a.steps, minutes=a.minutes, seed=a.seed, skills=skills,
+    (a.out/'README.md').write_text(CARD.format(params=model.num_parameters(), asked=a.steps, minutes=a.minutes,
+                                               seed=a.seed, skills=skills,
                                                steps=last['step'], tokens=last['tokens'], loss=last['loss']))
     print(skills)
 
