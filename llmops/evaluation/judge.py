@@ -22,7 +22,8 @@ def question(
     "Take a row apart into what is asked and what is expected"
     messages = row.get('messages')
     if not isinstance(messages, list) or len(messages) < 2 or not all(isinstance(m, dict) for m in messages):
-        raise Invalid(f"{where} has no 'messages' with a question and an answer. Bring the file in with: llmops data import, "
+        raise Invalid(f"{where} has no 'messages' with a question and an answer. "
+                      "Bring the file in with: llmops data import, "
                       "which turns instruction files into messages")
     *ask, last = messages
     if last.get('role') != 'assistant' or not isinstance(last.get('content'), str):
@@ -41,10 +42,11 @@ def answer_rows(
     rule = choose([want for _, want in asked]) if scorer == 'auto' else scorer
     if rule not in SCORERS: raise Invalid(f'{rule!r} is not a scorer. Scorers: auto, {", ".join(SCORERS)}')
     def score(said, want): return round(SCORERS[rule](said, want), 6)
-    rows = [{'data': data, 'row': i, 'scorer': rule, 'prompt': ask, 'expected': want, 'answer': said, 'ok': score(said, want)}
-            for i, ((ask, want), said) in enumerate(zip(asked, model, strict=True))]
+    rows = [{'data': data, 'row': i, 'scorer': rule, 'prompt': ask, 'expected': want, 'answer': said,
+             'ok': score(said, want)} for i, ((ask, want), said) in enumerate(zip(asked, model, strict=True))]
     if baseline is not None:
-        for r, said in zip(rows, baseline, strict=True): r |= {'baseline': said, 'baseline_ok': score(said, r['expected'])}
+        for r, said in zip(rows, baseline, strict=True):
+            r |= {'baseline': said, 'baseline_ok': score(said, r['expected'])}
     return rows
 
 # %% ../../nbs/evaluation/judge.ipynb #3019298a
@@ -69,8 +71,8 @@ def folded(
     messages:Sequence[dict], # What is asked
 )->str: # A text that is equal for equal questions
     "One spelling of a question"
-    return json.dumps([re.sub(r'\s+', ' ', str(m.get('content') or '')).strip().casefold() for m in messages if m.get('role') != 'system'],
-                      ensure_ascii=False)
+    return json.dumps([re.sub(r'\s+', ' ', str(m.get('content') or '')).strip().casefold()
+                       for m in messages if m.get('role') != 'system'], ensure_ascii=False)
 
 def overlapping(
     asked:dict[str, list[str]], # Ref of an evaluation data set → its folded questions
@@ -83,7 +85,8 @@ def overlapping(
         n += len(qs)
         for i, q in enumerate(qs):
             rows += [{'data': data, 'row': i, 'in': t} for t, known in seen.items() if q in known][:1]
-    return {'checked': sorted(seen), 'of': n, 'overlap': len(rows), 'share': len(rows)/n if n else 0., 'rows': rows[:50]}
+    return {'checked': sorted(seen), 'of': n, 'overlap': len(rows), 'share': len(rows)/n if n else 0.,
+            'rows': rows[:50]}
 
 # %% ../../nbs/evaluation/judge.ipynb #9eec46ee
 def gates(
@@ -97,7 +100,8 @@ def gates(
         if 'ci' in r:
             lo, hi = (100*x for x in r['ci'])
             out.append({'name': 'wins clearly', 'passed': bool(r['n'] and r['ci'][0] > 0 and r['diff'] > 0), 'values':
-                        {'data': r['data'], 'diff': r['diff'], 'ci': r['ci'], 'wins': r['wins'], 'losses': r['losses'], 'p': r['p']},
+                        {'data': r['data'], 'diff': r['diff'], 'ci': r['ci'], 'wins': r['wins'], 'losses': r['losses'],
+                         'p': r['p']},
                         'why': f"{100*r['diff']:+.1f} points on {r['data']}, interval {lo:+.1f} to {hi:+.1f}; "
                                f"rows won {r['wins']}, lost {r['losses']}, p = {r['p']:.2g}"})
         if target:
@@ -105,7 +109,8 @@ def gates(
                         {'data': r['data'], 'model': r['model'], 'target': target, 'n': r['n']},
                         'why': f"{100*r['model']:.1f} % of {r['n']} rows of {r['data']}, asked were {100*target:g} %"})
     if not any(r['role'] == 'held-out' and r['n'] for r in results):
-        out.append({'name': 'has held-out rows', 'passed': False, 'why': 'no data set with the role held-out', 'values': {}})
+        out.append({'name': 'has held-out rows', 'passed': False, 'why': 'no data set with the role held-out',
+                    'values': {}})
     n, of, checked = leaks['overlap'], leaks['of'], leaks['checked']
     why = (f'{n} of {of} questions are in the training data {", ".join(checked)}' if checked else
            'no training data is recorded for this model, so nothing could be compared')

@@ -27,7 +27,9 @@ def same_subject(
 )->None:
     "Refuse reports about something else, and say what they are about"
     for r, kind in ((evaluation, 'evaluation'), (parity, 'parity')):
-        if r.body.get('type') != kind: raise Invalid(f"{r} is of type {r.body.get('type')!r}, not {kind}. Make one with: llmops {'evaluate' if kind == 'evaluation' else kind}")
+        if r.body.get('type') != kind:
+            raise Invalid(f"{r} is of type {r.body.get('type')!r}, not {kind}. "
+                          f"Make one with: llmops {'evaluate' if kind == 'evaluation' else kind}")
     inputs = parity.body.get('inputs') or {}
     compared = {k: (inputs.get(k) or {}).get('digest') for k in ('model', 'merged')}
     if model.digest not in (compared['merged'], compared['model']):
@@ -50,10 +52,11 @@ def agree(
     out = [gate(f'{n} passed', bool(r.body.get('passed')), f"{r}: {_reasons(r)}", report=str(r.ref))
            for n, r in (('evaluation', evaluation), ('parity', parity))]
     for part, word in (('chat_template', 'template'), ('tokenizer', 'tokenizer')):
-        seen = {str(r): (r.body.get('subject') or {}).get(part) for r in (evaluation, parity)} | {str(model): here.get(part)}
+        seen = ({str(r): (r.body.get('subject') or {}).get(part) for r in (evaluation, parity)}
+                | {str(model): here.get(part)})
         known = {d for d in seen.values() if d}
-        why = (f'{next(iter(known))[:12]} in the model and in both reports' if len(known) == 1 else 'not recorded' if not known else
-               '; '.join(f'{k} has {(d or "none")[:12]}' for k, d in seen.items()))
+        why = (f'{next(iter(known))[:12]} in the model and in both reports' if len(known) == 1 else 'not recorded'
+               if not known else '; '.join(f'{k} has {(d or "none")[:12]}' for k, d in seen.items()))
         out.append(gate(f'same {word}', None if not known else len(known) == 1, why, **{part: sorted(known)}))
     return out
 
@@ -69,17 +72,23 @@ def unleaked(
     evaluation:Version, # Report on how good it is
 )->dict: # Gate
     "Does a row of the evaluation stand in the training data?"
-    said:dict = next((g for g in evaluation.body.get('gates') or [] if g['name'] == 'no leak'), {'passed': None, 'why': '', 'values': {}})
+    said:dict = next((g for g in evaluation.body.get('gates') or [] if g['name'] == 'no leak'),
+                     {'passed': None, 'why': '', 'values': {}})
     train = {str(t.ref): t for m in models for t in trained_on(store, m)[0] if t.body.get('files')}
     sets = [i['ref'] for k, i in evaluation.body['inputs'].items() if k.startswith('data.')]
     found = [o for t in train for o in look(store, 'overlap', {'data': t, 'against': sets})] if sets else []
     bad = [o for o in found if o['rows']]
     named = [r | {'in': o['dataset']} for o in bad for r in o['named']]
-    whys = [said['why'], *(f"{o['found']} of {o['of']} rows of {o['against']} stand in {o['rows']} rows of {o['dataset']}, edited or inside longer ones too: "
+    whys = [said['why'], *(f"{o['found']} of {o['of']} rows of {o['against']} stand in {o['rows']} rows of "
+                           f"{o['dataset']}, edited or inside longer ones too: "
                            + ', '.join(f"row {r['of_row']} in row {r['row']}" for r in o['named'][:3]) for o in bad)]
-    if found and not bad: whys.append(f"none of {sum(o['of'] for o in found)} rows of the evaluation stands in the training data, edited or inside longer rows")
-    return {'name': 'no leak', 'passed': False if bad or said['passed'] is False else said['passed'] if not found else True, 'why': '; '.join(filter(None, whys)),
-            'values': {**said['values'], 'leaked': sum(o['rows'] for o in found), 'looked': sorted(train), 'rows': named[:20]}}
+    if found and not bad:
+        whys.append(f"none of {sum(o['of'] for o in found)} rows of the evaluation stands in the training data, "
+                    "edited or inside longer rows")
+    return {'name': 'no leak',
+            'passed': False if bad or said['passed'] is False else said['passed'] if not found else True,
+            'why': '; '.join(filter(None, whys)), 'values': {**said['values'], 'leaked': sum(o['rows'] for o in found),
+                                                             'looked': sorted(train), 'rows': named[:20]}}
 
 # %% ../../nbs/evaluation/prove.ipynb #1e7d17ad
 @verb(writes='report')
@@ -100,6 +109,8 @@ def prove(run,
     gates = asked + [g for g in e['gates'] if g['name'] not in {a['name'] for a in asked}]
     return run.write('report', out or model.name, {
         'type': 'proof', 'title': f'{model.name}: {e["title"]}', 'subject': here, 'inputs': inputs,
-        'evaluation': {'ref': str(evaluation.ref), 'digest': evaluation.digest}, 'parity': {'ref': str(parity.ref), 'digest': parity.digest},
-        'engine': e['engine'], 'settings': e['settings'], 'results': e['results'], 'leaks': e.get('leaks'), 'too_long': e.get('too_long', 0),
+        'evaluation': {'ref': str(evaluation.ref), 'digest': evaluation.digest},
+        'parity': {'ref': str(parity.ref), 'digest': parity.digest},
+        'engine': e['engine'], 'settings': e['settings'], 'results': e['results'], 'leaks': e.get('leaks'),
+        'too_long': e.get('too_long', 0),
         'gates': gates, 'passed': passed(gates), 'answers': e['answers']})

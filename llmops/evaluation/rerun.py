@@ -9,7 +9,8 @@ __all__ = ['moved', 'changed', 'drift', 'rerun']
 from collections.abc import Generator
 from typing import Any, Literal
 
-from ..core import Dataset, Deployment, Failed, Invalid, LlmopsError, Model, NotFound, Report, Version, digest, event_kind
+from ..core import (
+    Dataset, Deployment, Failed, Invalid, LlmopsError, Model, NotFound, Report, Version, digest, event_kind)
 from .ask import answer_all, base_of, role_of, versions
 from .evaluate import answers_of, findings
 from .forgetting import again
@@ -36,7 +37,8 @@ def moved(
             differs(f"{i['ref']} is gone")
             continue
         if was.digest != i['digest'] or digest(was.body) != i['digest']:
-            differs(f"{i['ref']} no longer has the content that the report names. Look with: llmops verify", was.digest[:12])
+            differs(f"{i['ref']} no longer has the content that the report names. Look with: llmops verify",
+                    was.digest[:12])
             continue
         if not pinned:
             try: now = store.get(i['as_written'])
@@ -62,7 +64,8 @@ def changed(
     now:dict[str, str], # Versions of libraries here
 )->list[dict]: # input, was, now, why
     "Settings and libraries that differ from the report's"
-    out = [{'input': k, 'was': settings.get(k), 'now': v, 'why': f'{k}: the report used {settings.get(k)!r}, asked for is {v!r}'}
+    out = [{'input': k, 'was': settings.get(k), 'now': v,
+            'why': f'{k}: the report used {settings.get(k)!r}, asked for is {v!r}'}
            for k, v in given.items() if v is not None and v != settings.get(k)]
     for k in sorted(was.keys() | now.keys()):
         if was.get(k) != now.get(k):
@@ -133,7 +136,8 @@ def rerun(run,
     "Run a report again from what it names: reproduced, drifted or not comparable"
     kind = report.body.get('type')
     if kind not in ('evaluation', 'proof', 'forgetting'):
-        raise Invalid(f'{report} is of type {kind!r}: only evaluations and proofs, and reports on forgetting, can be run again. See what it is: llmops show {report}')
+        raise Invalid(f'{report} is of type {kind!r}: only evaluations and proofs, and reports on forgetting, '
+                      f'can be run again. See what it is: llmops show {report}')
     if first < 0: raise Invalid('first: 0 for all rows, or how many of each data set')
     differs = moved(run.store, report.body.get('inputs') or {}, pinned)
     judged = report
@@ -141,26 +145,31 @@ def rerun(run,
     said:list[dict] = []
     try: said = answers_of(run.store, report)
     except LlmopsError as e:
-        differs.append({'input': 'answers', 'was': report.body['answers']['blob'][:12], 'now': '', 'why': f'answers: {e}'})
+        differs.append({'input': 'answers', 'was': report.body['answers']['blob'][:12], 'now': '',
+                        'why': f'answers: {e}'})
     s, made = report.body['settings'], report.body['engine']
     given = {'scorer': scorer or None, 'rows': rows if rows >= 0 else None, 'max_new_tokens': max_new_tokens or None,
              'engine': engine or None}
     differs += _others(report, model, baseline, data) + changed(s, given, made['versions'], versions(made['name']))
     if differs: return _outcome(run, report, 'not comparable', differs, [], '; '.join(d['why'] for d in differs), first)
     wrong, figures = yield from _again(run, judged, said, first)
-    where = {} if kind == 'forgetting' else resting_on(run.store, report) if deployment is None else {str(deployment.ref.base): _where(run.store, deployment)}
+    where = ({} if kind == 'forgetting' else resting_on(run.store, report) if deployment is None
+             else {str(deployment.ref.base): _where(run.store, deployment)})
     asked = _first(said, first)
     for name, at in where.items(): wrong = wrong + (yield from _served(run, name, at, asked, s['max_new_tokens']))
     places = ' and '.join(['here', *where])
     if wrong:
         who = ', '.join(dict.fromkeys(w['who'] for w in wrong))
         n = len({(w['data'], w['row']) for w in wrong})
-        return _outcome(run, report, 'drifted', [], wrong, f'{n} of {len(asked)} rows have other answers ({who}), asked {places}', first)
+        return _outcome(run, report, 'drifted', [], wrong,
+                        f'{n} of {len(asked)} rows have other answers ({who}), asked {places}', first)
     if figures:
         other = [{'input': k, 'was': report.body[k], 'now': '', 'why': k} for k in figures]
-        return _outcome(run, report, 'drifted', other, [], f'the answers are the same, but not {", ".join(figures)}', first)
+        return _outcome(run, report, 'drifted', other, [],
+                        f'the answers are the same, but not {", ".join(figures)}', first)
     part = f', only the first {first} of each data set' if first else ''
-    return _outcome(run, report, 'reproduced', [], [], f'{len(asked)} rows have the same answers, asked {places}{part}', first)
+    return _outcome(run, report, 'reproduced', [], [],
+                    f'{len(asked)} rows have the same answers, asked {places}{part}', first)
 
 # %% ../../nbs/evaluation/rerun.ipynb #37bb9b83
 def _others(report, model, baseline, data)->list[dict]:
@@ -176,15 +185,19 @@ def _others(report, model, baseline, data)->list[dict]:
             why = f"{k}: the report used {was.get('ref', 'none')}, asked for is {v.ref}"
             out.append({'input': k, 'was': was.get('ref', 'none'), 'now': str(v.ref), 'why': why})
     if data is not None and len(data) < sum(k.startswith(f'{prefix}data.') for k in inputs):
-        out.append({'input': 'data', 'was': '', 'now': '', 'why': f'data: the report used more than {len(data)} data sets'})
+        out.append({'input': 'data', 'was': '', 'now': '',
+                    'why': f'data: the report used more than {len(data)} data sets'})
     return out
 
 def _where(store, deployment:Version)->dict:
     now = store.state(f'deployment:{deployment.name}', 'serving')
-    if not now: raise Failed(f'deployment:{deployment.name} is not running, so it cannot be asked. Start it with: llmops deploy')
+    if not now:
+        raise Failed(f'deployment:{deployment.name} is not running, so it cannot be asked. '
+                     'Start it with: llmops deploy')
     return now['where']
 
 def _outcome(run, report:Version, outcome:str, differs:list[dict], rows:list[dict], why:str, first:int)->dict:
-    run.event('rerun', report, outcome=outcome, why=why, differs=[d['why'] for d in differs], rows=rows[:20], count=len(rows), first=first)
-    return {'report': str(report), 'outcome': outcome, 'why': why, 'differs': differs, 'rows': rows[:200], 'count': len(rows),
-            'sentence': f'{report} {"has" if outcome == "drifted" else "is"} {outcome}: {why}'}
+    run.event('rerun', report, outcome=outcome, why=why, differs=[d['why'] for d in differs], rows=rows[:20],
+              count=len(rows), first=first)
+    return {'report': str(report), 'outcome': outcome, 'why': why, 'differs': differs, 'rows': rows[:200],
+            'count': len(rows), 'sentence': f'{report} {"has" if outcome == "drifted" else "is"} {outcome}: {why}'}

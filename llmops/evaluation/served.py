@@ -39,7 +39,8 @@ def ask_server(
     except OSError as e:
         raise Failed(f"The key of {where['name']} cannot be read ({e.strerror}), so it cannot be asked. "
                      'Start it again with: llmops deploy') from None
-    body = json.dumps({'model': where['name'], 'messages': messages, 'max_tokens': max_tokens, 'temperature': 0}).encode()
+    body = (
+        json.dumps({'model': where['name'], 'messages': messages, 'max_tokens': max_tokens, 'temperature': 0}).encode())
     head = {'Content-Type': 'application/json', 'Authorization': f'Bearer {key}'}
     request = urllib.request.Request(where['url'] + '/v1/chat/completions', body, head)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({})) # Loopback is never asked through a proxy
@@ -47,9 +48,11 @@ def ask_server(
         with direct.open(request, timeout=timeout) as r: return json.load(r)['choices'][0]['message']['content'] or ''
     except urllib.error.HTTPError as e:
         if e.code == 400: return None
-        raise Failed(f"{where['name']} answered {e.code} at {where['url']}. Look at its log, or stop it with: llmops stop") from None
+        raise Failed(f"{where['name']} answered {e.code} at {where['url']}. "
+                     "Look at its log, or stop it with: llmops stop") from None
     except (OSError, ValueError, KeyError, IndexError) as e:
-        raise Failed(f"{where['name']} does not answer at {where['url']} ({e}). Start it again with: llmops deploy") from None
+        raise Failed(f"{where['name']} does not answer at {where['url']} ({e}). "
+                     "Start it again with: llmops deploy") from None
 
 def ask_all(
     where:dict, # url, name and key_file

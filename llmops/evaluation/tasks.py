@@ -45,8 +45,11 @@ def before_of(
     none = {x.digest for f in forms for x in f}
     for b in chains[0]:
         if b.digest not in none and all(b in c for c in chains): return b
-    if len(models) == 1: raise Invalid(f'{models[0]} does not say what it was made from. Name it: llmops forgetting {models[0]} --before model:NAME')
-    raise Invalid(f'{", ".join(map(str, models))} did not all come from one model. Name what to compare them with: --before model:NAME')
+    if len(models) == 1:
+        raise Invalid(f'{models[0]} does not say what it was made from. '
+                      f'Name it: llmops forgetting {models[0]} --before model:NAME')
+    raise Invalid(f'{", ".join(map(str, models))} did not all come from one model. '
+                  'Name what to compare them with: --before model:NAME')
 
 # %% ../../nbs/evaluation/tasks.ipynb #22ab6197
 def taught(
@@ -76,10 +79,13 @@ def tests_of(
     for _ in range(deep):
         for d in todo:
             record = (store.state(f'run:{d.made_by}', 'run') or {}) if d.made_by else {}
-            made = [x for w in record.get('writes') or [] if w.startswith(('dataset:', 'benchmark:')) and (x := _get(store, w))]
-            out += [x for x in made if x.body.get('role') in ('held-out', 'new phrasings', 'benchmark') and x not in out and x != data]
+            made = [x for w in record.get('writes') or []
+                    if w.startswith(('dataset:', 'benchmark:')) and (x := _get(store, w))]
+            out += [x for x in made if x.body.get('role') in ('held-out', 'new phrasings', 'benchmark') and x not in out
+                    and x != data]
         seen |= {str(d) for d in todo}
-        todo = [x for d in todo for p in d.body.get('parents') or [] if (x := _get(store, _ref(p))) and str(x) not in seen]
+        todo = [x for d in todo
+                for p in d.body.get('parents') or [] if (x := _get(store, _ref(p))) and str(x) not in seen]
     return out
 
 # %% ../../nbs/evaluation/tasks.ipynb #d28b6dd7
@@ -96,7 +102,8 @@ def measured(
         said = {x['data']: x.get('role', '') for x in r.body.get('results') or []}
         for k, i in inputs.items():
             d = _get(store, i['ref']) if k.startswith('data.') else None
-            if d and (d.name not in out or out[d.name][0].number < d.number): out[d.name] = (d, said.get(str(d), ''), str(r))
+            if d and (d.name not in out or out[d.name][0].number < d.number):
+                out[d.name] = (d, said.get(str(d), ''), str(r))
     return list(out.values())
 
 def askable(
@@ -124,8 +131,11 @@ def tasks_of(
     left:list[dict] = []
     def add(d:Version, role:str, why:str, report:str='')->None:
         if str(d) in found: return
-        if no := askable(store, d): left.append(dict(data=str(d), why=no)) if str(d) not in {x['data'] for x in left} else None
-        else: found[str(d)] = dict(data=d, role=role or role_of(d, False), why=why, report=report, taught=[m for m, ts in own.items() if str(d) in ts])
+        if no := askable(store, d):
+            left.append(dict(data=str(d), why=no)) if str(d) not in {x['data'] for x in left} else None
+        else:
+            found[str(d)] = dict(data=d, role=role or role_of(d, False), why=why, report=report,
+                                 taught=[m for m, ts in own.items() if str(d) in ts])
     lessons = {str(m): taught(store, m) for m in models}
     tests = {str(x['data']): tests_of(store, x['data']) for ls in lessons.values() for x in ls}
     own = {m: {str(t) for x in ls for t in [x['data'], *tests[str(x['data'])]]} for m, ls in lessons.items()}
@@ -134,7 +144,8 @@ def tasks_of(
         if left: raise Invalid(left[0]['why'])
         return list(found.values()), []
     for d, role, report in measured(store, [before]): add(d, role, 'measured', report)
-    for d, role, report in measured(store, [f for m in models for f in came_from(store, m)[1]]): add(d, role, 'measured', report)
+    for d, role, report in measured(store, [f for m in models for f in came_from(store, m)[1]]):
+        add(d, role, 'measured', report)
     for m in models:
         for x in lessons[str(m)]:
             for t in tests[str(x['data'])]: add(t, '', 'taught')
@@ -152,11 +163,16 @@ class Kept:
         here = versions(settings['engine'])
         for r in store.find('report', all=True):
             b = r.body
-            if b.get('type') not in ('evaluation', 'forgetting') or (b.get('engine') or {}).get('versions') != here or not b.get('answers'): continue
+            if (b.get('type') not in ('evaluation', 'forgetting') or (b.get('engine') or {}).get('versions') != here
+                or not b.get('answers')):
+                continue
             if any(b['settings'].get(k) != settings[k] for k in ('engine', 'max_new_tokens', 'seed')): continue
-            who = {k: i['digest'] for k, i in b['inputs'].items() if k.split('.')[0] in ('model', 'baseline', 'before', 'after') and k.count('.') < 2}
+            who = {k: i['digest'] for k, i in b['inputs'].items()
+                   if k.split('.')[0] in ('model', 'baseline', 'before', 'after') and k.count('.') < 2}
             for k, i in b['inputs'].items():
-                if k.startswith('data.'): self.index |= {(d, i['digest'], m): (r, i['ref'], name) for name, d in who.items() for m in [i['ref']]}
+                if k.startswith('data.'):
+                    self.index |= {(d, i['digest'], m): (r, i['ref'], name) for name, d in who.items()
+                                   for m in [i['ref']]}
 
     def __call__(self,
         model:Version, # Whose answers
@@ -173,5 +189,6 @@ class Kept:
             i = 0 if name == 'before' else 1+int(name.split('.')[1])
             return [dict(text=r['answers'][i], too_long=r['too_long'][i]) for r in mine], report
         key = 'answer' if name == 'model' else 'baseline'
-        if name != 'model' and not all(r[key] for r in mine): return None # Said nothing, or could not read it? Only asking tells
+        if name != 'model' and not all(r[key] for r in mine):
+            return None # Said nothing, or could not read it? Only asking tells
         return [dict(text=r[key], too_long=name == 'model' and r.get('finish') == 'too_long') for r in mine], report
