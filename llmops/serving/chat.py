@@ -24,7 +24,9 @@ def running(
     "Where a deployment serves, or how to start it"
     now = serving(store, name)
     if not now: raise Failed(f'deployment:{name} is stopped. Start it with: llmops deploy RELEASE --out {name}')
-    if (a := actual(now)) != 'up': raise Failed(f"deployment:{name} should run on {now['host']} and is {a}. Start it again with: llmops deploy {now['release']} --out {name}")
+    if (a := actual(now)) != 'up':
+        raise Failed(f"deployment:{name} should run on {now['host']} and is {a}. "
+                     f"Start it again with: llmops deploy {now['release']} --out {name}")
     return now
 
 def traced(
@@ -38,7 +40,8 @@ def traced(
     try:
         tracer = find_engine('tracer', 'otlp')
         tracer.start(store.folder/'traces')
-        return tracer.watch(client, {'llmops.deployment': now['version'], 'llmops.release': now['release'], 'llmops.model': model})
+        return tracer.watch(client, {'llmops.deployment': now['version'], 'llmops.release': now['release'],
+                                     'llmops.model': model})
     except (LlmopsError, OSError): return client
 
 def client(
@@ -47,7 +50,8 @@ def client(
 )->Any: # openai.OpenAI; the model is called what the deployment is called
     "OpenAI's client for a deployment on this machine"
     store = getattr(where, 'store', where)
-    name = store.get(deployment if isinstance(deployment, Version) or ':' in deployment else f'deployment:{deployment}').name
+    name = store.get(deployment if isinstance(deployment, Version) or ':' in deployment
+                     else f'deployment:{deployment}').name
     now = running(store, name)
     return traced(store, openai_client(now['where']), now)
 
@@ -65,7 +69,8 @@ def chat(
     "Ask a deployment"
     import openai
     if bool(message) == bool(messages): raise Invalid('Give a message, or messages, and not both')
-    talk = [*([dict(role='system', content=system)] if system else []), *(messages or [dict(role='user', content=message)])]
+    talk = [*([dict(role='system', content=system)] if system else []),
+            *(messages or [dict(role='user', content=message)])]
     now = running(run.store, deployment.name)
     ai = client(run.store, deployment)
     try:
@@ -76,4 +81,5 @@ def chat(
     except openai.OpenAIError as e: raise Failed(f'{now["version"]} does not answer: {e}') from None
     finally: ai.close()
     c = r.choices[0]
-    return dict(answer=c.message.content or '', finish_reason=c.finish_reason, prompt_tokens=r.usage.prompt_tokens, tokens=r.usage.completion_tokens, deployment=now['version'])
+    return dict(answer=c.message.content or '', finish_reason=c.finish_reason, prompt_tokens=r.usage.prompt_tokens,
+                tokens=r.usage.completion_tokens, deployment=now['version'])

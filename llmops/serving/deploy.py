@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..adapter import beside, on_server
-from ..core import Denied, Deployment, Failed, Invalid, LlmopsError, NotFound, Ref, Release, Version, check_name, event_kind
+from ..core import (
+    Denied, Deployment, Failed, Invalid, LlmopsError, NotFound, Ref, Release, Version, check_name, event_kind)
 from ..ports import engine as find_engine
 from .release import may_ship, parity_of
 from .servers import ask, openai_client, pick
@@ -25,7 +26,8 @@ if TYPE_CHECKING: from llmops.store import Store
 def _name(about:str)->str: return about.partition('@')[0]
 
 event_kind('deploy', 'A deployment began to serve a release, after its answers were checked against the report',
-           lambda about, d: [(_name(about), 'serving', dict(version=about, release=d['release'], where=d['where'], proof=d['proof'], host=d['host'])),
+           lambda about, d: [(_name(about), 'serving', dict(version=about, release=d['release'], where=d['where'],
+                                                            proof=d['proof'], host=d['host'])),
                              (d['release'], f'deployed:{_name(about)}', about)])
 event_kind('undeploy', 'A deployment stopped serving', lambda about, d: [(_name(about), 'serving', None)]);
 
@@ -54,8 +56,11 @@ def smoke(
     with openai_client(where) as client:
         for r in rows:
             said = ask(client, where['name'], r['prompt'], settings.get('max_tokens', 64))
-            if said['text'] != r['served']: wrong.append(dict(row=r['row'], report=r['served'][:200], now=said['text'][:200]))
-        if not rows: ask(client, where['name'], [dict(role='user', content='Hello')], 1) # Nothing to compare with: it must answer at all
+            if said['text'] != r['served']:
+                wrong.append(dict(row=r['row'], report=r['served'][:200], now=said['text'][:200]))
+        if not rows:
+            # Nothing to compare with: it must answer at all
+            ask(client, where['name'], [dict(role='user', content='Hello')], 1)
     return dict(asked=len(rows), same=len(rows)-len(wrong), need=settings.get('need', 1.0), wrong=wrong[:5])
 
 # %% ../../nbs/serving/deploy.ipynb #769c5f10
@@ -99,11 +104,13 @@ def bring_up(
     check_name(name)
     parts = {k: run.read(release.body[k]['ref']) for k in ('model', 'adapter') if release.body.get(k)}
     for k, v in parts.items():
-        if v.digest != release.body[k]['digest']: raise Failed(f'{v} is not the content that {release} was bound to. Check the store with: llmops verify')
+        if v.digest != release.body[k]['digest']:
+            raise Failed(f'{v} is not the content that {release} was bound to. Check the store with: llmops verify')
     model, adapter = parts['model'], parts.get('adapter')
     bound = release.body['serving']
     if engine not in ('auto', bound['engine']) and proof == 'proven':
-        raise Denied(f"{release} was proven with {bound['engine']}, not {engine}. Prove it anew with: llmops parity TUNED --merged {adapter or model} --data DATASET --engine {engine}")
+        raise Denied(f"{release} was proven with {bound['engine']}, not {engine}. Prove it anew with: "
+                     f"llmops parity TUNED --merged {adapter or model} --data DATASET --engine {engine}")
     ships = adapter or model
     engine = pick(bound['engine'] if engine == 'auto' else engine, model, on_server(run, ships))
     with _alone(run.store, name) as folder:
@@ -111,18 +118,22 @@ def bring_up(
         yield dict(step=1, total=3, message=f'starting {engine} with {" and ".join(map(str, parts.values()))}')
         whole, over = beside(run, ships)
         more = {k: str(v) if k == 'adapter' else v for k, v in over.items()}
-        where = find_engine('server', engine).start(whole, name, port, folder/f'{name}@{run.id}.log', bound['options'] | options | more)
+        where = find_engine('server', engine).start(whole, name, port, folder/f'{name}@{run.id}.log',
+                                                    bound['options'] | options | more)
         try:
             yield dict(step=2, total=3, message='asking it what the report asked')
             seen = smoke(run.store, release, where)
             if proof == 'proven' and seen['same'] < seen['need']*seen['asked']:
                 w = seen['wrong'][0]
-                raise Failed(f"{release} answers otherwise than its report says: {seen['asked']-seen['same']} of {seen['asked']} probes differ. "
-                             f"Row {w['row']}: the report has {w['report'][:80]!r}, the server says {w['now'][:80]!r}. Nothing was changed. Prove it anew: llmops proof {release}")
-            v = run.write('deployment', name, dict(release=dict(ref=str(release.ref), digest=release.digest), model=release.body['model'], engine=engine,
+                raise Failed(f"{release} answers otherwise than its report says: "
+                             f"{seen['asked']-seen['same']} of {seen['asked']} probes differ. "
+                             f"Row {w['row']}: the report has {w['report'][:80]!r}, the server says {w['now'][:80]!r}. "
+                             f"Nothing was changed. Prove it anew: llmops proof {release}")
+            v = run.write('deployment', name, dict(release=dict(ref=str(release.ref), digest=release.digest),
+                                                   model=release.body['model'], engine=engine,
                                                    options=bound['options'] | options, proof=proof))
-            run.event('deploy', v.ref, release=str(release.ref), where=where, proof=proof, host=socket.gethostname(), why=why,
-                      smoke={k: seen[k] for k in ('asked', 'same')}, before=(old or {}).get('version', ''))
+            run.event('deploy', v.ref, release=str(release.ref), where=where, proof=proof, host=socket.gethostname(),
+                      why=why, smoke={k: seen[k] for k in ('asked', 'same')}, before=(old or {}).get('version', ''))
         except BaseException:
             stop_server(where)
             raise
@@ -154,7 +165,8 @@ def stop(
     with _alone(run.store, name):
         now = serving(run.store, name)
         if not now: return dict(deployment.row(), stopped=False, why='nothing was running')
-        if now['host'] != socket.gethostname(): raise Invalid(f"{now['version']} runs on {now['host']}, so stop it there")
+        if now['host'] != socket.gethostname():
+            raise Invalid(f"{now['version']} runs on {now['host']}, so stop it there")
         stop_server(now['where'])
         run.event('undeploy', now['version'], release=now['release'])
     return dict(run.store.get(now['version']).row(), stopped=True, release=now['release'])
@@ -173,10 +185,13 @@ def deployments(store:'Store')->list[dict]: # ref, release, wanted, actual, url,
     for v in reversed(store.find('deployment')):
         now = serving(store, v.name)
         if not now:
-            rows.append(dict(v.row(), release=v.body['release']['ref'], wanted='down', actual='down', url='', pid=None, engine=v.body['engine'],
+            rows.append(dict(v.row(), release=v.body['release']['ref'], wanted='down', actual='down', url='', pid=None,
+                             engine=v.body['engine'],
                              proof=v.body['proof'], next=f"llmops deploy {v.body['release']['ref']} --out {v.name}"))
             continue
         cur, is_up = store.get(now['version']), actual(now)
-        rows.append(dict(cur.row(), release=now['release'], wanted='up', actual=is_up, url=now['where']['url']+'/v1' if is_up == 'up' else '', pid=now['where']['pid'],
-                         engine=now['where']['engine'], proof=now['proof'], next=f"llmops deploy {now['release']} --out {v.name}" if is_up == 'gone' else ''))
+        rows.append(dict(cur.row(), release=now['release'], wanted='up', actual=is_up,
+                         url=now['where']['url']+'/v1' if is_up == 'up' else '', pid=now['where']['pid'],
+                         engine=now['where']['engine'], proof=now['proof'],
+                         next=f"llmops deploy {now['release']} --out {v.name}" if is_up == 'gone' else ''))
     return rows

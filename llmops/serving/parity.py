@@ -29,8 +29,10 @@ def probes(
     for i in sorted({i*total//n for i in range(n)} if total else ()):
         messages = next(stored_rows(run.store, data, i, i+1, origin=False)).get('messages') or []
         if len(messages) < 2 or messages[-1].get('role') != 'assistant':
-            raise Invalid(f'{data}, row {i}: no conversation that ends in an answer. Bring its file in as conversations with: llmops data import')
-        out.append(dict(row=i, prompt=[dict(role=m['role'], content=m['content']) for m in messages[:-1]], expected=messages[-1]['content']))
+            raise Invalid(f'{data}, row {i}: no conversation that ends in an answer. '
+                          'Bring its file in as conversations with: llmops data import')
+        out.append(dict(row=i, prompt=[dict(role=m['role'], content=m['content']) for m in messages[:-1]],
+                        expected=messages[-1]['content']))
     if not out: raise Invalid(f'{data} has no rows to probe with')
     return out
 
@@ -53,7 +55,8 @@ def in_process(
 )->Iterator[dict]: # One answer each
     "Ask a model in this process"
     folder, more = beside(run, model)
-    yield from find_engine('llm', 'transformers').answer(folder, [p['prompt'] for p in asked], max_tokens=max_tokens, **more)
+    yield from find_engine('llm', 'transformers').answer(folder, [p['prompt'] for p in asked],
+                                                         max_tokens=max_tokens, **more)
 
 def served(
     run:Run, # Who asks
@@ -66,7 +69,8 @@ def served(
     "Ask a model through a server that lives as long as this takes"
     server = find_engine('server', engine)
     folder, more = beside(run, model)
-    where = server.start(folder, model.name, 0, run.folder()/'server.log', options | {k: str(v) if k == 'adapter' else v for k, v in more.items()})
+    where = server.start(folder, model.name, 0, run.folder()/'server.log',
+                         options | {k: str(v) if k == 'adapter' else v for k, v in more.items()})
     try:
         with openai_client(where) as client:
             yield where | dict(card=client.models.list().data[0].model_dump())
@@ -86,12 +90,15 @@ def gates(
     def gate(name, ok, why): return dict(name=name, passed=bool(ok), why=why)
     def one(parts): return len(set(parts.values())) == 1 and all(parts.values())
     def short(parts): return ', '.join(f'{k} {v[:12] or "none"}' for k, v in parts.items())
-    out = [gate('same chat template', one(templates), short(templates)), gate('same tokenizer', one(tokenizers), short(tokenizers)),
-           gate('prompt as trained', trained, 'the prompt is the beginning of the conversation as training sees it' if trained else
-                'the prompt differs from the beginning of the conversation as training sees it: look at add_generation_prompt in the chat template')]
+    out = [gate('same chat template', one(templates), short(templates)),
+           gate('same tokenizer', one(tokenizers), short(tokenizers)),
+           gate('prompt as trained', trained, 'the prompt is the beginning of the conversation as training sees it'
+                if trained else 'the prompt differs from the beginning of the conversation as training sees it: '
+                'look at add_generation_prompt in the chat template')]
     same = [r for r in rows if r['same_prompt']]
-    out.append(gate('same prompt tokens', n and len(same) == n, f'{len(same)} of {n} prompts are the same tokens in all forms'
-                    + ('' if len(same) == n else f"; first other: row {next(r['row'] for r in rows if not r['same_prompt'])}")))
+    out.append(gate(
+        'same prompt tokens', n and len(same) == n, f'{len(same)} of {n} prompts are the same tokens in all forms'
+        + ('' if len(same) == n else f"; first other: row {next(r['row'] for r in rows if not r['same_prompt'])}")))
     for key, forms in (('merged', ('tuned', 'answer')), ('served', ('answer', 'served'))):
         good = sum(r[f'{key}_agrees'] for r in rows)
         why = f'{good} of {n} answers agree token by token; {need:.0%} must'
@@ -107,8 +114,9 @@ def _compare(asked, tuned, merged, live):
             long += 1
             continue
         (m, ms), (s, ss) = agreement(a, b), agreement(b, c)
-        rows.append(dict(row=p['row'], prompt=p['prompt'], expected=p['expected'], answer=b['text'], tuned=a['text'], served=c['text'],
-                         same_prompt=a['prompt_ids'] == b['prompt_ids'] == c['prompt_ids'], merged_agrees=m, served_agrees=s,
+        rows.append(dict(row=p['row'], prompt=p['prompt'], expected=p['expected'], answer=b['text'], tuned=a['text'],
+                         served=c['text'], same_prompt=a['prompt_ids'] == b['prompt_ids'] == c['prompt_ids'],
+                         merged_agrees=m, served_agrees=s,
                          merged_share=round(ms, 4), served_share=round(ss, 4), ok=m and s))
     return rows, long
 
@@ -130,7 +138,9 @@ def parity(
     if not 1 <= n <= 10_000: raise Invalid('n: probes are counted from 1 to 10,000')
     if not 0 < need <= 1: raise Invalid('need: a share above 0 and up to 1, such as 0.98')
     engine = pick(engine, merged, what)
-    if 'token_ids' not in find_engine('server', engine).can: raise Invalid(f'{engine} does not tell token ids, so its answers cannot be compared. Engines that do: transformers, vllm')
+    if 'token_ids' not in find_engine('server', engine).can:
+        raise Invalid(f'{engine} does not tell token ids, so its answers cannot be compared. '
+                      'Engines that do: transformers, vllm')
     asked = probes(run, data, n)
     forms, total = {}, 3*len(asked)
     for i, (form, v) in enumerate((('tuned', model), ('merged', merged))):
@@ -139,25 +149,33 @@ def parity(
             forms[form].append(a)
             yield dict(step=i*len(asked)+len(forms[form]), total=total, message=f'{form}: {v}')
     yield dict(step=2*len(asked), total=total, message=f'starting {engine}')
-    where, *live = yield from _live(served(run, merged, engine, options or {}, asked, max_tokens), 2*len(asked), total, engine)
+    where, *live = yield from _live(served(run, merged, engine, options or {}, asked, max_tokens), 2*len(asked),
+                                    total, engine)
     rows, long = _compare(asked, forms['tuned'], forms['merged'], live)
     (base, _), (ships, chain) = stack(run.store, model), stack(run.store, merged)
     facts = {'tuned': base.body, 'merged': describe(run.files(ships))}
     templates = {k: f.get('chat_template') or '' for k, f in facts.items()}
     if t := where['card'].get('chat_template'): templates['served'] = t
     folder = run.files(ships)
-    trained = all(as_trained(folder, p)[:len(b['prompt_ids'])] == b['prompt_ids'] for p, b in list(zip(asked, forms['merged']))[:4])
+    trained = all(as_trained(folder, p)[:len(b['prompt_ids'])] == b['prompt_ids']
+                  for p, b in list(zip(asked, forms['merged']))[:4])
     checks = gates(rows, templates, {k: f.get('tokenizer') or '' for k, f in facts.items()}, trained, need)
     def given(name, v): return dict(as_written=str(run.args.get(name) or v), ref=str(v.ref), digest=v.digest)
-    answers = run.blobs.put_bytes('\n'.join(json.dumps(dict(data=str(data.ref), **r), ensure_ascii=False, sort_keys=True) for r in rows).encode())
+    answers = run.blobs.put_bytes(
+        '\n'.join(json.dumps(dict(data=str(data.ref), **r), ensure_ascii=False, sort_keys=True) for r in rows).encode())
     return run.write('report', out or f'{merged.name}-parity', dict(
-        type='parity', title=f'{merged.name}: tuned = merged = served', passed=all(g['passed'] for g in checks), gates=checks,
-        subject=dict(model=dict(ref=str(ships.ref), digest=ships.digest), adapter=dict(ref=str(merged.ref), digest=merged.digest) if chain else None, chat_template=templates['merged'], tokenizer=facts['merged'].get('tokenizer') or ''),
+        type='parity', title=f'{merged.name}: tuned = merged = served', passed=all(g['passed'] for g in checks),
+        gates=checks,
+        subject=dict(model=dict(ref=str(ships.ref), digest=ships.digest),
+                     adapter=dict(ref=str(merged.ref), digest=merged.digest) if chain else None,
+                     chat_template=templates['merged'], tokenizer=facts['merged'].get('tokenizer') or ''),
         inputs=dict(model=given('model', model), merged=given('merged', merged), data=given('data', data)),
-        engine=dict(name=engine, versions=versions('llmops-workbench', 'transformers', 'torch', 'tokenizers') | ({engine: where['version']} if where.get('version') else {})),
+        engine=dict(name=engine, versions=versions('llmops-workbench', 'transformers', 'torch', 'tokenizers')
+                    | ({engine: where['version']} if where.get('version') else {})),
         settings=dict(n=n, max_tokens=max_tokens, need=need, temperature=0, options=options or {}),
         results=[dict(forms=f, n=len(rows), same=sum(r[f'{k}_agrees'] for r in rows), too_long=long,
-                      share=round(sum(r[f'{k}_share'] for r in rows)/max(len(rows), 1), 4)) for f, k in (('tuned = merged', 'merged'), ('merged = served', 'served'))],
+                      share=round(sum(r[f'{k}_share'] for r in rows)/max(len(rows), 1), 4))
+                 for f, k in (('tuned = merged', 'merged'), ('merged = served', 'served'))],
         answers=answers))
 
 def _live(answers, done, total, engine):

@@ -52,13 +52,16 @@ def release(
     if shown and engine == 'auto': engine = shown.body['engine']['name']
     if shown and options is None: options = shown.body['settings'].get('options')
     return run.write('release', out or model.name, dict(
-        title=f'{model} on the word of {report}' if report else f'{model}, not proven', model=named(base), adapter=named(model) if chain else None,
+        title=f'{model} on the word of {report}' if report else f'{model}, not proven', model=named(base),
+        adapter=named(model) if chain else None,
         **{k: model.body.get(k) or base.body.get(k) or '' for k in ('chat_template', 'tokenizer')},
-        prompts=[named(p) for p in prompts or []], knowledge=[], guardrails=[], serving=dict(engine=pick(engine, base, what), options=options or {}),
+        prompts=[named(p) for p in prompts or []], knowledge=[], guardrails=[],
+        serving=dict(engine=pick(engine, base, what), options=options or {}),
         report=named(report) if report else None))
 
 # %% ../../nbs/serving/release.ipynb #c5228105
-STEADY = {'threads', 'wait', 'width', 'cache_gb', 'memory'} # Options that change how fast an engine is, not what it says
+# Options that change how fast an engine is, not what it says
+STEADY = {'threads', 'wait', 'width', 'cache_gb', 'memory'}
 
 def _short(o:Any)->str:
     if isinstance(o, dict) and 'ref' in o: return f"{o['ref']} ({o['digest'][:12]})"
@@ -73,7 +76,8 @@ def _same(a:Any, b:Any)->bool:
 def _how(release:Version)->str:
     m = (release.body.get('adapter') or release.body['model'])['ref']
     return (f'llmops parity TUNED --merged {m} --data DATASET; llmops evaluate {m} --data DATASET --baseline BASE; '
-            f'llmops prove {m} --evaluation REPORT --parity REPORT; llmops release {m} --report REPORT --out {release.name}')
+            f'llmops prove {m} --evaluation REPORT --parity REPORT; '
+            f'llmops release {m} --report REPORT --out {release.name}')
 
 def proof_rows(
     store:'Store', # Where versions are
@@ -82,27 +86,35 @@ def proof_rows(
     "Compare a release with its report, part by part"
     rows, body = [], release.body
     def say(part:str, mine:Any, theirs:Any, ok:bool, why:str='', do:str='')->None:
-        rows.append(dict(part=part, release=_short(mine), report=_short(theirs), ok=ok, why='' if ok else why, next='' if ok else do or _how(release)))
+        rows.append(dict(part=part, release=_short(mine), report=_short(theirs), ok=ok, why='' if ok else why,
+                         next='' if ok else do or _how(release)))
     if not body.get('report'):
         say('report', None, None, False, 'the release names no report')
         return rows
     report = store.get(body['report']['ref'])
-    say('report', body['report'], named(report), report.digest == body['report']['digest'], 'the report is not the one that the release was bound to')
+    say('report', body['report'], named(report), report.digest == body['report']['digest'],
+        'the report is not the one that the release was bound to')
     kind = report.body.get('type')
-    say('type', 'proof', kind, kind == 'proof', f'{report} is of type {kind}; a proof binds an evaluation and a parity report')
+    say('type', 'proof', kind, kind == 'proof',
+        f'{report} is of type {kind}; a proof binds an evaluation and a parity report')
     bad = [g['name'] for g in report.body.get('gates') or [] if g.get('passed') is False]
     say('verdict', 'passed', 'passed' if report.body.get('passed') else 'failed', report.body.get('passed') is True,
-        f'{report} did not pass: {", ".join(bad) or "no gate held"}', f'llmops report {report} -o report.html; {_how(release)}')
+        f'{report} did not pass: {", ".join(bad) or "no gate held"}',
+        f'llmops report {report} -o report.html; {_how(release)}')
     subject = report.body.get('subject') or {}
     for part in ('model', 'adapter', 'chat_template', 'tokenizer', 'prompts', 'knowledge', 'guardrails'):
         mine, theirs = body.get(part), subject.get(part, [] if isinstance(body.get(part), list) else None)
-        say(part, mine, theirs, _same(mine, theirs), f'{part.replace("_", " ")}: the release has {_short(mine)}, the report judged {_short(theirs)}')
+        say(part, mine, theirs, _same(mine, theirs),
+            f'{part.replace("_", " ")}: the release has {_short(mine)}, the report judged {_short(theirs)}')
     if shown := parity_of(store, report):
-        mine, theirs = body['serving'], dict(engine=shown.body['engine']['name'], options=shown.body['settings'].get('options') or {})
-        keep = [dict(s, options={k: v for k, v in (s.get('options') or {}).items() if k not in STEADY}) for s in (mine, theirs)]
+        mine, theirs = (body['serving'],
+                        dict(engine=shown.body['engine']['name'], options=shown.body['settings'].get('options') or {}))
+        keep = [dict(s, options={k: v for k, v in (s.get('options') or {}).items() if k not in STEADY})
+                for s in (mine, theirs)]
         def words(s:dict)->str: return ' '.join([s['engine'], *(f'{k}={v}' for k, v in sorted(s['options'].items()))])
-        say('serving', words(keep[0]), words(keep[1]), keep[0] == keep[1], f'the release is served by {words(keep[0])}, parity was shown with {words(keep[1])}',
-            f"llmops parity TUNED --merged {(body.get('adapter') or body['model'])['ref']} --data DATASET --engine {mine['engine']}")
+        say('serving', words(keep[0]), words(keep[1]), keep[0] == keep[1],
+            f'the release is served by {words(keep[0])}, parity was shown with {words(keep[1])}', "llmops parity TUNED "
+            f"--merged {(body.get('adapter') or body['model'])['ref']} --data DATASET --engine {mine['engine']}")
     else: say('serving', body['serving']['engine'], None, False, f'{report} rests on no parity report')
     return rows
 
@@ -128,7 +140,8 @@ def waive(
     "Let a release ship without a matching proof; the reason is on record and shown with it"
     if not reason.strip(): raise Invalid(f'Say why {release} may ship without a proof: --reason TEXT')
     lacks = [r['part'] for r in proof_rows(run.store, release) if not r['ok']]
-    if not lacks: raise Invalid(f'{release} is proven: there is nothing to waive. Deploy it with: llmops deploy {release}')
+    if not lacks:
+        raise Invalid(f'{release} is proven: there is nothing to waive. Deploy it with: llmops deploy {release}')
     run.event('waive', release.ref, reason=reason.strip(), lacks=lacks)
     return dict(ref=str(release), reason=reason.strip(), lacks=lacks, by=run.by)
 
@@ -141,11 +154,14 @@ def may_ship(
     s, bad = store.state(release.ref), [r for r in proof_rows(store, release) if not r['ok']]
     if 'retired' in s: raise Denied(f'{release} is retired. See why: llmops history {release}')
     approval = s.get('approval') or {}
-    if approval.get('status') == 'rejected': raise Denied(f"{release} was rejected by {approval['by']}: {approval['note']}. Approve it with: llmops approve {release} --report REPORT --note TEXT")
+    if approval.get('status') == 'rejected':
+        raise Denied(f"{release} was rejected by {approval['by']}: {approval['note']}. "
+                     f"Approve it with: llmops approve {release} --report REPORT --note TEXT")
     if bad and 'waive' not in s:
         raise Denied('\n'.join([f'{release} has no matching proof:', *(f"  {r['why']}" for r in bad), 'Get one with:',
                                 *(f'  {x}' for x in dict.fromkeys(c for r in bad for c in r['next'].split('; '))),
                                 f'or ship it on record with:\n  llmops waive {release} --reason TEXT']))
     if policy(store).get('approve', {}).get('before_deploy') and approval.get('status') != 'approved':
-        raise Denied(f"The policy asks for an approval before a deployment. Approve {release} with: llmops approve {release} --report {(release.body.get('report') or {}).get('ref', 'REPORT')} --note TEXT")
+        raise Denied(f"The policy asks for an approval before a deployment. Approve {release} with: llmops approve "
+                     f"{release} --report {(release.body.get('report') or {}).get('ref', 'REPORT')} --note TEXT")
     return f"waived: {s['waive']['reason']}" if bad else 'proven'

@@ -36,15 +36,16 @@ def proven(store:'Store',
     from llmops.core import stamp
     served, now = served_before(store, deployment.name), serving(store, deployment.name) or {}
     names = {Ref.parse(r).name for r in served} | {deployment.name}
-    known = [*served, *(str(v) for n in sorted(names) for v in reversed(store.find('release', n)) if str(v) not in served)]
+    known = [*served,
+             *(str(v) for n in sorted(names) for v in reversed(store.find('release', n)) if str(v) not in served)]
     rows = []
     for ref in known:
         v, s = store.get(ref), store.state(ref)
         approved = (s.get('approval') or {}).get('status')
         if 'retired' in s or approved == 'rejected' or (ref not in served and approved != 'approved'): continue
         if not all(r['ok'] for r in proof_rows(store, v)): continue
-        rows.append(dict(v.row(), served=stamp(served.get(ref)), approved=approved == 'approved', now=ref == now.get('release'),
-                         report=v.body['report']['ref']))
+        rows.append(dict(v.row(), served=stamp(served.get(ref)), approved=approved == 'approved',
+                         now=ref == now.get('release'), report=v.body['report']['ref']))
     return sorted(rows, key=lambda r: (r['now'], r['served'] or ''))
 
 @rollbacker('deployment')
@@ -58,10 +59,13 @@ def restore(
     listed = ', '.join(r['ref'] for r in ways) or 'none'
     if to:
         want = str(run.store.get(to if ':' in to else f'release:{to}').ref)
-        if want not in [r['ref'] for r in ways]: raise Denied(f'{want} is not a proven state of deployment:{deployment.name}. Proven ones: {listed}. Why not: llmops proof {want}')
+        if want not in [r['ref'] for r in ways]:
+            raise Denied(f'{want} is not a proven state of deployment:{deployment.name}. Proven ones: {listed}. '
+                         f'Why not: llmops proof {want}')
     else:
         ways = [r for r in ways if r['served']]
-        if not ways: raise Denied(f'deployment:{deployment.name} has no proven state to go back to. Proven ones: {listed}')
+        if not ways:
+            raise Denied(f'deployment:{deployment.name} has no proven state to go back to. Proven ones: {listed}')
         want = ways[-1]['ref']
     release = run.read(want)
     was = (serving(run.store, deployment.name) or {}).get('release', '')

@@ -33,14 +33,20 @@ def pick(
     if s['vllm_python']: os.environ.setdefault('LLMOPS_VLLM_PYTHON', s['vllm_python'])
     known = engines('server')
     if name == 'auto': name = s['server']
-    if name == 'auto': return 'vllm' if 'vllm' in known and engine('server', 'vllm').installed() and fits(model.body.get('size') or 0) and not _refuses('vllm', what) else 'transformers'
-    if name not in known: raise Invalid(f'{name!r} is not a server engine.{nearest(name, known)} Engines: auto, {", ".join(sorted(known))}')
+    if name == 'auto':
+        return ('vllm' if 'vllm' in known and engine('server', 'vllm').installed() and fits(model.body.get('size') or 0)
+                and not _refuses('vllm', what) else 'transformers')
+    if name not in known:
+        raise Invalid(f'{name!r} is not a server engine.{nearest(name, known)} Engines: auto, '
+                      f'{", ".join(sorted(known))}')
     if hasattr(engine('server', name), 'installed') and not engine('server', name).installed():
-        raise Failed(f'{name} is not installed here. Make its environment with: make {name} — or take engine=transformers')
+        raise Failed(f'{name} is not installed here. '
+                     f'Make its environment with: make {name} — or take engine=transformers')
     if why := _refuses(name, what): raise Invalid(why)
     return name
 
-def _refuses(name:str, what:dict|None)->str: return engine('server', name).refuses(**what) if what and hasattr(engine('server', name), 'refuses') else ''
+def _refuses(name:str, what:dict|None)->str:
+    return engine('server', name).refuses(**what) if what and hasattr(engine('server', name), 'refuses') else ''
 
 # %% ../../nbs/serving/servers.ipynb #6933bbc6
 def versions(
@@ -62,8 +68,11 @@ def openai_client(
     "A client for a server on this machine"
     import openai
     try: key = Path(where['key_file']).read_text().strip()
-    except OSError: raise Failed(f"The key of {where['name']} is gone, so it has been stopped. Start it again with: llmops deploy") from None
-    return openai.OpenAI(base_url=where['url']+'/v1', api_key=key, max_retries=0, http_client=openai.DefaultHttpxClient(trust_env=False, timeout=timeout))
+    except OSError:
+        raise Failed(f"The key of {where['name']} is gone, so it has been stopped. "
+                     "Start it again with: llmops deploy") from None
+    return openai.OpenAI(base_url=where['url']+'/v1', api_key=key, max_retries=0,
+                         http_client=openai.DefaultHttpxClient(trust_env=False, timeout=timeout))
 
 def ask(
     client:Any, # From `openai_client`
@@ -73,14 +82,18 @@ def ask(
 )->dict: # text, token_ids, prompt_ids, finish_reason
     "One greedy answer with its token ids"
     import openai
-    try: r = client.chat.completions.create(model=name, messages=messages, max_tokens=max_tokens, temperature=0, extra_body=dict(return_token_ids=True))
+    try:
+        r = client.chat.completions.create(model=name, messages=messages, max_tokens=max_tokens, temperature=0,
+                                           extra_body=dict(return_token_ids=True))
     except openai.APIStatusError as e:
-        if e.status_code == 400: return dict(text='', token_ids=[], prompt_ids=[], finish_reason='too_long' if 'token' in str(e) else 'refused', why=str(e)[:200])
+        if e.status_code == 400:
+            return dict(text='', token_ids=[], prompt_ids=[],
+                        finish_reason='too_long' if 'token' in str(e) else 'refused', why=str(e)[:200])
         raise Failed(f'{name} answered with an error: {str(e)[:300]}') from None
     except openai.OpenAIError as e: raise Failed(f'{name} does not answer: {str(e)[:300]}') from None
     c = r.choices[0]
-    return dict(text=c.message.content or '', token_ids=(c.model_extra or {}).get('token_ids') or [], finish_reason=c.finish_reason,
-                prompt_ids=(r.model_extra or {}).get('prompt_token_ids') or [])
+    return dict(text=c.message.content or '', token_ids=(c.model_extra or {}).get('token_ids') or [],
+                finish_reason=c.finish_reason, prompt_ids=(r.model_extra or {}).get('prompt_token_ids') or [])
 
 # %% ../../nbs/serving/servers.ipynb #3bdbe796
 def agreement(
@@ -90,7 +103,8 @@ def agreement(
     "Compare two answers token by token"
     x, y = a['token_ids'], b['token_ids']
     if a['finish_reason'] != b['finish_reason']: ended = False
-    elif a['finish_reason'] == 'stop' and abs(len(x)-len(y)) == 1: ended, x, y = True, x[:min(len(x), len(y))], y[:min(len(x), len(y))]
+    elif a['finish_reason'] == 'stop' and abs(len(x)-len(y)) == 1:
+        ended, x, y = True, x[:min(len(x), len(y))], y[:min(len(x), len(y))]
     else: ended = True
     same = next((i for i, (s, t) in enumerate(zip(x, y)) if s != t), min(len(x), len(y)))
     return ended and x == y, 1.0 if not max(len(x), len(y)) else same/max(len(x), len(y))
