@@ -35,7 +35,8 @@ def met(
     "Count the weights that a token is multiplied with"
     config = getattr(net, 'config', None)
     config = config.get_text_config() if hasattr(config, 'get_text_config') else config
-    many = next((v for k in ('num_local_experts', 'num_experts', 'n_routed_experts') if (v := getattr(config, k, None))), 0)
+    many = next(
+        (v for k in ('num_local_experts', 'num_experts', 'n_routed_experts') if (v := getattr(config, k, None))), 0)
     share = (getattr(config, 'num_experts_per_tok', None) or 1)/many if many else 1.
     table = net.get_input_embeddings() if hasattr(net, 'get_input_embeddings') else None
     out = net.get_output_embeddings() if hasattr(net, 'get_output_embeddings') else None
@@ -135,8 +136,9 @@ class Meter:
         "What the device did"
         rate = tokens/max(seconds, 1e-9)
         busy, self.busy = self.busy, []
-        return dict(tokens_per_s=round(rate), mfu=round(self.flop*rate/self.possible, 4) if self.possible else None, mfu_rule=self.rule,
-                    memory=self.peak or None, memory_total=self.total, utilisation=round(sum(busy)/len(busy), 1) if busy else None)
+        return dict(tokens_per_s=round(rate), mfu=round(self.flop*rate/self.possible, 4) if self.possible else None,
+                    mfu_rule=self.rule, memory=self.peak or None, memory_total=self.total,
+                    utilisation=round(sum(busy)/len(busy), 1) if busy else None)
 
     def close(self)->None:
         "End the sampling"

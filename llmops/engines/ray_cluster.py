@@ -17,8 +17,9 @@ from ..core import Failed
 from ..ports import need
 
 # %% ../../nbs/engines/ray_cluster.ipynb #0a115aa2
-QUIET = dict(RAY_USAGE_STATS_ENABLED='0', RAY_raylet_start_wait_time_s='180', RAY_AIR_NEW_OUTPUT='0', TUNE_DISABLE_AUTO_CALLBACK_LOGGERS='1',
-             TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S='0', RAY_DEDUP_LOGS='1', RAY_worker_niceness='0', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0')
+QUIET = dict(RAY_USAGE_STATS_ENABLED='0', RAY_raylet_start_wait_time_s='180', RAY_AIR_NEW_OUTPUT='0',
+             TUNE_DISABLE_AUTO_CALLBACK_LOGGERS='1', TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S='0',
+             RAY_DEDUP_LOGS='1', RAY_worker_niceness='0', RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO='0')
 
 def free_ports(
     n:int, # How many
@@ -40,10 +41,12 @@ def _at_home()->Iterator[int]:
     from ray._private import parameter, services
     r:Any = _raylet
     params, start, (a, b, c, d) = parameter.RayParams, services.start_raylet, free_ports(4)
-    given = dict(node_ip_address='127.0.0.1', metrics_agent_port=a, dashboard_agent_listen_port=b, runtime_env_agent_port=c) # `init` makes the host's address of a loopback one
+    given = dict(node_ip_address='127.0.0.1', metrics_agent_port=a, dashboard_agent_listen_port=b,
+                 runtime_env_agent_port=c) # `init` makes the host's address of a loopback one
     def started(*args:Any, **kw:Any)->Any:
         at = inspect.signature(start).bind(*args, **kw).arguments
-        for name, port in ((r.METRICS_AGENT_PORT_NAME, a), (r.DASHBOARD_AGENT_LISTEN_PORT_NAME, b), (r.RUNTIME_ENV_AGENT_PORT_NAME, c), (r.METRICS_EXPORT_PORT_NAME, d)):
+        for name, port in ((r.METRICS_AGENT_PORT_NAME, a), (r.DASHBOARD_AGENT_LISTEN_PORT_NAME, b),
+                           (r.RUNTIME_ENV_AGENT_PORT_NAME, c), (r.METRICS_EXPORT_PORT_NAME, d)):
             r.persist_port(at['session_dir'], at['node_id'], name, port)
         return start(*args, **kw)
     parameter.RayParams, services.start_raylet = (lambda *args, **kw: params(*args, **kw | given)), started # type: ignore[misc,assignment]
@@ -66,10 +69,12 @@ def cluster(
         if address: ray.init(address=address, **plain)
         else:
             with _at_home() as port:
-                ray.init(address='local', include_dashboard=False, num_cpus=cpus, _node_ip_address='127.0.0.1', object_store_memory=128 << 20, _metrics_export_port=port, **plain)
+                ray.init(address='local', include_dashboard=False, num_cpus=cpus, _node_ip_address='127.0.0.1',
+                         object_store_memory=128 << 20, _metrics_export_port=port, **plain)
     except Exception as e:
         ray.shutdown()
         where = f'the Ray cluster at {address} (RAY_ADDRESS)' if address else 'a Ray of our own'
-        raise Failed(f'Could not get to {where}: {str(e).strip().splitlines()[0][:200] or type(e).__name__}' + ('. Is it there? See: ray status' if address else '')) from None
+        raise Failed(f'Could not get to {where}: {str(e).strip().splitlines()[0][:200] or type(e).__name__}'
+                     + ('. Is it there? See: ray status' if address else '')) from None
     try: yield ray
     finally: ray.shutdown()

@@ -77,7 +77,9 @@ def worker(
         if times > 1: job['resume'] = last_checkpoint(job['work']) or job['resume']
         if me == 0 and times > 1:
             at = Path(job['resume']).name.removeprefix('checkpoint-') if job['resume'] else '0'
-            ray.get(post.tell.remote(dict(step=int(at), restart=times-1, resumed=int(at), message=f'A worker died. Started again from step {at}, {times-1} of {job["restarts"]}')))
+            ray.get(post.tell.remote(
+                dict(step=int(at), restart=times-1, resumed=int(at),
+                     message=f'A worker died. Started again from step {at}, {times-1} of {job["restarts"]}')))
         def tell(row:dict)->None:
             if me == 0: ray.get(post.tell.remote(row))
         entry(job['entry'])(job, tell, _asked(post, me, group))
@@ -125,7 +127,8 @@ def launch(
     with cluster(job['nproc']) as ray, tempfile.TemporaryDirectory(prefix='llmops-ray-') as d:
         have, gpu = ray.cluster_resources(), gpus(job) > 0
         if have.get('GPU' if gpu else 'CPU', 0) < job['nproc']:
-            raise Failed(f"{job['nproc']} workers need as many {'GPUs' if gpu else 'CPUs'}, and the Ray cluster has {have.get('GPU' if gpu else 'CPU', 0):g}. Give a smaller nproc, or add nodes: ray start")
+            raise Failed(f"{job['nproc']} workers need as many {'GPUs' if gpu else 'CPUs'}, and the Ray cluster has "
+                         f"{have.get('GPU' if gpu else 'CPU', 0):g}. Give a smaller nproc, or add nodes: ray start")
         post = ray.remote(num_cpus=0, max_concurrency=1)(Post).remote()
         out:queue.Queue = queue.Queue()
         def fit()->None:
@@ -155,9 +158,14 @@ def _fit(job:dict, post:Any, gpu:bool, folder:str)->None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from llmops.engines.trl_kinds import _seconds
-    TorchTrainer(worker, train_loop_config=dict(job=job, post=post), torch_config=TorchConfig(backend='cpu:gloo,cuda:nccl' if gpu else 'gloo', timeout_s=int(_seconds(job))),
-                 scaling_config=ScalingConfig(num_workers=job['nproc'], use_gpu=gpu, resources_per_worker=dict(CPU=1, **(dict(GPU=1) if gpu else {}))),
-                 run_config=RunConfig(name='run', storage_path=folder, failure_config=FailureConfig(max_failures=job['restarts'], controller_failure_limit=3))).fit()
+    TorchTrainer(worker, train_loop_config=dict(job=job, post=post),
+                 torch_config=TorchConfig(backend='cpu:gloo,cuda:nccl' if gpu else 'gloo',
+                                          timeout_s=int(_seconds(job))),
+                 scaling_config=ScalingConfig(num_workers=job['nproc'], use_gpu=gpu,
+                                              resources_per_worker=dict(CPU=1, **(dict(GPU=1) if gpu else {}))),
+                 run_config=RunConfig(name='run', storage_path=folder,
+                                      failure_config=FailureConfig(max_failures=job['restarts'],
+                                                                   controller_failure_limit=3))).fit()
 
 # %% ../../nbs/engines/ray_train.ipynb #0caa73a5
 def ended(
@@ -168,8 +176,15 @@ def ended(
     "The error of the worker that was the cause"
     own = [x for x in notes if not x['lost']]
     if own: return own[0] | dict(log='\n'.join(own[0]['trace'].strip().splitlines()[-7:]))
-    gone = sorted(k for k, x in (getattr(e, 'worker_failures', None) or {}).items() if any(w in f'{type(x).__name__} {x}' for w in ('ActorDied', 'died', 'WORKER_DIED', 'ActorUnavailable')))
-    if gone: return dict(rank=gone[0], kind='', said=f'Process {gone[0]} of {n} was killed in its Ray worker, as the system does when memory runs out', memory=False, log='', trace='')
-    if notes: return notes[0] | dict(said=f"Process {notes[0]['rank']} of {n} waited for another in vain: {notes[0]['said']}", log='')
+    gone = sorted(k for k, x in (getattr(e, 'worker_failures', None) or {}).items() if any(
+        w in f'{type(x).__name__} {x}' for w in ('ActorDied', 'died', 'WORKER_DIED', 'ActorUnavailable')))
+    if gone:
+        return dict(rank=gone[0], kind='', said=f'Process {gone[0]} of {n} was killed in its Ray worker, '
+                    'as the system does when memory runs out', memory=False, log='', trace='')
+    if notes:
+        return notes[0] | dict(said=f"Process {notes[0]['rank']} of {n} waited for another in vain: {notes[0]['said']}",
+                               log='')
     said = str(e).strip().splitlines()
-    return dict(rank=0, kind='', said=f'The launcher of the {n} processes, Ray Train, ended with {type(e).__name__}: {said[0][:300] if said else "no reason given"}', memory=False, log='', trace='')
+    return dict(rank=0, kind='', said=f'The launcher of the {n} processes, Ray Train, '
+                f'ended with {type(e).__name__}: {said[0][:300] if said else "no reason given"}', memory=False,
+                log='', trace='')

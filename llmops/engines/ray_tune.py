@@ -52,7 +52,8 @@ def trainable()->type:
             self.waits, got = False, self.heard.get()
             if 'error' in got: raise got['error']
             if 'row' not in got:
-                self.waits, self.last = True, dict(loss=got['loss'], goal=got['loss'] if self.attempt.metric == 'loss' else 0.)
+                self.waits, self.last = True, dict(loss=got['loss'],
+                                                   goal=got['loss'] if self.attempt.metric == 'loss' else 0.)
                 return dict(self.last)
             row = got['row']
             if row['status'] != 'done': return dict(loss=1e9, goal=1e9, done=True)
@@ -81,10 +82,13 @@ def scheduler(
 )->Any: # Of Tune
     "Who ends a trial early"
     from ray.tune import schedulers as s
-    if name not in PRUNERS: raise Invalid(f'pruner {name!r} is not known.{nearest(name, PRUNERS)} Pruners: {", ".join(PRUNERS)}')
+    if name not in PRUNERS:
+        raise Invalid(f'pruner {name!r} is not known.{nearest(name, PRUNERS)} Pruners: {", ".join(PRUNERS)}')
     plain:dict[str, Any] = dict(time_attr='training_iteration', metric='loss', mode='min')
     if name == 'median': return s.MedianStoppingRule(**plain, grace_period=1, min_samples_required=max(2, startup))
-    if name in ('asha', 'hyperband'): return s.ASHAScheduler(**plain, max_t=100_000, grace_period=1, reduction_factor=3, brackets=1 if name == 'asha' else 3)
+    if name in ('asha', 'hyperband'):
+        return s.ASHAScheduler(**plain, max_t=100_000, grace_period=1, reduction_factor=3,
+                               brackets=1 if name == 'asha' else 3)
     return s.FIFOScheduler()
 
 # %% ../../nbs/engines/ray_tune.ipynb #673c653f
@@ -116,7 +120,10 @@ class RayTune:
                         if row['status'] != 'running' and row['number'] not in done:
                             done.add(row['number'])
                             yield row
-                if isinstance(got, BaseException): raise got if not isinstance(got, Exception) else Failed(f'Ray Tune ended with {type(got).__name__}: {str(got).strip().splitlines()[-1][:300] if str(got).strip() else "no reason given"}')
+                if isinstance(got, BaseException):
+                    raise got if not isinstance(got, Exception) else Failed(
+                        f'Ray Tune ended with {type(got).__name__}: '
+                        f'{str(got).strip().splitlines()[-1][:300] if str(got).strip() else "no reason given"}')
                 for _ in range(300): # Those that were ended early say so as their workers leave
                     if not any(r['status'] == 'running' and r['key'] not in got for r in attempt.rows()): break
                     time.sleep(.2)
@@ -134,19 +141,24 @@ class RayTune:
         logging.getLogger('ray.tune').setLevel(logging.CRITICAL) # What became of a trial is told by its row
         warnings.filterwarnings('ignore', 'The reported value is ignored', UserWarning) # Of a trial that is tried again
         space = study['space']
-        finder = OptunaSearch(space=distributions(space), metric='goal', mode='min', sampler=seeded(study['seed'], len(ended), study['startup']),
+        finder = OptunaSearch(space=distributions(space), metric='goal', mode='min',
+                              sampler=seeded(study['seed'], len(ended), study['startup']),
                               points_to_evaluate=[inward(space, r['values']) for r in lost])
         for r in ended:
             curve = [float(x) for _, x in r.get('curve') or []]
-            finder.add_evaluated_point(inward(space, r['values']), attempt.goal(r) if r['status'] == 'done' else curve[-1] if curve else 0., error=r['status'] == 'failed',
+            finder.add_evaluated_point(inward(space, r['values']), attempt.goal(r) if r['status'] == 'done'
+                                       else curve[-1] if curve else 0., error=r['status'] == 'failed',
                                        pruned=r['status'] == 'pruned', intermediate_values=curve)
         trial = tune.with_resources(tune.with_parameters(trainable(), attempt=attempt, space=space), study['resources'])
-        grid = tune.Tuner(trial, tune_config=tune.TuneConfig(num_samples=left, max_concurrent_trials=study['jobs'], search_alg=finder, reuse_actors=True,
+        grid = tune.Tuner(trial, tune_config=tune.TuneConfig(num_samples=left, max_concurrent_trials=study['jobs'],
+                                                             search_alg=finder, reuse_actors=True,
                                                              scheduler=scheduler(study['pruner'], study['startup'])),
-                          run_config=tune.RunConfig(name=folder.name, storage_path=str(folder.parent), verbose=0, failure_config=tune.FailureConfig(max_failures=1))).fit()
+                          run_config=tune.RunConfig(name=folder.name, storage_path=str(folder.parent), verbose=0,
+                                                    failure_config=tune.FailureConfig(max_failures=1))).fit()
         return {t.trial_id: _why(t) for t in grid._experiment_analysis.trials if t.status == 'ERROR'}
 
 def _why(t:Any)->str:
     said = str(t.get_error() or '').strip().splitlines()
-    if any('ActorDied' in x or 'died unexpectedly' in x or 'SIGKILL' in x or 'WORKER_DIED' in x for x in said): return 'Its worker was killed, twice. Was there no memory left?'
+    if any('ActorDied' in x or 'died unexpectedly' in x or 'SIGKILL' in x or 'WORKER_DIED' in x for x in said):
+        return 'Its worker was killed, twice. Was there no memory left?'
     return f'Its worker ended: {said[-1][:300]}' if said else 'Its worker ended without a word'

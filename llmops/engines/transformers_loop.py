@@ -46,7 +46,8 @@ class Speech:
         if found:
             self.stopped, out, self.held = True, self.held[:min(found)], ''
             return out
-        keep = 0 if last else max((n for s in self.stop for n in range(1, len(s)) if self.held.endswith(s[:n])), default=0)
+        keep = (0 if last
+                else max((n for s in self.stop for n in range(1, len(s)) if self.held.endswith(s[:n])), default=0))
         out, self.held = self.held[:len(self.held)-keep], self.held[len(self.held)-keep:]
         return out
 
@@ -56,7 +57,8 @@ class Job:
     "One answer to make"
     prompt:list[int] # Token ids
     most:int # Most tokens of the answer
-    tell:Callable[[dict], None] # Called with every piece: text, token_ids, logprobs; the last one has finish_reason or error
+    # Called with every piece: text, token_ids, logprobs; the last one has finish_reason or error
+    tell:Callable[[dict], None]
     temperature:float = 1.0
     top_p:float = 1.0
     top_k:int = -1
@@ -85,7 +87,8 @@ def choose(
         for t, n in job.counts.items(): logits[t] -= job.presence + job.frequency*n
     if job.temperature == 0: return int(logits.argmax())
     logits = logits / job.temperature
-    if job.top_k > 0: logits = logits.masked_fill(logits < logits.topk(min(job.top_k, len(logits))).values[-1], -torch.inf)
+    if job.top_k > 0:
+        logits = logits.masked_fill(logits < logits.topk(min(job.top_k, len(logits))).values[-1], -torch.inf)
     p = logits.softmax(-1)
     if job.top_p < 1:
         top, at = p.sort(descending=True)
@@ -107,7 +110,8 @@ class Loop(threading.Thread):
         llm:Loaded, # Model in memory
         width:int=8, # Most jobs that run at a time
         queue:int=64, # Most jobs that wait
-        seen:Callable[[str, float], None]=lambda name, value: None, # Told of first_token and token (seconds), aborted and failed
+        # Told of first_token and token (seconds), aborted and failed
+        seen:Callable[[str, float], None]=lambda name, value: None,
     ):
         super().__init__(daemon=True, name='generate')
         self.llm, self.width, self.queue, self.seen = llm, width, queue, seen

@@ -26,7 +26,8 @@ def door(
 )->Callable[[Any], Awaitable[Any]]: # The same, guarded
     "Guard one route"
     async def route(request):
-        if not HOSTS.fullmatch(request.headers.get('host', '')): return refusal(421, 'This server answers for 127.0.0.1 and localhost only')
+        if not HOSTS.fullmatch(request.headers.get('host', '')):
+            return refusal(421, 'This server answers for 127.0.0.1 and localhost only')
         given = request.headers.get('authorization', '')
         if not hmac.compare_digest(given.encode('utf-8', 'replace'), f'Bearer {key}'.encode()):
             return refusal(401, 'This server asks for its key: send Authorization: Bearer KEY', code='invalid_api_key')
@@ -55,11 +56,14 @@ class Figures:
         from prometheus_client import CollectorRegistry, Counter, Histogram
         self.registry = r = CollectorRegistry()
         steps = (.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60)
-        self.requests = Counter('llmops_server_requests', 'Generation requests by how they ended', ['outcome'], registry=r)
+        self.requests = Counter('llmops_server_requests', 'Generation requests by how they ended',
+                                ['outcome'], registry=r)
         self.prompt = Counter('llmops_server_prompt_tokens', 'Tokens of prompts', registry=r)
         self.answer = Counter('llmops_server_generation_tokens', 'Tokens of answers', registry=r)
-        self.first = Histogram('llmops_server_time_to_first_token_seconds', 'From request to first token', buckets=steps, registry=r)
-        self.between = Histogram('llmops_server_inter_token_latency_seconds', 'Time of one later token', buckets=steps, registry=r)
+        self.first = Histogram('llmops_server_time_to_first_token_seconds', 'From request to first token',
+                               buckets=steps, registry=r)
+        self.between = Histogram('llmops_server_inter_token_latency_seconds', 'Time of one later token',
+                                 buckets=steps, registry=r)
 
     def seen(self,
         name:str, # first_token, token, aborted or failed
@@ -93,7 +97,8 @@ class Api:
         figures:Figures, # What `/metrics` shows
         context:int, # Most tokens of prompt and answer together
     ):
-        self.llm, self.loop, self.name, self.figures, self.context, self.since = llm, loop, name, figures, context, int(time.time())
+        self.llm, self.loop, self.name, self.figures, self.context, self.since = (llm, loop, name, figures, context,
+                                                                                  int(time.time()))
 
     def prompt_ids(self,
         body:dict, # Checked fields
@@ -108,7 +113,8 @@ class Api:
         "Refuse a request that is meant for another model"
         if 'model' not in body: raise BadRequest(f'model is missing. This server has {self.name!r}', param='model')
         if body['model'] != self.name:
-            raise BadRequest(f"This server has {self.name!r}, not {body['model']!r}", param='model', code='model_not_found', status=404)
+            raise BadRequest(f"This server has {self.name!r}, not {body['model']!r}", param='model',
+                             code='model_not_found', status=404)
 
     def job(self,
         body:dict, # Checked fields
@@ -122,12 +128,14 @@ class Api:
         room = self.context - len(ids)
         most = body.get('max_completion_tokens') or body.get('max_tokens') or (room if kind == 'chat' else 16)
         if room < 1 or most > room:
-            raise BadRequest(f'This model holds {self.context} tokens; the prompt has {len(ids)} and the answer may have {most}. Shorten one of them',
+            raise BadRequest(f'This model holds {self.context} tokens; '
+                             f'the prompt has {len(ids)} and the answer may have {most}. Shorten one of them',
                              param='messages' if kind == 'chat' else 'prompt', code='context_length_exceeded')
         stop = body.get('stop', ())
         g = body.get
-        return Job(ids, most, tell, g('temperature', 1.0), g('top_p', 1.0), g('top_k', -1), g('seed'), g('presence_penalty', 0.0),
-                   g('frequency_penalty', 0.0), g('top_logprobs', 0) if g('logprobs') else None, (stop,) if isinstance(stop, str) else tuple(stop))
+        return Job(ids, most, tell, g('temperature', 1.0), g('top_p', 1.0), g('top_k', -1), g('seed'),
+                   g('presence_penalty', 0.0), g('frequency_penalty', 0.0),
+                   g('top_logprobs', 0) if g('logprobs') else None, (stop,) if isinstance(stop, str) else tuple(stop))
 
 # %% ../../nbs/engines/transformers_server.ipynb #6f9e0de3
 def _generate(api, kind):
@@ -155,7 +163,8 @@ def _generate(api, kind):
             return refusal(429, 'Too many requests wait. Try again in a moment', code='rate_limit_exceeded')
         api.figures.prompt.inc(len(job.prompt))
         if not body.get('stream'): return await whole(api.name, kind, body, job, pieces, request)
-        r = Stream(stream(api.name, kind, body, job, pieces), media_type='text/event-stream', headers={'Cache-Control': 'no-store'})
+        r = Stream(stream(api.name, kind, body, job, pieces), media_type='text/event-stream',
+                   headers={'Cache-Control': 'no-store'})
         r.job = job
         return r
     return work
@@ -184,9 +193,11 @@ def app(
         ids = api.prompt_ids(body, 'chat' if 'messages' in body else 'completion')
         return JSONResponse(dict(count=len(ids), max_model_len=api.context, tokens=ids))
     every = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD']
-    table = [('/health', 'GET', health), ('/metrics', 'GET', metrics), ('/v1/models', 'GET', models), ('/tokenize', 'POST', tokenize),
-             ('/v1/chat/completions', 'POST', _generate(api, 'chat')), ('/v1/completions', 'POST', _generate(api, 'completion'))]
-    async def lost(request, exc): return refusal(404, 'There is no such route. This server has ' + ', '.join(p for p, *_ in table))
+    table = [('/health', 'GET', health), ('/metrics', 'GET', metrics), ('/v1/models', 'GET', models),
+             ('/tokenize', 'POST', tokenize), ('/v1/chat/completions', 'POST', _generate(api, 'chat')),
+             ('/v1/completions', 'POST', _generate(api, 'completion'))]
+    async def lost(request, exc):
+        return refusal(404, 'There is no such route. This server has ' + ', '.join(p for p, *_ in table))
     async def broken(request, exc): return refusal(500, 'This is a mistake of the server; its log says more')
     return Starlette(routes=[Route(path, door(key, method, work), methods=every) for path, method, work in table],
                      exception_handlers={404: lost, 500: broken})
@@ -196,8 +207,10 @@ def read_key()->str:
     "The key, from the file that LLMOPS_SERVER_KEY_FILE names"
     file = os.environ.get('LLMOPS_SERVER_KEY_FILE', '')
     if not file or not Path(file).is_file():
-        sys.exit('This server does not run without a key. Write one to a file, chmod 600 it, and set LLMOPS_SERVER_KEY_FILE to its path')
-    if Path(file).stat().st_mode & 0o077: sys.exit('Others can read the key file. Make it yours alone: chmod 600 "$LLMOPS_SERVER_KEY_FILE"')
+        sys.exit('This server does not run without a key. Write one to a file, chmod 600 it, '
+                 'and set LLMOPS_SERVER_KEY_FILE to its path')
+    if Path(file).stat().st_mode & 0o077:
+        sys.exit('Others can read the key file. Make it yours alone: chmod 600 "$LLMOPS_SERVER_KEY_FILE"')
     key = Path(file).read_text().strip()
     return key if len(key) >= 16 else sys.exit('The key is too short: at least 16 characters')
 
@@ -210,10 +223,12 @@ def main(
     p.add_argument('--name', required=True, help='what askers call the model')
     p.add_argument('--port', type=int, default=0, help='port of 127.0.0.1; 0 takes a free one')
     p.add_argument('--dtype', default='auto', choices=['auto', 'float32', 'bfloat16', 'float16'])
-    p.add_argument('--max-len', type=int, default=0, help='most tokens of prompt and answer; 0 = what the model was made for')
+    p.add_argument('--max-len', type=int, default=0,
+                   help='most tokens of prompt and answer; 0 = what the model was made for')
     p.add_argument('--width', type=int, default=8, help='most answers that are made at a time')
     p.add_argument('--threads', type=int, default=0, help='threads of one computation; 0 leaves it to torch')
-    p.add_argument('--adapter', type=Path, help='folder of an adapter of the model; it is merged in memory, a learned prompt stays beside')
+    p.add_argument('--adapter', type=Path,
+                   help='folder of an adapter of the model; it is merged in memory, a learned prompt stays beside')
     p.add_argument('--nf4', action='store_true', help='the adapter was trained with qlora')
     p.add_argument('--ready', type=Path, help='file that is written when the server can answer')
     a = p.parse_args(argv)
@@ -254,17 +269,20 @@ class TransformersServer:
         options = dict(options or {})
         wait = options.pop('wait', 180)
         if more := options.keys() - {'dtype', 'max_len', 'width', 'threads', 'adapter', 'nf4'}:
-            raise Invalid(f'The transformers server has no option {min(more)!r}. Options: dtype, max_len, width, threads, wait')
+            raise Invalid(f'The transformers server has no option {min(more)!r}. '
+                          'Options: dtype, max_len, width, threads, wait')
         log.parent.mkdir(parents=True, exist_ok=True)
         key_file, ready = log.with_suffix('.key'), log.with_suffix('.port')
         ready.unlink(missing_ok=True)
         process.new_key(key_file)
-        cmd = [sys.executable, '-m', 'llmops.engines.transformers_server', '--model', str(model), '--name', name, '--port', str(port), '--ready', str(ready)]
+        cmd = [sys.executable, '-m', 'llmops.engines.transformers_server', '--model', str(model), '--name', name,
+               '--port', str(port), '--ready', str(ready)]
         for k, v in options.items():
             if k != 'nf4': cmd += [f"--{k.replace('_', '-')}", str(v)]
             elif v: cmd.append('--nf4')
         env = process.clean_env(LLMOPS_SERVER_KEY_FILE=str(key_file))
-        where = process.note(process.spawn(cmd, env, log) | dict(engine=self.name, name=name, url='', key_file=str(key_file), log=str(log)))
+        where = process.note(process.spawn(cmd, env, log)
+                             | dict(engine=self.name, name=name, url='', key_file=str(key_file), log=str(log)))
         try:
             process.wait_until(lambda: ready.exists() and ready.read_text().isdigit(), where, wait)
             where['url'] = f'http://127.0.0.1:{ready.read_text()}'

@@ -11,7 +11,8 @@ from typing import Any
 from ..core import Invalid
 
 # %% ../../nbs/engines/trl_apart.ipynb #d9928072
-SOME, NEAR, ROUND = 12, 1e-4, 5e-2 # Tokens of a row that are looked at; how far logits may move, as a share of their spread: in float32, in half of it
+# Tokens of a row that are looked at; how far logits may move, as a share of their spread: in float32, in half of it
+SOME, NEAR, ROUND = 12, 1e-4, 5e-2
 
 def seen(
     net:Any, # A causal language model
@@ -27,7 +28,9 @@ def seen(
     training = net.training
     net.eval()
     try:
-        with torch.no_grad(): said = [net(input_ids=ids[i:i+1], position_ids=where[i:i+1], use_cache=False).logits[0, SOME:].float() for i in (0, 1)]
+        with torch.no_grad():
+            said = [net(input_ids=ids[i:i+1], position_ids=where[i:i+1], use_cache=False).logits[0, SOME:].float()
+                    for i in (0, 1)]
     finally: net.train(training)
     return float((said[0]-said[1]).abs().max()/said[0].std().clamp_min(1e-12))
 
@@ -50,5 +53,7 @@ def kept_apart(
     except TypeError: far = float('inf') # It takes no positions
     if far <= (ROUND if half else NEAR): return ''
     name = type(net.get_base_model() if hasattr(net, 'get_base_model') else net).__name__
-    if job['stage'] == 'pretrain': return f'Texts that share a row see those before them: {name} does not keep them apart'
-    raise Invalid(f'Packed rows would see each other: {name} does not keep them apart. Leave packing out, as with: --no-packing')
+    if job['stage'] == 'pretrain':
+        return f'Texts that share a row see those before them: {name} does not keep them apart'
+    raise Invalid(f'Packed rows would see each other: {name} does not keep them apart. '
+                  'Leave packing out, as with: --no-packing')

@@ -43,7 +43,8 @@ def even(
         def __len__(self)->int: return -(-self._rows()//(self.num_processes*self.batch_size))
         def __iter__(self)->Iterator[list[int]]:
             alike = job['stage'] not in SUMS and not hasattr(cls, 'generalized_jsd_loss')
-            return dealt(list(self.batch_sampler.sampler), job['batch'], self.batch_size, self.num_processes, self.process_index, alike)
+            return dealt(list(self.batch_sampler.sampler), job['batch'], self.batch_size, self.num_processes,
+                         self.process_index, alike)
 
     class Even(cls): # type: ignore[valid-type,misc]
         "A trainer whose last step of an epoch is that of one process"
@@ -51,12 +52,15 @@ def even(
             "Deal rows that come one by one; others come in groups"
             dl = super()._get_dataloader(*a, **kw)
             shard = dl.batch_sampler
-            if kw.get('is_training') and type(getattr(getattr(shard, 'batch_sampler', None), 'sampler', None)).__name__ in ('Rows', 'SequentialSampler'): shard.__class__ = Dealt
+            if (kw.get('is_training') and type(getattr(getattr(shard, 'batch_sampler', None), 'sampler', None)).__name__
+                in ('Rows', 'SequentialSampler')):
+                shard.__class__ = Dealt
             return dl
 
         def compute_loss(self, model:Any, inputs:dict, return_outputs:bool=False, num_items_in_batch:Any=None)->Any:
             "TRL's GKD divides by the tokens of all processes, whose gradients are then averaged: so many times too small"
-            got = super().compute_loss(model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch)
+            got = super().compute_loss(model, inputs, return_outputs=return_outputs,
+                                       num_items_in_batch=num_items_in_batch)
             if not hasattr(cls, 'generalized_jsd_loss') or num_items_in_batch is None: return got
             n = job['sizes']['dp']
             return (got[0]*n, *got[1:]) if return_outputs else got*n

@@ -24,7 +24,8 @@ def measure(
 )->dict:         # loss; rows that were used
     "The loss of a model on rows"
     with tempfile.TemporaryDirectory(prefix='llmops-') as scratch:
-        job = complete(recipe | dict(method='full', max_steps=1)) | dict.fromkeys(PATHS, '') | dict(model=str(model), rows=str(rows), out=scratch, eval=str(rows))
+        job = (complete(recipe | dict(method='full', max_steps=1)) | dict.fromkeys(PATHS, '')
+               | dict(model=str(model), rows=str(rows), out=scratch, eval=str(rows)))
         tok = open_tokenizer(Path(job['model']))
         cols, counts = columns(job, tok, job['rows'], longest(Path(job['model']), tok, job['max_length']))
         got = make(job, tok, cols, cols, Path(scratch)).evaluate()

@@ -86,11 +86,13 @@ def ordered(
 
         def _get_train_sampler(self, *a:Any, **kw:Any)->Any:
             "Rows in our order, or the trainer's own way of repeating them"
-            if self.args.train_sampling_strategy == 'group_by_length': self.args.train_sampling_strategy = 'random' # It counts in Python
+            if self.args.train_sampling_strategy == 'group_by_length':
+                self.args.train_sampling_strategy = 'random' # It counts in Python
             was = super()._get_train_sampler(*a, **kw)
             data, args = (a[0] if a else next(iter(kw.values()), None)) or self.train_dataset, self.args
             if type(was).__name__ in ('RandomSampler', 'LengthGroupedSampler'):
-                self._rows = Rows(len(data), self.get_total_train_batch_size(args), args.data_seed if args.data_seed is not None else args.seed, lengths_of(data))
+                self._rows = Rows(len(data), self.get_total_train_batch_size(args),
+                                  args.data_seed if args.data_seed is not None else args.seed, lengths_of(data))
             elif hasattr(was, 'generator') and getattr(was, 'shuffle', True): self._rows = Repeated(was, args.seed)
             else: return was
             return self._rows

@@ -18,7 +18,8 @@ def pack(
     from datasets import Dataset, disable_progress_bars
     from trl import pack_dataset
     disable_progress_bars()
-    packed = pack_dataset(Dataset.from_dict(cols), limit, 'bfd_split' if split else 'bfd', dict(keep_in_memory=True, batch_size=10_000))
+    packed = pack_dataset(Dataset.from_dict(cols), limit, 'bfd_split' if split else 'bfd',
+                          dict(keep_in_memory=True, batch_size=10_000))
     return {k: packed[k][:] for k in (*cols, 'seq_lengths')}
 
 def collator(

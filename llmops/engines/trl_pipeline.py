@@ -108,7 +108,8 @@ def trainer_class(
         def _add_up(self)->None:
             "Sum gradients over copies of the pipeline, and over the two places of a tied embedding"
             for p in self.model.parameters(): # A gradient may come in another division than its weight
-                if hasattr(p.grad, 'placements') and p.grad.placements != p.placements: p.grad = p.grad.redistribute(placements=p.placements)
+                if hasattr(p.grad, 'placements') and p.grad.placements != p.placements:
+                    p.grad = p.grad.redistribute(placements=p.placements)
             if self._twice is not None and self._twice.requires_grad:
                 g, other = local(self._twice.grad), n['pp']-1-self._at['pp']
                 if self._at['pp'] == 0:
@@ -147,7 +148,8 @@ def trainer_class(
 
         def _count(self, inputs:dict)->None:
             "Count tokens without padding, as TRL does"
-            k = inputs['attention_mask'].sum() if inputs.get('attention_mask') is not None else torch.tensor(inputs['input_ids'].numel())
+            k = (inputs['attention_mask'].sum() if inputs.get('attention_mask') is not None
+                 else torch.tensor(inputs['input_ids'].numel()))
             if n['dp'] > 1: dist.all_reduce(k, group=self._copies)
             self._total_train_tokens += k.item()
             self._metrics['train']['num_tokens'] = [self._total_train_tokens]
@@ -170,7 +172,8 @@ def trainer_class(
             return total
 
         def _clip_grad_norm(self, model:Any)->Any: return self._norm(self.args.max_grad_norm)
-        def _get_grad_norm(self, model:Any, grad_norm:Any=None)->Any: return self._norm() if grad_norm is None else grad_norm
+        def _get_grad_norm(self, model:Any, grad_norm:Any=None)->Any:
+            return self._norm() if grad_norm is None else grad_norm
 
         def _sync_replicated_trainable_parameters(self, model:Any)->None:
             "Copies of a stage begin alike; stages have nothing in common"
@@ -190,20 +193,28 @@ def proven(
     "Refuse to train unless each process holds its layers and no others"
     import torch.distributed as dist
     n = sizes(job['parallel'], job['nproc'])
-    if dist.get_world_size() != job['nproc']: raise Failed(f'{dist.get_world_size()} processes run, where {job["nproc"]} were asked for')
+    if dist.get_world_size() != job['nproc']:
+        raise Failed(f'{dist.get_world_size()} processes run, where {job["nproc"]} were asked for')
     net = t.accelerator.unwrap_model(t.model)
     inner = net.get_base_model() if hasattr(net, 'get_base_model') else net
     body = getattr(inner, inner.base_model_prefix)
     mine = dict(layers=[i for i, x in enumerate(body.layers) if next(x.parameters(), None) is not None],
-                begins=next(body.embed_tokens.parameters(), None) is not None, ends=next(body.norm.parameters(), None) is not None,
-                held=sum(local(p).numel() for p in inner.parameters()), learns=sum(local(p).numel() for p in net.parameters() if p.requires_grad))
+                begins=next(body.embed_tokens.parameters(), None) is not None,
+                ends=next(body.norm.parameters(), None) is not None,
+                held=sum(local(p).numel() for p in inner.parameters()),
+                learns=sum(local(p).numel() for p in net.parameters() if p.requires_grad))
     seen:list = [None]*job['nproc']
     dist.all_gather_object(seen, mine)
     step = n['dp']*n['tp']
     stages = [seen[i] for i in range(0, job['nproc'], step)]
-    if any(seen[i]['layers'] != stages[i//step]['layers'] for i in range(job['nproc'])): raise Failed('Processes of one stage hold different layers')
-    if [i for s in stages for i in s['layers']] != list(range(len(body.layers))) or not all(s['layers'] for s in stages):
-        raise Failed(f'The {len(body.layers)} layers are not divided among {n["pp"]} stages: they hold {[s["layers"] for s in stages]}')
-    if [s['ends'] for s in stages] != [False]*(n['pp']-1)+[True] or not stages[0]['begins']: raise Failed('The ends of the pipeline are not on its first and last stage')
-    return dict(parallel=job['parallel'], processes=job['nproc'], device=t.args.device.type, sizes=n, layers=[s['layers'] for s in stages], weights=weights(job, net),
+    if any(seen[i]['layers'] != stages[i//step]['layers'] for i in range(job['nproc'])):
+        raise Failed('Processes of one stage hold different layers')
+    if ([i for s in stages for i in s['layers']] != list(range(len(body.layers)))
+        or not all(s['layers'] for s in stages)):
+        raise Failed(f'The {len(body.layers)} layers are not divided among {n["pp"]} stages: '
+                     f'they hold {[s["layers"] for s in stages]}')
+    if [s['ends'] for s in stages] != [False]*(n['pp']-1)+[True] or not stages[0]['begins']:
+        raise Failed('The ends of the pipeline are not on its first and last stage')
+    return dict(parallel=job['parallel'], processes=job['nproc'], device=t.args.device.type, sizes=n,
+                layers=[s['layers'] for s in stages], weights=weights(job, net),
                 held=[s['held'] for s in seen], optimiser=[s['learns'] for s in seen], wrapped='PipelineStage')

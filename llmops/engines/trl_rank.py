@@ -19,7 +19,8 @@ from typing import Any
 from ..core import LlmopsError
 
 # %% ../../nbs/engines/trl_rank.ipynb #df12ab8e
-LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'connection refused', 'nccl', 'socket timeout', 'timed out waiting', 'gloo')
+LOST = ('connection closed by peer', 'connection reset', 'broken pipe', 'connection refused', 'nccl', 'socket timeout',
+        'timed out waiting', 'gloo')
 
 def lost(
     e:BaseException, # What a process raised
@@ -36,8 +37,8 @@ def note(
     import traceback
     kind = type(e).__name__ if isinstance(e, LlmopsError) else ''
     said = str(e) if kind else f'{type(e).__name__}: {(str(e) or "no reason given").strip().splitlines()[0][:300]}'
-    text = json.dumps(dict(rank=rank, kind=kind, said=said, lost=lost(e), memory=isinstance(e, MemoryError) or 'out of memory' in str(e).lower(),
-                           trace=''.join(traceback.format_exception(e))[-4000:]))
+    text = json.dumps(dict(rank=rank, kind=kind, said=said, lost=lost(e), memory=isinstance(e, MemoryError)
+                           or 'out of memory' in str(e).lower(), trace=''.join(traceback.format_exception(e))[-4000:]))
     (folder/f'rank-{rank}.tmp').write_text(text)
     (folder/f'rank-{rank}.tmp').rename(folder/f'rank-{rank}.json')
 
@@ -109,7 +110,8 @@ def last_checkpoint(
     work:str, # Folder of checkpoints
 )->str:       # The newest whole one; empty: none
     "Where a training can go on: `kept.json` is written last, by the first process, after all have written their parts"
-    found = [p for p in Path(work).glob('checkpoint-*') if (p/'kept.json').exists() and p.name[11:].isdigit()] if work else []
+    found = ([p for p in Path(work).glob('checkpoint-*') if (p/'kept.json').exists() and p.name[11:].isdigit()]
+             if work else [])
     return str(max(found, key=lambda p: int(p.name[11:]))) if found else ''
 
 # %% ../../nbs/engines/trl_rank.ipynb #3bd24af8
@@ -127,7 +129,9 @@ def main(
         (at/'job.json').write_text(json.dumps(job))
         for p in at.glob('rank-*.json'): p.unlink()
         with open(at/'rows', 'w', encoding='utf-8') as f:
-            f.write(json.dumps(dict(step=0, restart=again+1, message=f"{end['said']}. Started again from {Path(job['resume']).name or 'the beginning'}, {again+1} of {job['restarts']}"))+'\n')
+            f.write(json.dumps(dict(step=0, restart=again+1, message=f"{end['said']}. "
+                                    f"Started again from {Path(job['resume']).name or 'the beginning'}, "
+                                    f"{again+1} of {job['restarts']}"))+'\n')
     (at/'end.json').write_text(json.dumps(end))
 
 def _once(
@@ -142,7 +146,8 @@ def _once(
     fork = torch.version.cuda is None or job['device'] == 'cpu'
     if fork and job['rows']: _import_once(job) # What has rows trains
     if fork: entry(job['entry'])
-    config = LaunchConfig(1, 1, job['nproc'], run_id=at.name, rdzv_backend='c10d', rdzv_endpoint='127.0.0.1:0', local_addr='127.0.0.1', max_restarts=0,
+    config = LaunchConfig(1, 1, job['nproc'], run_id=at.name, rdzv_backend='c10d', rdzv_endpoint='127.0.0.1:0',
+                          local_addr='127.0.0.1', max_restarts=0,
                           monitor_interval=0.1, start_method='fork' if fork else 'spawn', shutdown_timeout=5,
                           logs_specs=DefaultLogsSpecs(log_dir=str(at/'logs'), redirects=Std.ALL))
     try: elastic_launch(config, rank)(str(at))
@@ -182,12 +187,15 @@ def ended(
     if killed:
         name = signal.Signals(-codes[killed[0]]).name
         why = ', as the system does when memory runs out' if name == 'SIGKILL' else ''
-        return dict(rank=killed[0], kind='', said=f'Process {killed[0]} of {n} was ended by {name}{why}', final=False, memory=False, trace='', log=_tail(at, killed[0]))
+        return dict(rank=killed[0], kind='', said=f'Process {killed[0]} of {n} was ended by {name}{why}', final=False,
+                    memory=False, trace='', log=_tail(at, killed[0]))
     if notes:
         first = notes[min(notes)]
-        return first | dict(said=f"Process {first['rank']} of {n} waited for another in vain: {first['said']}", final=False, log=_tail(at, first['rank']))
+        return first | dict(said=f"Process {first['rank']} of {n} waited for another in vain: {first['said']}",
+                            final=False, log=_tail(at, first['rank']))
     i, code = next(iter(codes.items()))
-    return dict(rank=i, kind='', said=f'Process {i} of {n} ended with exit code {code}', final=False, memory=False, trace='', log=_tail(at, i))
+    return dict(rank=i, kind='', said=f'Process {i} of {n} ended with exit code {code}', final=False, memory=False,
+                trace='', log=_tail(at, i))
 
 def _tail(
     at:Path, # Folder of the job
@@ -196,7 +204,8 @@ def _tail(
     "The end of a process's log"
     found = sorted((p for p in at.glob(f'logs/**/{i}/stderr.log') if p.stat().st_size), key=lambda p: p.stat().st_mtime)
     lines = found[-1].read_text(errors='replace').replace('\r', '\n').splitlines() if found else []
-    return '\n'.join(x for x in lines if x.strip() and 'Warning' not in x and x.strip() != 'return func(*args, **kwargs)')[-1500:]
+    return '\n'.join(x for x in lines
+                     if x.strip() and 'Warning' not in x and x.strip() != 'return func(*args, **kwargs)')[-1500:]
 
 # %% ../../nbs/engines/trl_rank.ipynb #e129f8a4
 if __name__ == '__main__' and globals().get('__spec__'): main(sys.argv[1]) # Not where a notebook runs this cell

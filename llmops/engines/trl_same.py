@@ -31,7 +31,8 @@ def given(
     tok:Any,   # The tokenizer, as a server reads it
 )->list[list[int]]: # Sequences of token ids
     "What the chat template gives of a row"
-    def ids(m:list[dict])->list[int]: return tok.apply_chat_template(m, tools=row.get('tools') or None, return_dict=True)['input_ids']
+    def ids(m:list[dict])->list[int]:
+        return tok.apply_chat_template(m, tools=row.get('tools') or None, return_dict=True)['input_ids']
     if stage == 'sft': return [ids(with_thoughts(tok, row['messages']))]
     return [ids(row['prompt']+row[k]) for k in ('chosen', 'rejected', 'completion') if row.get(k)]
 
@@ -67,8 +68,10 @@ def compared(
             theirs = given(stage, row, tok)
             if len(theirs) == len(mine) and all(b[:len(a)] == a for a, b in zip(mine, theirs, strict=True)): break
         else:
-            raise Failed(f"Row {first} of the data would be trained on as other tokens than the model's chat template gives, so what is learned would be lost "
-                         'when the model is served. Look at the chat_template of the model: white space, or what it does with the last message')
+            raise Failed(f"Row {first} of the data would be trained on as other tokens than the model's chat template "
+                         "gives, so what is learned would be lost "
+                         'when the model is served. Look at the chat_template of the model: white space, '
+                         'or what it does with the last message')
         same += 1
     return same
 
@@ -77,6 +80,8 @@ def checked(
     t:Any,    # TRL's trainer, ready to go
 )->int:       # Rows that were compared; 0 where a stage has no conversations or ids are made later
     "Compare what a trainer will see with what the chat template gives"
-    if job['stage'] not in ('sft', 'dpo', 'kto') or job.get('packing') or job.get('thinking') == 'mask' or not hasattr(t.train_dataset, '__len__'): return 0
+    if (job['stage'] not in ('sft', 'dpo', 'kto') or job.get('packing') or job.get('thinking') == 'mask'
+        or not hasattr(t.train_dataset, '__len__')):
+        return 0
     if job['stage'] == 'sft' and 'input_ids' not in (getattr(t.train_dataset, 'column_names', None) or ()): return 0
     return compared(job['stage'], t.train_dataset, Path(job['rows']), Path(job['model']))

@@ -55,7 +55,8 @@ def answers(
         with torch.no_grad():
             for a in asks:
                 ids = tok(a, return_tensors='pt', add_special_tokens=False).input_ids.to(net.device)
-                got = net.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=most, do_sample=False, use_cache=True,
+                got = net.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=most,
+                                   do_sample=False, use_cache=True,
                                    pad_token_id=tok.pad_token_id if tok.pad_token_id is not None else tok.eos_token_id)
                 out.append(tok.decode(got[0, ids.shape[1]:], skip_special_tokens=True))
     finally: net.train(was)
@@ -70,8 +71,9 @@ def speaker(
 )->Any:       # A callback for the trainer
     "Make the callback that lets the model speak"
     from transformers import TrainerCallback
-    silent = 'the weights are spread over processes' if any(k in job['parallel'] for k in ('fsdp', 'zero3', 'tp', 'pp')) else \
-             'this model classifies' if job['stage'] in ('reward', 'classify') else ''
+    silent = ('the weights are spread over processes'
+              if any(k in job['parallel'] for k in ('fsdp', 'zero3', 'tp', 'pp'))
+              else 'this model classifies' if job['stage'] in ('reward', 'classify') else '')
 
     class Speak(TrainerCallback):
         "Lets the model speak"
@@ -80,13 +82,16 @@ def speaker(
         def on_train_begin(self, args, state, control, **kw):
             "Choose prompts"
             if silent:
-                if state.is_world_process_zero: tell(dict(step=state.global_step, total=state.max_steps, message=f'No samples: {silent}'))
+                if state.is_world_process_zero:
+                    tell(dict(step=state.global_step, total=state.max_steps, message=f'No samples: {silent}'))
             elif state.is_world_process_zero: self.asks = prompts(Path(job['eval'] or job['rows']), tok)
 
         def on_step_end(self, args, state, control, **kw):
             "Speak"
-            if not self.asks or (state.global_step % job['sample_steps'] and state.global_step < state.max_steps): return
+            if not self.asks or (state.global_step % job['sample_steps'] and state.global_step < state.max_steps):
+                return
             said = answers(t.accelerator.unwrap_model(t.model), tok, self.asks)
-            tell(dict(step=state.global_step, total=state.max_steps, samples=[dict(prompt=a, text=x) for a, x in zip(self.asks, said, strict=True)]))
+            tell(dict(step=state.global_step, total=state.max_steps,
+                      samples=[dict(prompt=a, text=x) for a, x in zip(self.asks, said, strict=True)]))
 
     return Speak()

@@ -27,17 +27,22 @@ def proven(
     "Refuse to train unless each process holds its part of every layer"
     import torch.distributed as dist
     n = sizes(job['parallel'], job['nproc'])
-    if dist.get_world_size() != job['nproc']: raise Failed(f'{dist.get_world_size()} processes run, where {job["nproc"]} were asked for')
+    if dist.get_world_size() != job['nproc']:
+        raise Failed(f'{dist.get_world_size()} processes run, where {job["nproc"]} were asked for')
     net = t.accelerator.unwrap_model(t.model)
     inner = net.get_base_model() if hasattr(net, 'get_base_model') else net
     shards = n['tp']*(n['dp'] if n['data'] == 'fsdp2' else 1)
-    cuts = {k.replace('base_layer.', ''): p for k, p in inner.named_parameters() if p.ndim > 1 and '.layers.' in f'.{k}' and 'lora_' not in k}
+    cuts = {k.replace('base_layer.', ''): p
+            for k, p in inner.named_parameters() if p.ndim > 1 and '.layers.' in f'.{k}' and 'lora_' not in k}
     for k, p in cuts.items():
         if local(p).numel()*shards != p.numel():
-            raise Failed(f'{k} is not divided: this process holds {tuple(local(p).shape)} of {tuple(p.shape)}, and {shards} processes were to share it')
+            raise Failed(f'{k} is not divided: this process holds {tuple(local(p).shape)} of {tuple(p.shape)}, '
+                         f'and {shards} processes were to share it')
     if not cuts: raise Failed('This model has no layers that were divided')
-    mine = dict(held=sum(local(p).numel() for p in inner.parameters()), learns=sum(local(p).numel() for p in net.parameters() if p.requires_grad))
+    mine = dict(held=sum(local(p).numel() for p in inner.parameters()),
+                learns=sum(local(p).numel() for p in net.parameters() if p.requires_grad))
     seen:list = [None]*job['nproc']
     dist.all_gather_object(seen, mine)
-    return dict(parallel=job['parallel'], processes=job['nproc'], device=t.args.device.type, sizes=n, weights=weights(job, net),
+    return dict(parallel=job['parallel'], processes=job['nproc'], device=t.args.device.type, sizes=n,
+                weights=weights(job, net),
                 held=[s['held'] for s in seen], optimiser=[s['learns'] for s in seen], wrapped='DTensor')

@@ -26,10 +26,14 @@ def open_processor(
     "The processor of a model; pictures are cut by PIL where torchvision is not installed"
     from transformers import AutoProcessor
     try: p = AutoProcessor.from_pretrained(model, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError) as e: raise Invalid(f'The processor of this model cannot be read: {str(e).splitlines()[0][:300]}') from None
-    if not hasattr(p, 'image_processor'): raise Invalid('This model sees, and its folder has no preprocessor_config.json that says how. Add it and bring the model in again: llmops add')
-    if not (p.chat_template or p.tokenizer.chat_template): raise Invalid('The model has no chat template, so conversations cannot become text. '
-                                                                           "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
+    except (OSError, ValueError, KeyError, ImportError) as e:
+        raise Invalid(f'The processor of this model cannot be read: {str(e).splitlines()[0][:300]}') from None
+    if not hasattr(p, 'image_processor'):
+        raise Invalid('This model sees, and its folder has no preprocessor_config.json that says how. '
+                      'Add it and bring the model in again: llmops add')
+    if not (p.chat_template or p.tokenizer.chat_template):
+        raise Invalid('The model has no chat template, so conversations cannot become text. '
+                      "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
     p.chat_template = p.chat_template or p.tokenizer.chat_template
     if p.tokenizer.pad_token_id is None: p.tokenizer.pad_token = p.tokenizer.eos_token
     return p
@@ -41,7 +45,11 @@ def picture(
 )->str: # Path
     "Where a picture lies"
     at = folder/part['blob'] if 'blob' in part else folder/part.get('path', '')
-    if not at.is_file(): raise Invalid(f'A picture is not there: {part.get("name") or part.get("blob") or part.get("path") or part.get("url") or "it has no name"}. Bring the rows in anew with: llmops data import')
+    if not at.is_file():
+        raise Invalid(
+            'A picture is not there: '
+            f'{part.get("name") or part.get("blob") or part.get("path") or part.get("url") or "it has no name"}. '
+            'Bring the rows in anew with: llmops data import')
     return str(at)
 
 def open_picture(
@@ -50,7 +58,8 @@ def open_picture(
     "Read a picture"
     from PIL import Image, UnidentifiedImageError
     try: return Image.open(path).convert('RGB')
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as e: raise Invalid(f'A picture cannot be read: {str(e)[:200]}') from None
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as e:
+        raise Invalid(f'A picture cannot be read: {str(e)[:200]}') from None
 
 def read_rows(
     path:Path, # JSON lines with `messages`
@@ -62,17 +71,25 @@ def read_rows(
         for i, line in enumerate(f, 1):
             if not line.strip(): continue
             m = json.loads(line).get('messages')
-            if not isinstance(m, list): raise Invalid(f"Row {i} of the data has no 'messages'. Fine-tuning takes conversations; bring the file in with: llmops data import")
+            if not isinstance(m, list):
+                raise Invalid(f"Row {i} of the data has no 'messages'. "
+                              "Fine-tuning takes conversations; bring the file in with: llmops data import")
             said, seen = [], []
             for x in m:
-                parts = [dict(type='text', text=x['content'])] if isinstance(x.get('content'), str) else x.get('content') or []
+                parts = ([dict(type='text', text=x['content'])] if isinstance(x.get('content'), str)
+                         else x.get('content') or [])
                 for p in parts:
-                    if p.get('type') not in ('text', 'image'): raise Invalid(f"Row {i} of the data has a part of type {p.get('type')!r}. This model takes text and pictures")
-                said.append(dict(role=x['role'], content=[p if p['type'] == 'text' else dict(type='image') for p in parts]))
+                    if p.get('type') not in ('text', 'image'):
+                        raise Invalid(f"Row {i} of the data has a part of type {p.get('type')!r}. "
+                                      "This model takes text and pictures")
+                said.append(dict(role=x['role'],
+                                 content=[p if p['type'] == 'text' else dict(type='image') for p in parts]))
                 try: seen += [picture(p, folder) for p in parts if p['type'] == 'image']
                 except Invalid as e: raise Invalid(f'Row {i}: {e}') from None
             out.append(dict(messages=said, pictures=seen))
-    if len(out) < 2: raise Invalid(f'The data has {len(out)} row{"s"[:len(out) != 1]}. Fine-tuning needs at least 2, and some hundred to learn anything')
+    if len(out) < 2:
+        raise Invalid(f'The data has {len(out)} row{"s"[:len(out) != 1]}. '
+                      'Fine-tuning needs at least 2, and some hundred to learn anything')
     return out
 
 # %% ../../nbs/engines/trl_vision.ipynb #2ced1cdf
@@ -100,7 +117,9 @@ def label(
         if m['role'] != 'assistant': continue
         a = ids_of(processor, messages[:i], pictures, True)
         b = x if i == len(messages)-1 else ids_of(processor, messages[:i+1], pictures, False)
-        if b[:len(a)] != a or x[:len(b)] != b: raise Invalid("The model's chat template writes a conversation differently once it goes on, so answers cannot be told from questions")
+        if b[:len(a)] != a or x[:len(b)] != b:
+            raise Invalid("The model's chat template writes a conversation differently once it goes on, "
+                          "so answers cannot be told from questions")
         y[len(a):len(b)] = x[len(a):len(b)]
     return x, y
 
@@ -114,11 +133,17 @@ def columns(
     cols:dict = dict(input_ids=[], labels=[], text=[], pictures=[])
     for i, r in enumerate(rows, 1):
         try: x, y = label(processor, r['messages'], r['pictures'])
-        except (TemplateError, TypeError, ValueError) as e: raise Invalid(f"Row {i} of the data does not fit the model's chat template or processor: {str(e)[:300]}") from None
+        except (TemplateError, TypeError, ValueError) as e:
+            raise Invalid(f"Row {i} of the data does not fit the model's chat template or "
+                          f"processor: {str(e)[:300]}") from None
         if len(x) > limit or all(t == -100 for t in y[1:]): continue
-        for k, v in dict(input_ids=x, labels=y, text=processor.apply_chat_template(r['messages'], tokenize=False), pictures=r['pictures']).items(): cols[k].append(v)
+        for k, v in dict(input_ids=x, labels=y, text=processor.apply_chat_template(r['messages'], tokenize=False),
+                         pictures=r['pictures']).items():
+            cols[k].append(v)
     n = len(cols['labels'])
-    if n < 2: raise Invalid(f'{len(rows)-n} of {len(rows)} rows have no answer, or are longer than {limit} tokens with their pictures. Take a larger max_length or smaller pictures')
+    if n < 2:
+        raise Invalid(f'{len(rows)-n} of {len(rows)} rows have no answer, or are longer than {limit} tokens with their '
+                      'pictures. Take a larger max_length or smaller pictures')
     return cols, dict(used=n, cut=0, left_out=len(rows)-n)
 
 # %% ../../nbs/engines/trl_vision.ipynb #cae445f3
@@ -132,12 +157,13 @@ class Collator:
         "Make a batch"
         import torch
         seen = [[open_picture(p) for p in r['pictures']] for r in rows]
-        out = self.processor(text=[r['text'] for r in rows], padding=True, padding_side='right', add_special_tokens=False, return_tensors='pt',
-                             **(dict(images=seen) if any(seen) else {}))
+        out = self.processor(text=[r['text'] for r in rows], padding=True, padding_side='right',
+                             add_special_tokens=False, return_tensors='pt', **(dict(images=seen) if any(seen) else {}))
         labels = torch.full(out['input_ids'].shape, -100)
         for i, r in enumerate(rows):
             n = len(r['labels'])
-            if out['input_ids'][i, :n].tolist() != r['input_ids']: raise Failed('The processor writes a row otherwise than before the training. Has a picture changed?')
+            if out['input_ids'][i, :n].tolist() != r['input_ids']:
+                raise Failed('The processor writes a row otherwise than before the training. Has a picture changed?')
             labels[i, :n] = torch.tensor(r['labels'])
         return dict(out, labels=labels)
 
@@ -154,8 +180,11 @@ def set_up(
     from datasets import Dataset, Features, List, Value
 
     from llmops.engines.trl_order import ordered
-    kinds = Features(dict(input_ids=List(Value('int32')), labels=List(Value('int32')), text=Value('string'), pictures=List(Value('string'))))
-    args = trl.SFTConfig(**plain, max_length=None, remove_unused_columns=False, dataset_kwargs=dict(skip_prepare_dataset=True))
+    kinds = Features(dict(input_ids=List(Value('int32')), labels=List(Value('int32')), text=Value('string'),
+                          pictures=List(Value('string'))))
+    args = trl.SFTConfig(**plain, max_length=None, remove_unused_columns=False,
+                         dataset_kwargs=dict(skip_prepare_dataset=True))
     def table(c:dict)->Any: return Dataset.from_dict(c, features=kinds)
-    return ordered(trl.SFTTrainer)(model=net, args=args, train_dataset=table(cols), eval_dataset=table(held) if held else None, processing_class=processor,
+    return ordered(trl.SFTTrainer)(model=net, args=args, train_dataset=table(cols),
+                                   eval_dataset=table(held) if held else None, processing_class=processor,
                                    data_collator=Collator(processor), peft_config=peft)

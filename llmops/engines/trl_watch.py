@@ -53,14 +53,16 @@ class Sentry:
         if not math.isfinite(loss): return f'The loss is no longer a number at step {step}'
         self.age += 1
         if self.age >= 8 or len(self.past) < 8 or loss > self.spike*self.usual:
-            self.usual, self.age = max(median(self.past), .1 if len(self.past) >= 5 else 1.) if self.past else math.inf, 0
+            self.usual, self.age = (max(median(self.past), .1 if len(self.past) >= 5 else 1.) if self.past
+                                    else math.inf, 0)
         if not self.spike or loss <= self.spike*self.usual:
             self.past.append(loss)
             self.high.clear()
             return ''
         self.high.append((step, loss))
         if len(self.high) < 3: return ''
-        return f'The loss rose from about {median(self.past):.3g} to {self.high[0][1]:.3g} at step {self.high[0][0]} and stayed there'
+        return (f'The loss rose from about {median(self.past):.3g} to {self.high[0][1]:.3g} at step {self.high[0][0]} '
+                'and stayed there')
 
 # %% ../../nbs/engines/trl_watch.ipynb #bf5a2497
 def no_room(
@@ -68,8 +70,9 @@ def no_room(
 )->bool:
     "Was it for want of room?"
     said = f'{e} {e.__cause__ or e.__context__ or ""}'.lower()
-    return getattr(e, 'errno', None) in (27, 28, 122) or any(w in said for w in ('no space left', 'os error 28', 'os error 27', 'os error 122',
-        'file too large', 'quota exceeded', 'pytorchstreamwriter failed', 'unexpected pos'))
+    return (getattr(e, 'errno', None) in (27, 28, 122)
+            or any(w in said for w in ('no space left', 'os error 28', 'os error 27', 'os error 122', 'file too large',
+                                       'quota exceeded', 'pytorchstreamwriter failed', 'unexpected pos')))
 
 # %% ../../nbs/engines/trl_watch.ipynb #5b275320
 def watched(
@@ -112,7 +115,8 @@ def watched(
             except Exception as e:
                 shutil.rmtree(at, ignore_errors=True)
                 if not no_room(e): raise
-                raise Full(f'No room left for the checkpoint of step {self.state.global_step}. Nothing half-written is left') from None
+                raise Full(f'No room left for the checkpoint of step {self.state.global_step}. '
+                           'Nothing half-written is left') from None
 
     Watched.__name__, Watched.__qualname__ = cls.__name__, cls.__qualname__
     return Watched
@@ -145,23 +149,27 @@ def plan(
 )->dict:       # Arguments of Transformers' trainer
     "How often to keep and to measure"
     every = job['save_steps'] or (math.ceil(total/5) if total >= 50 else 0)
-    out:dict[str, Any] = dict(save_strategy='steps' if every > 0 and job['work'] else 'no', save_steps=max(every, 1), save_total_limit=None, ignore_data_skip=False)
-    if job['eval']: out |= dict(eval_strategy='steps', eval_steps=job['eval_steps'] or max(1, total//10), metric_for_best_model='eval_loss', greater_is_better=False,
-                                load_best_model_at_end=bool(job['keep_best'] and every > 0 and job['work']))
+    out:dict[str, Any] = dict(save_strategy='steps' if every > 0 and job['work'] else 'no', save_steps=max(every, 1),
+                              save_total_limit=None, ignore_data_skip=False)
+    if job['eval']:
+        out |= dict(eval_strategy='steps', eval_steps=job['eval_steps'] or max(1, total//10),
+                    metric_for_best_model='eval_loss', greater_is_better=False,
+                    load_best_model_at_end=bool(job['keep_best'] and every > 0 and job['work']))
     return out
 
 # %% ../../nbs/engines/trl_watch.ipynb #539c30c0
 def watch(
-    t:Any,     # TRL's trainer, ready to go
-    job:dict,  # A complete recipe and its paths
+    t:Any, # TRL's trainer, ready to go
+    job:dict, # A complete recipe and its paths
     tell:Callable[[dict], None], # Takes rows: metrics, checkpoints, samples
-    asked:Callable[[], str],     # What the caller wants: nothing, `stop` or `pause`; called on every process at each step
-    tok:Any,   # Tokenizer
+    asked:Callable[[], str], # What the caller wants: nothing, `stop` or `pause`; called on every process at each step
+    tok:Any, # Tokenizer
 )->Callable[[], None]: # To be called in the end, however it ends
     "Have a trainer looked at, and its rows in our order"
     from torch.utils.data import IterableDataset
     n = None if isinstance(t.train_dataset, IterableDataset) else len(t.train_dataset)
-    total = t.args.max_steps if t.args.max_steps > 0 else math.ceil(t.args.num_train_epochs*math.ceil((n or 1)/job['batch']))
+    total = (t.args.max_steps if t.args.max_steps > 0
+             else math.ceil(t.args.num_train_epochs*math.ceil((n or 1)/job['batch'])))
     for k, v in plan(job, total).items(): setattr(t.args, k, v)
     t.__class__, t.seen = watched(ordered(type(t))), []
     report = reporter(t, job, tell, asked)
@@ -221,12 +229,17 @@ def reporter(
             "Start to count, from where a checkpoint left off"
             past = [r for r in state.log_history if 'loss' in r]
             self.tokens = max([float(r.get('num_tokens', 0)) for r in past], default=0.)
-            self.before = self.tokens if state.num_input_tokens_seen == 0 else 0. # Some trainers go on counting by themselves
-            self.at, self.sentry, self.steps = time.monotonic(), Sentry(job['max_spike'], [r['loss'] for r in past][-50:]), []
-            state.save_steps, state.eval_steps, state.logging_steps = args.save_steps, args.eval_steps, args.logging_steps # Not the checkpoint's
+            # Some trainers go on counting by themselves
+            self.before = self.tokens if state.num_input_tokens_seen == 0 else 0.
+            self.at, self.sentry, self.steps = (time.monotonic(),
+                                                Sentry(job['max_spike'], [r['loss'] for r in past][-50:]), [])
+            state.save_steps, state.eval_steps, state.logging_steps = (args.save_steps, args.eval_steps,
+                                                                       args.logging_steps) # Not the checkpoint's
             _set_rate(args.learning_rate, optimizer, lr_scheduler)
             precision = 'bf16' if args.bf16 else 'fp16' if args.fp16 else 'fp32'
-            if state.is_world_process_zero: self.meter = Meter(*met(model), method=job['method'], precision=precision, device='cuda' if torch.cuda.is_available() and not args.use_cpu else 'cpu')
+            if state.is_world_process_zero:
+                self.meter = Meter(*met(model), method=job['method'], precision=precision,
+                                   device='cuda' if torch.cuda.is_available() and not args.use_cpu else 'cpu')
 
         def close(self):
             "Look no more"
@@ -236,7 +249,8 @@ def reporter(
             "End a training that went wrong"
             for step, loss in t.losses():
                 self.steps.append(loss)
-                if said := self.sentry.see(step, loss): self.end(f'{said} of {state.max_steps}' if 'number' in said else said, args)
+                if said := self.sentry.see(step, loss):
+                    self.end(f'{said} of {state.max_steps}' if 'number' in said else said, args)
 
         def end(self, said, args):
             "Say that it went wrong"
@@ -245,14 +259,18 @@ def reporter(
         def on_log(self, args, state, control, logs=None, **kw):
             "Give one row"
             if not logs: return
-            if 'eval_loss' in logs: tell(dict(step=state.global_step, total=state.max_steps, eval_loss=round(float(logs['eval_loss']), 5), **beside(logs)))
+            if 'eval_loss' in logs:
+                tell(dict(step=state.global_step, total=state.max_steps, eval_loss=round(float(logs['eval_loss']), 5),
+                          **beside(logs)))
             if 'loss' not in logs: return
             loss, norm = float(logs['loss']), float(logs.get('grad_norm') or 0)
             if len(t.seen) >= SOME or not self.sentry.calm(loss): self.check(args, state)
             if not math.isfinite(loss) or not (math.isfinite(norm) or args.fp16): # Half precision skips such steps
-                self.end(f'The {"gradient" if math.isfinite(loss) else "loss"} is no longer a number at step {state.global_step} of {state.max_steps}', args)
+                self.end(f'The {"gradient" if math.isfinite(loss) else "loss"} is no longer a number at step '
+                         f'{state.global_step} of {state.max_steps}', args)
             n, now = self.before+float(logs.get('num_tokens', 0)), time.monotonic()
-            row = partial(self.row, state.global_step, state.max_steps, loss, norm, int(n), n-self.tokens, now-self.at, logs)
+            row = partial(self.row, state.global_step, state.max_steps, loss, norm, int(n), n-self.tokens,
+                          now-self.at, logs)
             tell(row if self.later else row())
             self.at, self.tokens = now, n
 
@@ -266,10 +284,14 @@ def reporter(
         def on_evaluate(self, args, state, control, **kw):
             "Keep what is best, and stop when it gets no better"
             got = [r['eval_loss'] for r in state.log_history if 'eval_loss' in r]
-            if args.save_strategy == 'steps' and job['keep_best'] and got[-1] == min(got) and got[-1] not in got[:-1]: control.should_save = True
-            if job['patience'] and len(got) > job['patience'] and min(got[-job['patience']:]) >= min(got[:-job['patience']]):
+            if args.save_strategy == 'steps' and job['keep_best'] and got[-1] == min(got) and got[-1] not in got[:-1]:
+                control.should_save = True
+            if (job['patience'] and len(got) > job['patience']
+                and min(got[-job['patience']:]) >= min(got[:-job['patience']])):
                 control.should_training_stop = True
-                tell(dict(step=state.global_step, total=state.max_steps, message=f'Stopped early: the evaluation loss was no better than {min(got):.5g} in {job["patience"]} measurements'))
+                tell(dict(step=state.global_step, total=state.max_steps,
+                          message=f'Stopped early: the evaluation loss was no better than {min(got):.5g} in '
+                          f'{job["patience"]} measurements'))
 
         def on_step_end(self, args, state, control, **kw):
             "Log the last step, and do what the caller wants"
@@ -281,9 +303,12 @@ def reporter(
         def on_train_end(self, args, state, control, model=None, **kw):
             "A model whose weights are no numbers is no result"
             self.check(args, state)
-            if args.load_best_model_at_end and state.best_model_checkpoint and state.best_global_step < state.global_step and not asked():
-                tell(dict(step=state.global_step, total=state.max_steps, message=f'The weights are those of step {state.best_global_step}, where the evaluation loss was least: {state.best_metric:.5g}'))
-            if not sound(model): self.end(f'Weights are no longer numbers at step {state.global_step} of {state.max_steps}', args)
+            if (args.load_best_model_at_end and state.best_model_checkpoint
+                and state.best_global_step < state.global_step and not asked()):
+                tell(dict(step=state.global_step, total=state.max_steps, message='The weights are those of step '
+                          f'{state.best_global_step}, where the evaluation loss was least: {state.best_metric:.5g}'))
+            if not sound(model):
+                self.end(f'Weights are no longer numbers at step {state.global_step} of {state.max_steps}', args)
 
     return Report()
 
@@ -309,9 +334,12 @@ def beside(
 def _set_rate(rate:float, optimizer:Any, schedule:Any)->None:
     "A checkpoint brings its learning rate with it: take the recipe's where it differs"
     s = getattr(schedule, 'scheduler', schedule)
-    if s is None or optimizer is None or not getattr(s, 'lr_lambdas', None) or all(math.isclose(b, rate) for b in s.base_lrs): return
+    if (s is None or optimizer is None or not getattr(s, 'lr_lambdas', None)
+        or all(math.isclose(b, rate) for b in s.base_lrs)):
+        return
     s.base_lrs = [rate]*len(s.base_lrs)
-    for g, f in zip(optimizer.param_groups, s.lr_lambdas, strict=True): g['initial_lr'], g['lr'] = rate, rate*f(s.last_epoch)
+    for g, f in zip(optimizer.param_groups, s.lr_lambdas, strict=True):
+        g['initial_lr'], g['lr'] = rate, rate*f(s.last_epoch)
 
 # %% ../../nbs/engines/trl_watch.ipynb #91dfbc8f
 KEPT = 'kept.json' # In a checkpoint's folder: that it is whole, and what it is
@@ -334,7 +362,8 @@ def keeper(
             t.accelerator.wait_for_everyone()
             try:
                 report.check(args, state)
-                if not good: report.end(f'Weights are no longer numbers at step {state.global_step} of {state.max_steps}', args)
+                if not good:
+                    report.end(f'Weights are no longer numbers at step {state.global_step} of {state.max_steps}', args)
             except Diverged:
                 if state.is_world_process_zero: shutil.rmtree(at, ignore_errors=True)
                 raise
@@ -342,8 +371,9 @@ def keeper(
             if report.sentry.high: return shutil.rmtree(at, ignore_errors=True) # In doubt
             last, own = [r for r in state.log_history if 'eval_loss' in r][-1:], report.steps[-args.save_steps:]
             here = bool(last) and last[0]['step'] == state.global_step
-            facts = dict(step=state.global_step, total=state.max_steps, loss=round(sum(own)/len(own), 5) if own else None,
-                         eval_loss=round(last[0]['eval_loss'], 5) if here else None, **paid(state.log_history, state.global_step-args.save_steps),
+            facts = dict(step=state.global_step, total=state.max_steps, loss=round(sum(own)/len(own), 5) if own
+                         else None, eval_loss=round(last[0]['eval_loss'], 5) if here else None,
+                         **paid(state.log_history, state.global_step-args.save_steps),
                          files={str(p.relative_to(at)): p.stat().st_size for p in sorted(at.rglob('*')) if p.is_file()})
             part = at/f'.{KEPT}'
             part.write_text(json.dumps(facts))
