@@ -93,10 +93,11 @@ def test_killed_before_the_first_checkpoint_it_begins_again(ready):
     finally: p.kill()
     assert p.wait() == -signal.SIGKILL
     one = newest(ws)
+    (left := ws.store.folder/'tmp'/one['id']/'model').mkdir(parents=True, exist_ok=True)
     done = ws.resume(one['id'])
     assert weights(ws, done) == weights(ws, whole) and done.name == 'again' and done.body['recipe'] == whole.body['recipe']
     assert [x['step'] for x in ws.curve(one['id'])] == [1, 2, 3] and {x['run'] for x in ws.curve(one['id'])} == {done.made_by}
-    assert ws.store.state(f'run:{done.made_by}', 'run')['resumes'] == one['id']
+    assert ws.store.state(f'run:{done.made_by}', 'run')['resumes'] == one['id'] and not left.parent.exists()
 
 
 def test_asked_to_end_by_a_signal_it_says_how_to_go_on(ready):
