@@ -4,6 +4,11 @@ Rows have the same number of tokens in both, so that neither pads; model, batch,
 equal, and both score answers only. Both note the time at which each step ended through the same hook of Transformers. Tokens
 a second are those of the steps behind the third; the time to the first step counts from the start of the process, with all
 imports, our store, checks and version. What our callbacks cost the thread that trains is the time inside them, a step.
+
+The last part is our default recipe beside TRL's defaults on rows of real lengths (alpaca, where `../shared/data` is there):
+both are told model, data, rows of a step and the longest row, and nothing else but, on a CPU, not to compute in 16 bits. TRL
+then pads rows in the order of chance and computes activations twice; ours puts rows of like length together. Tokens that are
+not padding count, and a step counts from the third on; ours has the longest rows in its first.
 """
 import json
 import os
@@ -17,6 +22,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 BASE = HERE.parent/'assets'/'tiny-qwen'
 BATCH, LENGTH = 8, 256
+STEP, LONGEST, SKIP = 32, 1024, 2 # Of the default recipes: rows of a step, tokens of a row, steps that do not count
+DATA = HERE.parent.parent/'shared'/'data'/'llamafactory'/'alpaca_en_demo.json'
 
 
 def hook(times: list, ours: dict) -> None:
@@ -66,6 +73,24 @@ def raw(folder: Path, steps: int, method: str) -> None:
     t.save_model(str(folder/'raw'))
 
 
+def trl(folder: Path, steps: int, method: str) -> None:
+    "TRL as it comes"
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+    rows = [json.loads(x) for x in (folder/'mixed.jsonl').read_text().splitlines()]
+    args = SFTConfig(output_dir=str(folder/'trl'), max_steps=steps, per_device_train_batch_size=8, gradient_accumulation_steps=STEP//8, max_length=LONGEST, save_strategy='no', report_to='none',
+                     disable_tqdm=True, use_cpu=True, bf16=False, dataloader_pin_memory=False)
+    peft = LoraConfig(r=32, lora_alpha=64, target_modules='all-linear', task_type='CAUSAL_LM') if method == 'lora' else None
+    SFTTrainer(model=str(BASE), args=args, train_dataset=Dataset.from_list([dict(messages=r['messages']) for r in rows]), peft_config=peft).train()
+
+
+def default(folder: Path, steps: int, method: str) -> None:
+    "Our recipe as it comes"
+    import llmops
+    llmops.open(folder/'ws').sft('model:tiny', 'dataset:mixed', method=method, max_steps=steps, batch=STEP, max_length=LONGEST, save_steps=-1)
+
+
 def ours(folder: Path, steps: int, method: str) -> None:
     "What our users write"
     import llmops
@@ -73,14 +98,35 @@ def ours(folder: Path, steps: int, method: str) -> None:
     ws.sft('model:tiny', 'dataset:rows', method=method, max_steps=steps, batch=BATCH, micro_batch=BATCH, lr=1e-4, log_every=1, save_steps=-1, checkpointing='off', optimizer='adamw_torch')
 
 
+def count(tokens: list) -> None:
+    "Note the tokens of each step that are not padding, where a batch enters the model"
+    from transformers import Trainer
+    from transformers.trainer_callback import CallbackHandler
+    step, end, parts = Trainer.training_step, CallbackHandler.on_step_end, []
+
+    def training_step(self, model, inputs, *a, **kw):
+        parts.append(int(inputs['attention_mask'].sum()) if 'attention_mask' in inputs else inputs['input_ids'].numel())
+        return step(self, model, inputs, *a, **kw)
+
+    def on_step_end(self, *a, **kw):
+        tokens.append(sum(parts))
+        parts.clear()
+        return end(self, *a, **kw)
+    Trainer.training_step, CallbackHandler.on_step_end = training_step, on_step_end
+
+
 def arm(which: str, folder: Path, steps: int, method: str, began: float) -> None:
     "In a process of its own: train, and print what it took"
-    times, spent = [], {}
+    times, spent, tokens = [], {}, []
     import torch
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', '1')))
     import transformers  # noqa: F401  (both pay for it)
     hook(times, spent)
-    (raw if which == 'raw' else ours)(folder, steps, method)
+    count(tokens)
+    dict(raw=raw, ours=ours, trl=trl, default=default)[which](folder, steps, method)
+    if which in ('trl', 'default'):
+        print(json.dumps(dict(rate=sum(tokens[SKIP:])/(times[-1]-times[SKIP-1]), tokens=tokens)))
+        return
     took = times[-1]-times[2]
     print(json.dumps(dict(first=times[0]-began, rate=BATCH*LENGTH*(len(times)-3)/took, seconds=time.time()-began, callback_ms=1000*st.median(spent['steps'][1:]), callback_most_ms=1000*max(spent['steps'][1:]), steps=len(times))))
 
@@ -136,6 +182,28 @@ def measure(ctx) -> None:
                    [round(min(late), 2), round(max(late), 2)])
         cost = st.median(x['callback_ms'] for x in got['ours'])
         ctx.figure(f'{name}: our callbacks, a step', cost, .1, cost <= .1, 'below', f'on the thread that trains, a row of metrics every step; the slowest step {max(x["callback_most_ms"] for x in got["ours"]):.2g} ms', ' ms')
+
+
+    defaults(ctx)
+
+
+def defaults(ctx) -> None:
+    "Our default recipe beside TRL's defaults"
+    if not DATA.exists(): print('    our default recipe beside TRL: left out, since ../shared/data is not here'); return
+    import llmops
+    rows = [dict(messages=[dict(role='user', content=f"{r['instruction']} {r['input']}".strip()), dict(role='assistant', content=r['output'])]) for r in json.loads(DATA.read_text())]
+    (ctx.folder/'mixed.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+    ws = llmops.open(ctx.folder/'ws')
+    ws.load(ctx.folder/'mixed.jsonl', out='mixed')
+    ws.store.close()
+    for method in ('lora',) if ctx.small else ('full', 'lora'):
+        got: dict[str, list[dict]] = dict(trl=[], default=[])
+        for r in range(1 if ctx.small else ctx.rounds):
+            for which in (('trl', 'default') if r % 2 else ('default', 'trl')): got[which].append(run(which, ctx.folder, 4 if ctx.small else 12, method))
+        name = f'mixed lengths, {method}'
+        ctx.times[name] = {w: [1/x['rate'] for x in xs] for w, xs in got.items()}
+        for w, xs in got.items(): print(f'    {name:28} {w:28} {st.median(x["rate"] for x in xs):9.0f} tokens/s that are not padding')
+        ctx.ratio(name, 'default', 'trl', 1.5, 'above', 'tokens a second that are not padding, our default recipe to TRL as it comes')
 
 
 if __name__ == '__main__': arm(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], float(sys.argv[5]))

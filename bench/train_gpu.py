@@ -9,6 +9,18 @@ fourth do not count. Tokens are those that are not padding, counted the same way
 model. `mixed` is data of mixed lengths (log-normal, as instructions are); `full` are rows of one length, of which the MFU
 is taken: 4N for LoRA and 6N for all weights, N being the weights that a token meets, as the card's data sheet counts.
 The kernels that really ran are printed from a profile of one step behind the measured ones.
+
+On a machine that reaches no registry and holds PyTorch, Transformers and PEFT, carry what is missing as wheels in a folder
+(.whl; 14 MB; Python 3.12), and put it and the repository where Python looks:
+
+    python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp --platform manylinux_2_28_x86_64 \
+        --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 -d .whl trl==1.16.0 datasets==5.2.0 dill==0.4.1 \
+        multiprocess==0.70.19 blake3 orjson sqlalchemy alembic mako fastcore zstandard       (liger-kernel too, to measure with it)
+    python3 -m pip install -q --no-index --no-deps --no-compile --target /tmp/site .whl/*.whl
+    PYTHONPATH=/tmp/site:. python3 bench/train_gpu.py --models 8b --methods lora --data full
+
+An arm takes about a minute for 0.5B and two for 8B with --steps 20; all of it, two to three hours: where a command may take ten
+minutes, give one model, one method and one kind of data at a time, and --append to add to the results.
 """
 import argparse
 import json
@@ -126,7 +138,7 @@ class Watch:
         args = self.trainer.args
         return dict(rate=tokens/seconds, step=seconds/(len(self.at)-1-WARM), n=n, trainable=t, peak=self.peak, micro=args.per_device_train_batch_size, times=args.gradient_accumulation_steps,
                     checkpointing=bool(getattr(args, 'gradient_checkpointing', None) or getattr(args, 'activation_checkpointing', None)), attention=str(getattr(self.trainer.model.config, '_attn_implementation', '')),
-                    dtype=str(next(iter(self.trainer.model.parameters())).dtype), bf16=bool(args.bf16), kernels=self.kernels)
+                    dtype=str(next(iter(self.trainer.model.parameters())).dtype), bf16=bool(args.bf16), liger=bool(getattr(args, 'use_liger_kernel', False)), kernels=self.kernels)
 
 
 def ours(q: dict, folder: Path) -> None:
@@ -187,16 +199,19 @@ def main() -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--models', default='0.5b,1b,3b,8b', help=f'of {", ".join(MODELS)}')
     p.add_argument('--methods', default='lora,full', help='of lora, full')
+    p.add_argument('--data', default='mixed,full', help='of mixed, full')
     p.add_argument('--rounds', type=int, default=5, help='rounds of turns')
     p.add_argument('--steps', type=int, default=20, help='optimiser steps of an arm')
     p.add_argument('--batch', type=int, default=16, help='rows of an optimiser step')
     p.add_argument('--length', type=int, default=2048, help='tokens of the longest row')
     p.add_argument('--tiny', action='store_true', help='small sizes on the CPU')
     p.add_argument('--folder', type=Path, help='where models and data lie (default: a temporary folder)')
+    p.add_argument('--append', action='store_true', help='add to the results that are there')
     p.add_argument('--out', type=Path, default=HERE/'results'/'train_gpu.json', help='where results go')
     a = p.parse_args()
     names = ['tiny'] if a.tiny else a.models.split(',')
     if bad := set(names)-set(MODELS)-{'tiny'}: p.error(f'no such model: {", ".join(bad)}')
+    if bad := (set(a.methods.split(','))-{'lora', 'full'}) | (set(a.data.split(','))-{'mixed', 'full'}): p.error(f'not known: {", ".join(bad)}')
     if a.tiny: a.steps, a.batch, a.length, a.rounds = 6, 4, 256, min(a.rounds, 2)
     import torch
     gpu = torch.cuda.is_available()
@@ -215,8 +230,7 @@ def main() -> int:
             ws.store.put('model', name, dict(describe(at), files=ws.store.blobs.put_folder(at, link=True)))
             config = json.loads((at/'config.json').read_text())
             for method in a.methods.split(','):
-                if method == 'full' and name == '8b' and not a.tiny: print('8b full: 18 bytes a weight are 145 GB: left out'); continue
-                for data in ('mixed', 'full'):
+                for data in a.data.split(','):
                     q = dict(model=name, method=method, data=data, steps=a.steps, batch=a.batch, max_length=a.length)
                     got: dict[str, list] = dict(ours=[], trl=[])
                     for r in range(a.rounds):
@@ -228,6 +242,7 @@ def main() -> int:
         if not a.folder: shutil.rmtree(folder, ignore_errors=True)
     if not a.tiny:
         a.out.parent.mkdir(parents=True, exist_ok=True)
+        if a.append and a.out.exists(): results = json.loads(a.out.read_text())['results']+results
         a.out.write_text(json.dumps(dict(rounds=a.rounds, steps=a.steps, device=torch.cuda.get_device_name() if gpu else 'cpu', torch=torch.__version__, results=results), indent=1)+'\n')
     return 0
 
@@ -243,11 +258,12 @@ def summary(q: dict, got: dict, config: dict, gpu: bool) -> dict:
         top = possible(x['bf16'])
         rule = 4 if q['method'] == 'lora' else 6
         mfu = rule*x['n']*rate/top if top else None
-        peak, said = max(x['peak'] for x in ran), estimated(q, x, config, q['max_length'], gpu)
-        out['arms'][which] = dict(rate=rate, rates=[round(x['rate']) for x in ran], mfu=mfu, mfu_rule=f'{rule}N', peak=peak, estimate=said, **{k: x[k] for k in ('micro', 'times', 'checkpointing', 'attention', 'dtype', 'bf16', 'kernels', 'n', 'trainable')})
-        memory = f'peak {peak/2**30:.1f} GiB, estimate {said/2**30:.1f} ({said/peak-1:+.0%})' if peak else f'estimate {said/2**30:.2f} GiB'
-        print(f"{what:28} {which:5} {rate:9.0f} tokens/s  {f'MFU {mfu:.1%} ({rule}N)' if mfu else 'MFU unknown'}  {memory}  {x['micro']}×{x['times']} rows{', checkpointing' if x['checkpointing'] else ''}, {x['attention']}", flush=True)
+        peak, said = max(x['peak'] for x in ran), estimated(q, x, config, q['max_length'], gpu) if which == 'ours' else 0. # TRL's own run is not ours to estimate
+        out['arms'][which] = dict(rate=rate, rates=[round(x['rate']) for x in ran], mfu=mfu, mfu_rule=f'{rule}N', peak=peak, estimate=said, **{k: x[k] for k in ('micro', 'times', 'checkpointing', 'attention', 'dtype', 'bf16', 'liger', 'kernels', 'n', 'trainable')})
+        memory = ', '.join(([f'peak {peak/2**30:.1f} GiB'] if peak else [])+([f'estimate {said/2**30:.2f} GiB'+(f' ({said/peak-1:+.0%})' if peak else '')] if said else []))
+        print(f"{what:28} {which:5} {rate:9.0f} tokens/s  {f'MFU {mfu:.1%} ({rule}N)' if mfu else 'MFU unknown'}  {memory}  {x['micro']}×{x['times']} rows{', checkpointing' if x['checkpointing'] else ''}, {x['attention']}{', Liger' if x['liger'] else ''}", flush=True)
         print(f"{'':34} kernels: {'; '.join(x['kernels']['attention'] or ['no attention kernel found'])} | {'; '.join(x['kernels']['top'][:3])}", flush=True)
+        if peak and said: print(f"  {'✓' if abs(said/peak-1) <= .1 else '✗'} {what}: memory estimated within 10 %: {said/peak-1:+.1%}", flush=True)
     both = [a['rate']/b['rate'] for a, b in zip(got['ours'], got['trl']) if 'rate' in a and 'rate' in b]
     if both:
         out['ratio'], goal = st.median(both), 1.5 if q['data'] == 'mixed' else 1.
