@@ -48,7 +48,8 @@ def pytest_terminal_summary(terminalreporter, config):
     "Keep what files cost"
     if not config.getoption('--costs'): return
     took:Counter = Counter()
-    for r in (r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, 'duration')): took[r.nodeid.partition('::')[0]] += r.duration
+    for r in (r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, 'duration')):
+        took[r.nodeid.partition('::')[0]] += r.duration
     new = json.loads(COSTS.read_text()) | {k: round(v, 1) for k, v in took.items()}
     COSTS.write_text(json.dumps(dict(sorted(new.items(), key=lambda kv: -kv[1])), indent=1)+'\n')
 
@@ -59,11 +60,13 @@ def pytest_terminal_summary(terminalreporter, config):
 def _quiet_home(tmp_path_factory) -> Iterator[None]:
     "No test reads or writes the user's own settings, and none reaches beyond this machine"
     home = tmp_path_factory.mktemp('home')
-    keep = {k: os.environ.get(k) for k in ('LLMOPS_STORE', 'JUPYTER_CONFIG_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTER_DATA_DIR', 'IPYTHONDIR',
-                                           'HF_HUB_OFFLINE', 'WANDB_MODE', 'WANDB_SILENT')}
+    keep = {k: os.environ.get(k)
+            for k in ('LLMOPS_STORE', 'JUPYTER_CONFIG_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTER_DATA_DIR', 'IPYTHONDIR',
+                      'HF_HUB_OFFLINE', 'WANDB_MODE', 'WANDB_SILENT')}
     os.environ.pop('LLMOPS_STORE', None)
-    os.environ |= {'JUPYTER_CONFIG_DIR': str(home/'jupyter'), 'JUPYTER_RUNTIME_DIR': str(home/'run'), 'JUPYTER_DATA_DIR': str(home/'data'),
-                   'IPYTHONDIR': str(home/'ipython'), 'HF_HUB_OFFLINE': '1', 'WANDB_MODE': 'offline', 'WANDB_SILENT': 'true'}
+    os.environ |= {'JUPYTER_CONFIG_DIR': str(home/'jupyter'), 'JUPYTER_RUNTIME_DIR': str(home/'run'),
+                   'JUPYTER_DATA_DIR': str(home/'data'), 'IPYTHONDIR': str(home/'ipython'), 'HF_HUB_OFFLINE': '1',
+                   'WANDB_MODE': 'offline', 'WANDB_SILENT': 'true'}
     yield
     for k, v in keep.items():
         if v is None: os.environ.pop(k, None)
@@ -108,7 +111,8 @@ def lab_over(tmp_path_factory):
 
         from llmops.settings import write_settings
         from llmops.verbs import call, open_workspace
-        if not (ROOT/'llmops/labextension/package.json').exists(): pytest.fail('llmops/labextension is not built: make setup')
+        if not (ROOT/'llmops/labextension/package.json').exists():
+            pytest.fail('llmops/labextension is not built: make setup')
         folder = tmp_path_factory.mktemp('lab')
         write_settings(folder, sinks='', phoenix='off')
         ws = open_workspace(folder)
@@ -185,16 +189,20 @@ def pg_server(tmp_path_factory) -> Iterator[str]:
     base = Path('/tmp')/f'llmops-pg-{uuid.uuid4().hex[:8]}'         # short: a Unix socket's path has 107 bytes at most
     base.mkdir(mode=0o700)
     if user: shutil.chown(base, user)
-    def sh(*cmd): subprocess.run(['setpriv', f'--reuid={user}', f'--regid={pwd.getpwnam(user).pw_gid}', '--clear-groups', *cmd] if user else cmd,
-                                 check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd='/', env={**os.environ, 'HOME': str(base), 'LC_ALL': 'C.UTF-8'})
+    def sh(*cmd):
+        subprocess.run(['setpriv', f'--reuid={user}', f'--regid={pwd.getpwnam(user).pw_gid}', '--clear-groups', *cmd]
+                       if user else cmd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd='/',
+                       env={**os.environ, 'HOME': str(base), 'LC_ALL': 'C.UTF-8'})
     try:
         who = user or getpass.getuser()
-        sh(str(programs/'initdb'), '-D', str(base/'data'), '-U', who, '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync')
+        sh(str(programs/'initdb'), '-D', str(base/'data'), '-U', who, '-A', 'trust', '-E', 'UTF8',
+           '--locale=C.UTF-8', '--no-sync')
         for _ in range(3):                      # another process may take the port between asking and using
             port = _free_port()
             try:
-                sh(str(programs/'pg_ctl'), '-D', str(base/'data'), '-l', str(base/'log'), '-w', '-t', '60', 'start', '-o',
-                   f'-p {port} -k {base} -c listen_addresses=127.0.0.1 -c max_connections=120 -c shared_buffers=64MB -c fsync=off')
+                sh(str(programs/'pg_ctl'), '-D', str(base/'data'), '-l', str(base/'log'), '-w', '-t', '60', 'start',
+                   '-o', f'-p {port} -k {base} -c listen_addresses=127.0.0.1 -c max_connections=120 -c '
+                   'shared_buffers=64MB -c fsync=off')
                 break
             except subprocess.CalledProcessError: pass
         else: raise RuntimeError((base/'log').read_text()[-2000:])
@@ -223,6 +231,7 @@ def pg_url(pg_server) -> Iterator[str]:
 def store(request, tmp_path):
     "The same tests for the store on SQLite and on PostgreSQL"
     from llmops.store import Store
-    s = Store(tmp_path/'store') if request.param == 'sqlite' else Store(request.getfixturevalue('pg_url'), blobs=tmp_path/'blobs')
+    s = (Store(tmp_path/'store') if request.param == 'sqlite'
+         else Store(request.getfixturevalue('pg_url'), blobs=tmp_path/'blobs'))
     yield s
     s.close()

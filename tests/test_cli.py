@@ -43,12 +43,14 @@ def test_ls_gives_the_latest_of_each_name_newest_last(work):
     assert [r['ref'] for r in rows('ls', '--all', cwd=work)] == ['prompt:p@1', 'prompt:p@2', 'dataset:tickets@1']
     assert [r['ref'] for r in rows('ls', 'prompt', cwd=work)] == ['prompt:p@2']
     r = rows('ls', 'dataset', cwd=work)[0]
-    assert (r['kind'], r['name'], r['number'], len(r['digest'])) == ('dataset', 'tickets', 1, 64) and r['made_by'] and r['created'].endswith('Z')
+    assert (r['kind'], r['name'], r['number'], len(r['digest'])) == ('dataset', 'tickets', 1, 64) and r['made_by']
+    assert r['created'].endswith('Z')
 
 
 def test_show_of_a_dataset_has_rows_format_and_columns(work):
     r = rows('show', 'dataset:tickets', cwd=work)[0]
-    assert (r['rows'], r['format']) == (r['body']['rows'], 'messages') and set(r['columns']) >= {'messages', 'phrase', 'split'}
+    assert (r['rows'], r['format']) == (r['body']['rows'], 'messages')
+    assert set(r['columns']) >= {'messages', 'phrase', 'split'}
 
 
 def test_alias_history_state_and_compare(work):
@@ -56,16 +58,19 @@ def test_alias_history_state_and_compare(work):
     assert rows('alias', 'prompt:p@1', 'prod', cwd=work)[0]['aliases'] == ['prod']
     t = stamp(now()+.001)
     assert rows('alias', 'prompt:p@2', 'prod', cwd=work)[0]['ref'] == 'prompt:p@2'
-    assert [(e['kind'], e['by']) for e in rows('history', 'prompt:p', cwd=work)][-2:] == [('alias', 'ana'), ('alias', 'ana')]
+    assert ([(e['kind'], e['by']) for e in rows('history', 'prompt:p', cwd=work)][-2:]
+            == [('alias', 'ana'), ('alias', 'ana')])
     assert [r['ref'] for r in rows('state', '--at', t, cwd=work) if r['about'] == 'prompt:p'] == ['prompt:p@1']
     assert [r['ref'] for r in rows('state', cwd=work) if r['about'] == 'prompt:p'] == ['prompt:p@2']
-    assert [(r['field'], r['change']) for r in rows('compare', 'prompt:p@1', 'prompt:p@2', cwd=work)] == [('text', 'changed')]
+    assert ([(r['field'], r['change']) for r in rows('compare', 'prompt:p@1', 'prompt:p@2', cwd=work)]
+            == [('text', 'changed')])
     assert rows('show', 'prompt:p@prod', cwd=work)[0]['ref'] == 'prompt:p@2'
 
 
 def test_lineage_and_runs(work):
     llmops('clean', 'tickets', cwd=work)
-    assert [(r['ref'], r['direction']) for r in rows('lineage', 'dataset:tickets-clean', cwd=work)] == [('dataset:tickets@1', 'up')]
+    assert ([(r['ref'], r['direction']) for r in rows('lineage', 'dataset:tickets-clean', cwd=work)]
+            == [('dataset:tickets@1', 'up')])
     assert rows('lineage', 'prompt:p@1', cwd=work) == []
     assert {'samples', 'clean'} <= {r['name'] for r in rows('runs', cwd=work)}
 
@@ -82,17 +87,23 @@ def test_verify_names_what_is_wrong_and_exits_with_1(work):
     assert rows('verify', cwd=work) == []
     import sqlite3
     seq = next(e['seq'] for e in rows('history', 'prompt:p@1', cwd=work))
-    with sqlite3.connect(work/'store'/'store.db') as c: c.execute("update event set about='prompt:p@7' where seq=?", (seq,))
+    with sqlite3.connect(work/'store'/'store.db') as c:
+        c.execute("update event set about='prompt:p@7' where seq=?", (seq,))
     assert [r['what'] for r in rows('verify', cwd=work, rc=1)][0] == f'event {seq}'
-    with sqlite3.connect(work/'store'/'store.db') as c: c.execute("update event set about='prompt:p@1' where seq=?", (seq,))
+    with sqlite3.connect(work/'store'/'store.db') as c:
+        c.execute("update event set about='prompt:p@1' where seq=?", (seq,))
     assert 'All is well' in llmops('verify', cwd=work).stdout
 
 
 @pytest.mark.parametrize('argv', [
-    ['show', 'prompt:x'], ['show', 'nonsense'], ['show', 'prompt:p@9'], ['alias', 'prompt:p', '3'], ['add', 'prompt:../x', 'settings.ini'],
-    ['add', 'prompt:p', 'no-such-file'], ['state', '--at', 'yesterday'], ['compare', 'prompt:p', 'dataset:tickets'], ['approve', 'prompt:p', '--report', 'report:r', '--note', 'x'],
-    ['samples', '--rows', 'many'], ['deploy', 'release:none'], ['rerun', 'report:none'], ['report', 'report:none', '-o', 'x.html'], ['run', 'no-such-template'],
-    ['run', 'prepare', '-p', 'novalue'], ['ls', 'modle'], ['init', 'settings.ini/x'], ['report', 'prompt:p', '-o', 'no/such/folder/x.html'], ['stop', 'deployment:none']])
+    ['show', 'prompt:x'], ['show', 'nonsense'], ['show', 'prompt:p@9'], ['alias', 'prompt:p', '3'],
+    ['add', 'prompt:../x', 'settings.ini'],
+    ['add', 'prompt:p', 'no-such-file'], ['state', '--at', 'yesterday'], ['compare', 'prompt:p', 'dataset:tickets'],
+    ['approve', 'prompt:p', '--report', 'report:r', '--note', 'x'],
+    ['samples', '--rows', 'many'], ['deploy', 'release:none'], ['rerun', 'report:none'],
+    ['report', 'report:none', '-o', 'x.html'], ['run', 'no-such-template'],
+    ['run', 'prepare', '-p', 'novalue'], ['ls', 'modle'], ['init', 'settings.ini/x'],
+    ['report', 'prompt:p', '-o', 'no/such/folder/x.html'], ['stop', 'deployment:none']])
 def test_mistakes_are_one_clear_line_and_exit_code_1(work, argv):
     before = rows('ls', '--all', cwd=work)
     r = llmops(*argv, cwd=work, rc=1)
@@ -106,14 +117,21 @@ def test_a_misspelt_command_exits_with_2(work, argv):
 
 
 @pytest.mark.parametrize('argv,said', [
-    ('train sft --max_step 3', "train sft has no option '--max_step'. Did you mean '--max-steps'? See them: llmops train sft --help"),
-    ('train dpo --bta=1 --model model:x', "train dpo has no option '--bta'. Did you mean '--beta'? See them: llmops train dpo --help"),
+    ('train sft --max_step 3',
+     "train sft has no option '--max_step'. Did you mean '--max-steps'? See them: llmops train sft --help"),
+    ('train dpo --bta=1 --model model:x',
+     "train dpo has no option '--bta'. Did you mean '--beta'? See them: llmops train dpo --help"),
     ('train sft --zzzz', "train sft has no option '--zzzz'. See them: llmops train sft --help"),
     ('train sft --model', 'train sft has --model without a value. Write --model VALUE. See: llmops train sft --help'),
-    ('train dpo --model a', 'train dpo needs --data. See: llmops train dpo --help'), ('train kto', 'train kto needs --model and --data. See: llmops train kto --help'),
-    ('train sft --ma 3', 'train sft has several options that begin with --ma: --max-steps, --max-length, --max-grad-norm, --max-spike. See: llmops train sft --help'),
-    ('train --foo', 'say first what train shall do, as in: llmops train sft --model model:NAME --data dataset:NAME … See the words: llmops train --help'),
-    ('estimate --modle x', "estimate has no option '--modle'. Did you mean '--model'? See them: llmops estimate --help"), ('resume', 'resume needs ID. See: llmops resume --help')])
+    ('train dpo --model a', 'train dpo needs --data. See: llmops train dpo --help'),
+    ('train kto', 'train kto needs --model and --data. See: llmops train kto --help'),
+    ('train sft --ma 3', 'train sft has several options that begin with --ma: --max-steps, --max-length, '
+     '--max-grad-norm, --max-spike. See: llmops train sft --help'),
+    ('train --foo', 'say first what train shall do, '
+     'as in: llmops train sft --model model:NAME --data dataset:NAME … See the words: llmops train --help'),
+    ('estimate --modle x',
+     "estimate has no option '--modle'. Did you mean '--model'? See them: llmops estimate --help"),
+    ('resume', 'resume needs ID. See: llmops resume --help')])
 def test_a_wrong_option_names_the_one_that_was_meant(argv, said, capsys):
     from llmops.faces.cli import main
     try: code = main(argv.split())
@@ -150,7 +168,8 @@ def test_every_command_has_help(work):
 
 
 def test_verbs_of_an_area_stand_together_and_still_answer_alone(work):
-    assert 'data import' in llmops('data', '--help', cwd=work).stdout and 'train sft' in llmops('train', '--help', cwd=work).stdout
+    assert 'data import' in llmops('data', '--help', cwd=work).stdout
+    assert 'train sft' in llmops('train', '--help', cwd=work).stdout
     assert llmops('data', 'clean', '--help', cwd=work).stdout == llmops('clean', '--help', cwd=work).stdout
     assert "Did you mean 'data clean'?" in llmops('data', 'claen', cwd=work, rc=2).stderr
 
@@ -161,7 +180,8 @@ def test_templates_are_listed_by_name(work):
 
 
 def test_a_closed_pipe_is_no_error(work):
-    r = subprocess.run(f'{sys.executable} -c "import sys; from llmops.faces.cli import main; sys.exit(main())" history --json | head -c 1', shell=True,
+    r = subprocess.run(f'{sys.executable} -c "import sys; from llmops.faces.cli import main; '
+                       'sys.exit(main())" history --json | head -c 1', shell=True,
                        cwd=work, env=ENV, capture_output=True, text=True)
     assert (r.stdout, r.stderr) == ('[', '')
 

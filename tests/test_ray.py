@@ -51,7 +51,8 @@ def left(me):
         "Its command line; none of one that has ended by now"
         try: return ' '.join(p.cmdline() or [p.name()])
         except (psutil.NoSuchProcess, psutil.ZombieProcess): return ''
-    return [p for p in psutil.Process(me).children(recursive=True) if any(w in words(p) for w in ('raylet', 'gcs_server', 'ray::'))]
+    return [p for p in psutil.Process(me).children(recursive=True)
+            if any(w in words(p) for w in ('raylet', 'gcs_server', 'ray::'))]
 
 
 @pytest.fixture(scope='module')
@@ -71,7 +72,8 @@ def ray(tmp_path_factory):
 
 def job(tmp_path, **more):
     from llmops.tuning import complete
-    return complete(dict(launcher='ray', nproc=2, device='cpu', restarts=more.pop('restarts', 0))) | dict(resume='', work=str(tmp_path), always=False) | more
+    return (complete(dict(launcher='ray', nproc=2, device='cpu', restarts=more.pop('restarts', 0)))
+            | dict(resume='', work=str(tmp_path), always=False) | more)
 
 
 def test_a_worker_s_own_error_is_told(ray, tmp_path):
@@ -86,7 +88,9 @@ def test_a_killed_worker_is_replaced_or_named(ray, tmp_path, always):
     from llmops.engines.ray_train import launch
     rows = []
     def run():
-        for row in launch(job(tmp_path, always=always, restarts=0 if always else 1), lambda: 'pause' if any(r['step'] == 6 for r in rows) else '', work='ray_jobs:dying'): rows.append(row)
+        for row in launch(job(tmp_path, always=always, restarts=0 if always else 1),
+                          lambda: 'pause' if any(r['step'] == 6 for r in rows) else '', work='ray_jobs:dying'):
+            rows.append(row)
     if always:
         with pytest.raises(Failed, match='Process 1 of 2 was killed in its Ray worker'): run()
         assert [r['step'] for r in rows] == [0, 1, 2, 3]
@@ -94,7 +98,8 @@ def test_a_killed_worker_is_replaced_or_named(ray, tmp_path, always):
     run()
     again = next(r for r in rows if 'restart' in r)
     assert (again['restart'], again['resumed']) == (1, 3) and 'Started again from step 3' in again['message']
-    assert [r['step'] for r in rows if 'resume' in r] == [1, 2, 3, 1, 2, 3, 4, 5, 6] and {r['resume'] for r in rows if 'resume' in r} == {'', 'checkpoint-3'}
+    assert [r['step'] for r in rows if 'resume' in r] == [1, 2, 3, 1, 2, 3, 4, 5, 6]
+    assert {r['resume'] for r in rows if 'resume' in r} == {'', 'checkpoint-3'}
     assert [(r['sum'], r['world']) for r in rows if 'sum' in r] == [(3, 2)]*2 and rows[-1] == dict(step=7, said='pause')
 
 
@@ -111,7 +116,8 @@ def test_a_training_loses_a_worker_and_ends_as_if_it_had_not(ray, ws, tiny):  # 
         if row.get('step', 0) >= 4 and 'loss' in row and not killed:
             killed.append(worker_pids()[-1])
             os.kill(killed[0], signal.SIGKILL)
-    plain = dict(model=tiny['model'], data=tiny['data'], max_steps=7, batch=4, max_length=64, save_steps=2, log_every=1, nproc=2, device='cpu')
+    plain = dict(model=tiny['model'], data=tiny['data'], max_steps=7, batch=4, max_length=64, save_steps=2, log_every=1,
+                 nproc=2, device='cpu')
     v = call(ws.store, 'sft', plain | dict(out='rays', launcher='ray', restarts=1), progress=see)
     rows = [e.data for e in ws.store.events('step', about=f'run:{v.made_by}')]
     again = [r for r in rows if 'restart' in r]
@@ -120,7 +126,8 @@ def test_a_training_loses_a_worker_and_ends_as_if_it_had_not(ray, ws, tiny):  # 
     after = [r['step'] for r in rows[at+1:] if 'loss' in r]
     assert after[-1] == 7 and after[0] in (1, again[0]['resumed']+1)
     one = call(ws.store, 'sft', plain | dict(out='one', nproc=1))
-    last = {n: [e.data['loss'] for e in ws.store.events('step', about=f'run:{x.made_by}') if e.data.get('step') == 7 and 'loss' in e.data][-1] for n, x in (('rays', v), ('one', one))}
+    last = {n: [e.data['loss'] for e in ws.store.events('step', about=f'run:{x.made_by}')
+                if e.data.get('step') == 7 and 'loss' in e.data][-1] for n, x in (('rays', v), ('one', one))}
     assert last['rays'] == pytest.approx(last['one'], rel=.02)
 
 
@@ -135,16 +142,19 @@ def test_a_search_on_ray_loses_a_worker_and_goes_on(ray, ws, tiny):  # noqa: F81
                     killed.append((r['number'], r['run']))
                     os.kill(run['pid'], signal.SIGKILL)
                     return
-    plain = dict(tiny, space=SPACE, fixed=FIXED, startup=2, seed=1, out='r', tuner='ray', jobs=2, pruner='asha', max_new_tokens=4)
+    plain = dict(tiny, space=SPACE, fixed=FIXED, startup=2, seed=1, out='r', tuner='ray', jobs=2, pruner='asha',
+                 max_new_tokens=4)
     th = threading.Thread(target=kill, daemon=True)
     th.start()
     try: best, report = ws.search(**plain, trials=3)
     finally: over.set()
     rows = trials_of(ws.store, 'r')
-    assert [r['number'] for r in rows] == [0, 1, 2] and {r['status'] for r in rows} <= {'done', 'pruned'} and len(killed) == 1
+    assert [r['number'] for r in rows] == [0, 1, 2] and {r['status'] for r in rows} <= {'done', 'pruned'}
+    assert len(killed) == 1
     assert [r['tries'] for r in rows] == [2 if r['number'] == killed[0][0] else 1 for r in rows]
     runs = [ws.store.state(f'run:{r["run"]}', 'run') for r in rows]
-    assert [r['status'] for r in runs] == [dict(done='done', pruned='stopped')[r['status']] for r in rows] and os.getpid() not in {r['pid'] for r in runs}
+    assert [r['status'] for r in runs] == [dict(done='done', pruned='stopped')[r['status']] for r in rows]
+    assert os.getpid() not in {r['pid'] for r in runs}
     assert ws.store.state(f'run:{killed[0][1]}', 'run')['status'] == 'failed' and report.body['engine']['name'] == 'ray'
     ws.search(**plain, trials=4)
     assert told(trials_of(ws.store, 'r'))[:3] == told(rows) and len(trials_of(ws.store, 'r')) == 4
@@ -162,6 +172,8 @@ def test_workers_write_to_postgresql(ray, pg_url, tmp_path, monkeypatch, request
         for k, part in (('data', WORDS[:16]), ('evaluation', WORDS[16:24]), ('test', WORDS[24:])):
             (tmp_path/f'{k}.jsonl').write_text('\n'.join(json.dumps(talk(w, i)) for i, w in enumerate(part)))
             sets[k] = ws.load(tmp_path/f'{k}.jsonl', out=k)
-        best, report = ws.search(ws.add('model:tiny', str(ROOT/'assets/tiny-qwen')), **sets, space='lr=1e-3,5e-3', fixed=FIXED, trials=1, tuner='ray', out='pg', max_new_tokens=4)
+        best, report = ws.search(ws.add('model:tiny', str(ROOT/'assets/tiny-qwen')), **sets, space='lr=1e-3,5e-3',
+                                 fixed=FIXED, trials=1, tuner='ray', out='pg', max_new_tokens=4)
         row, = trials_of(ws.store, 'pg')
-        assert row['status'] == 'done' and ws.store.state(f'run:{row["run"]}', 'run')['pid'] != os.getpid() and ws.store.verify() == []
+        assert row['status'] == 'done' and ws.store.state(f'run:{row["run"]}', 'run')['pid'] != os.getpid()
+        assert ws.store.verify() == []

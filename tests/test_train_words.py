@@ -97,13 +97,17 @@ def test_a_training_without_end_says_how_long_it_is_before_it_starts(ws, monkeyp
     def look(d):
         said.append(d.get('message', ''))
         if len(said) == 1: raise Stopped
-    with pytest.raises(Stopped): call(ws.store, 'sft', dict(model='tiny', data='messages', max_steps=50_000_000, out='never'), progress=look)
+    with pytest.raises(Stopped):
+        call(ws.store, 'sft', dict(model='tiny', data='messages', max_steps=50_000_000, out='never'), progress=look)
     assert said == ['Warning: 50,000,000 steps of 32 rows: 80,000,000 times through the 20 rows of dataset:messages@1, '
-                    'and no earlier run tells how long that takes. For less: --max-steps N. It can be paused at any time: llmops train pause RUN']
+                    'and no earlier run tells how long that takes. For less: --max-steps N. '
+                    'It can be paused at any time: llmops train pause RUN']
 
 
 def test_an_evaluation_that_was_learned_is_warned_of_before_the_first_step(ws):
     said = []
-    call(ws.store, 'sft', dict(model='tiny', data='messages', evaluation='messages', max_steps=1, batch=4, out='seen'), progress=said.append)
+    call(ws.store, 'sft', dict(model='tiny', data='messages', evaluation='messages', max_steps=1, batch=4, out='seen'),
+         progress=said.append)
     first = next(r['message'] for r in said if 'message' in r)
-    assert said[0]['step'] == 0 and first.startswith('Warning: the evaluation is the data itself (dataset:messages@1)') and 'llmops data split dataset:messages@1' in first
+    assert said[0]['step'] == 0 and first.startswith('Warning: the evaluation is the data itself (dataset:messages@1)')
+    assert 'llmops data split dataset:messages@1' in first
