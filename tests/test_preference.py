@@ -43,7 +43,7 @@ def test_ratings_move_what_is_likelier_on_new_words(ws, tmp_path, base, seed):
     model = ws.add('model:tiny', str(base))
     rated = put(ws, tmp_path, 'rated', [dict(prompt=p['prompt'], completion=p[k], label=k == 'chosen')
                                         for p in map(pair, LEARN) for k in ('chosen', 'rejected')])
-    tuned = ws.kto(model, rated, max_steps=80, batch=14, seed=seed)
+    tuned = ws.kto(model, rated, max_steps=60, batch=14, seed=seed)
     assert prefers(ws, model, NEW) == 0 and prefers(ws, tuned, NEW) >= 5/6
 
 
