@@ -21,10 +21,13 @@ def open_tokenizer(
     "Read the tokenizer of a model"
     from transformers import AutoTokenizer
     try: tok = AutoTokenizer.from_pretrained(model, local_files_only=True)
-    except (OSError, ValueError, KeyError) as e: raise Invalid(f'This model folder cannot be read: {str(e).splitlines()[0]}') from None
+    except (OSError, ValueError, KeyError) as e:
+        raise Invalid(f'This model folder cannot be read: {str(e).splitlines()[0]}') from None
     if tok.pad_token_id is None:
-        if tok.eos_token_id is None: raise Invalid("The tokenizer has neither a pad nor an end token. Name one in the folder's tokenizer_config.json "
-                                                   '("pad_token") and add the model again: llmops add')
+        if tok.eos_token_id is None:
+            raise Invalid("The tokenizer has neither a pad nor an end token. "
+                          "Name one in the folder's tokenizer_config.json "
+                          '("pad_token") and add the model again: llmops add')
         tok.pad_token = tok.eos_token
     return tok
 
@@ -36,8 +39,10 @@ def longest(
     "How long a row may be"
     from transformers import AutoConfig
     try: config = AutoConfig.from_pretrained(model, local_files_only=True)
-    except (OSError, ValueError, KeyError) as e: raise Invalid(f'This model folder cannot be read: {str(e).splitlines()[0]}') from None
-    own = getattr(config, 'max_position_embeddings', None) or getattr(config.get_text_config(), 'max_position_embeddings', None)
+    except (OSError, ValueError, KeyError) as e:
+        raise Invalid(f'This model folder cannot be read: {str(e).splitlines()[0]}') from None
+    own = (getattr(config, 'max_position_embeddings', None)
+           or getattr(config.get_text_config(), 'max_position_embeddings', None))
     return int(min(x for x in (max_length or math.inf, own or math.inf, tok.model_max_length, 2**31) if x))
 
 # %% ../../nbs/engines/trl_data.ipynb #38fe13a0
@@ -48,8 +53,9 @@ def within(
     "Refuse a tokenizer that gives tokens which the weights do not have"
     rows = getattr(net.get_input_embeddings(), 'num_embeddings', None)
     last = max(tok.get_vocab().values(), default=0)
-    if rows and last >= rows: raise Invalid(f"The model's tokenizer goes up to token {last:,}, and its weights end at {rows-1:,}. "
-                                            'Bring the two that belong together in again: llmops add')
+    if rows and last >= rows:
+        raise Invalid(f"The model's tokenizer goes up to token {last:,}, and its weights end at {rows-1:,}. "
+                      'Bring the two that belong together in again: llmops add')
 
 # %% ../../nbs/engines/trl_data.ipynb #3247e35c
 def read_rows(
@@ -65,11 +71,16 @@ def read_rows(
             m = row.get('messages') if isinstance(row, dict) else None
             if not isinstance(m, list):
                 cols = ', '.join(map(str, row)) if isinstance(row, dict) else type(row).__name__
-                raise Invalid(f"Row {i} of the data has no 'messages', only: {cols}. Fine-tuning takes conversations; bring the file in with: llmops data import")
-            if not all(isinstance(x, dict) and isinstance(x.get('role'), str) and (isinstance(x.get('content'), str) or x.get('tool_calls')) for x in m):
-                raise Invalid(f"Row {i} of the data has a message without 'role' and 'content'. Check it with: llmops data clean")
+                raise Invalid(f"Row {i} of the data has no 'messages', only: {cols}. "
+                              "Fine-tuning takes conversations; bring the file in with: llmops data import")
+            if not all(isinstance(x, dict) and isinstance(x.get('role'), str)
+                       and (isinstance(x.get('content'), str) or x.get('tool_calls')) for x in m):
+                raise Invalid(f"Row {i} of the data has a message without 'role' and 'content'. "
+                              "Check it with: llmops data clean")
             out.append(row)
-    if len(out) < 2: raise Invalid(f'The data has {len(out)} row{"s"[:len(out) != 1]}. Fine-tuning needs at least 2, and some hundred to learn anything')
+    if len(out) < 2:
+        raise Invalid(f'The data has {len(out)} row{"s"[:len(out) != 1]}. '
+                      'Fine-tuning needs at least 2, and some hundred to learn anything')
     return out
 
 # %% ../../nbs/engines/trl_data.ipynb #c9463fba
@@ -82,7 +93,8 @@ def dropped(
 )->str:       # `calls`, `tools`, or nothing
     "What a chat template leaves out of a row"
     from jinja2 import TemplateError
-    def write(messages:list[dict], tools:list|None)->str: return tok.apply_chat_template(messages, tools=tools or None, tokenize=False)
+    def write(messages:list[dict], tools:list|None)->str:
+        return tok.apply_chat_template(messages, tools=tools or None, tokenize=False)
     said, tools = [m | dict(content=m.get('content') or '') for m in row['messages']], row.get('tools')
     bare = [{k: v for k, v in m.items() if k != 'tool_calls'} for m in said]
     try:
@@ -92,16 +104,17 @@ def dropped(
 
 # %% ../../nbs/engines/trl_data.ipynb #b9a0be06
 def tokenise(
-    tok,                 # Tokenizer
-    rows:list[dict],     # Rows with `messages`
-    limit:int,           # Tokens of a row at most
+    tok, # Tokenizer
+    rows:list[dict], # Rows with `messages`
+    limit:int, # Tokens of a row at most
     assistant_only:bool=True, # Learn what the assistant says, or all
     thinking:str='learn', # Thoughts are learned, or masked
-)->tuple[dict, dict]:    # Columns `input_ids` and `labels`; counts of rows `used`, `cut` and `left_out`; `packed`: what rows gave, where that is more
+)->tuple[dict, dict]: # `input_ids` and `labels`; counts of rows `used`, `cut`, `left_out`, and `packed`: more than one a row
     "Make training columns, and count what did not fit"
     from jinja2 import TemplateError
-    if not tok.chat_template: raise Invalid('The model has no chat template, so conversations cannot become text. '
-                                            "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
+    if not tok.chat_template:
+        raise Invalid('The model has no chat template, so conversations cannot become text. '
+                      "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
     cols:dict = dict(input_ids=[], labels=[])
     cut = silent = 0
     for i, row in enumerate(rows, 1):
@@ -112,14 +125,18 @@ def tokenise(
             calls = row.get('tools') or any(m.get('tool_calls') or m['role'] == 'tool' for m in row['messages'])
             how = f'. {PLAIN}' if calls else ''
             raise Invalid(f"Row {i} of the data does not fit the model's chat template: {e}{how}") from None
-        if lost: raise Invalid(f"Row {i} of the data {dict(calls='calls tools', tools='names tools')[lost]}, and the model's chat template does not write them. {PLAIN}")
+        if lost:
+            raise Invalid(f"Row {i} of the data {dict(calls='calls tools', tools='names tools')[lost]}, "
+                          f"and the model's chat template does not write them. {PLAIN}")
         fits = [(x[:limit], y[:limit]) for x, y in found if any(l != UNLEARNED for l in y[1:limit])]
         cols['input_ids'] += [x for x, _ in fits]
         cols['labels'] += [y for _, y in fits]
         silent += not fits
         cut += bool(fits) and any(len(x) > limit for x, _ in found)
     n = len(cols['labels'])
-    if n < 2: raise Invalid(f'{silent} of {len(rows)} rows have no answer within {limit} tokens, {n} {"is" if n == 1 else "are"} left. '
-                            'Take a larger max_length, a model with a longer context, or shorter rows')
+    if n < 2:
+        raise Invalid(f'{silent} of {len(rows)} rows have no answer within {limit} tokens, '
+                      f'{n} {"is" if n == 1 else "are"} left. '
+                      'Take a larger max_length, a model with a longer context, or shorter rows')
     used = len(rows)-silent
     return cols, dict(used=used, cut=cut, left_out=silent, **(dict(packed=n) if n != used else {}))

@@ -211,6 +211,7 @@ def set_up(
         sft=written, pretrain=written, dpo=preferred, kto=preferred, reward=trl_heads.reward_trainer,
         classify=trl_heads.class_trainer, grpo=trl_reinforce.trainer, distil=trl_distil.trainer)
     try: return makes[s.job['stage']](s)
+    except Invalid: raise # Our own words
     except ValueError as e:
         raise Invalid(f'TRL refuses the recipe: {(str(e) or "no reason given").splitlines()[0][:300]}') from e
 

@@ -31,7 +31,9 @@ def shares(
     micro:int=0, # Rows that a device takes at a time at most; 0: its whole share
 )->tuple[int, int]: # Rows at a time; times in a step
     "Divide the rows of a step"
-    if batch % ranks: raise Invalid(f'A step of {batch} rows cannot be shared by {ranks} processes. Give a batch that {ranks} divides, such as {math.ceil(batch/ranks)*ranks}')
+    if batch % ranks:
+        raise Invalid(f'A step of {batch} rows cannot be shared by {ranks} processes. '
+                      f'Give a batch that {ranks} divides, such as {math.ceil(batch/ranks)*ranks}')
     own = batch//ranks
     at = max(d for d in range(1, own+1) if own % d == 0 and d <= (micro or own))
     return at, own//at
@@ -51,16 +53,21 @@ def plain(
 )->dict:          # Arguments of TRL's configurations
     "The recipe in Transformers' words"
     gpu = on_gpu(job)
-    at, times = shares(job['batch'], data_ranks(job), 0 if 'pp' in job['parallel'] else job['micro_batch']) # A pipeline divides its share itself
-    half = dict(bf16=job['precision'] == 'bf16' or (gpu and job['precision'] == 'auto'), fp16=job['precision'] == 'fp16')
+    # A pipeline divides its share itself
+    at, times = shares(job['batch'], data_ranks(job), 0 if 'pp' in job['parallel'] else job['micro_batch'])
+    half = dict(bf16=job['precision'] == 'bf16' or (gpu and job['precision'] == 'auto'),
+                fp16=job['precision'] == 'fp16')
     every = dict(
-        output_dir=str(folder), max_steps=job['max_steps'] or -1, num_train_epochs=job['epochs'], learning_rate=job['lr'],
+        output_dir=str(folder), max_steps=job['max_steps'] or -1, num_train_epochs=job['epochs'],
+        learning_rate=job['lr'],
         per_device_train_batch_size=at, per_device_eval_batch_size=at, gradient_accumulation_steps=times,
         **schedule(job), warmup_steps=round(job['warmup']*job['max_steps']) if job['max_steps'] else job['warmup'],
         weight_decay=job['weight_decay'], max_grad_norm=job['max_grad_norm'], optim=job['optimizer'],
-        seed=job['seed'], data_seed=job['seed'], logging_steps=job['log_every'], logging_first_step=True, logging_nan_inf_filter=False,
+        seed=job['seed'], data_seed=job['seed'], logging_steps=job['log_every'], logging_first_step=True,
+        logging_nan_inf_filter=False,
         save_strategy='no', report_to='none', disable_tqdm=True, use_cpu=not gpu, **half, gradient_checkpointing=None,
-        activation_checkpointing=job['checkpointing'] == 'on' or (job['checkpointing'] == 'auto' and gpu and many), dataloader_pin_memory=gpu)
+        activation_checkpointing=job['checkpointing'] == 'on' or (job['checkpointing'] == 'auto' and gpu and many),
+        dataloader_pin_memory=gpu)
     return every | trl_kinds.arguments(job)
 
 # %% ../../nbs/engines/trl_work.ipynb #1546556d
@@ -71,7 +78,8 @@ def columns(
     limit:int, # Tokens of a row at most
 )->tuple[dict, dict]: # Columns for TRL; counts of rows used, cut and left out
     "Read rows and see what they become as tokens"
-    if hasattr(tok, 'image_processor'): return trl_vision.columns(tok, trl_vision.read_rows(Path(rows), Path(job['media'])), limit)
+    if hasattr(tok, 'image_processor'):
+        return trl_vision.columns(tok, trl_vision.read_rows(Path(rows), Path(job['media'])), limit)
     return prepare(job['stage'], tok, rows_of(job['stage'], Path(rows), job), limit, job)
 
 def make(
@@ -84,7 +92,8 @@ def make(
     "Set TRL up"
     from transformers import PrinterCallback
     trl_kinds.light()
-    warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning)  # TRL asks Transformers by the old name
+    # TRL asks Transformers by the old name
+    warnings.filterwarnings('ignore', '.is_gradient_checkpointing', FutureWarning)
     net = load(job)
     within(getattr(tok, 'tokenizer', tok), net)
     n = trl_mesh.weights(job, net) if 'pp' in job['parallel'] else net.num_parameters()
@@ -112,14 +121,19 @@ def work(
     reader = trl_vision.open_processor(model) if trl_vision.sees(job) else open_tokenizer(model)
     tok = getattr(reader, 'tokenizer', reader)
     limit = (room := longest(model, tok, job['max_length']))-taken(job)
-    if limit < 1: raise Invalid(f"virtual_tokens is {taken(job)}, and a row has at most {room} tokens in all. Give fewer than {room}, or a larger max_length")
+    if limit < 1:
+        raise Invalid(f"virtual_tokens is {taken(job)}, and a row has at most {room} tokens in all. "
+                      f"Give fewer than {room}, or a larger max_length")
     cols, counts = columns(job, reader, job['rows'], limit)
     held = columns(job, reader, job['eval'], limit)[0] if job['eval'] else None
-    total = job['max_steps'] or math.ceil(job['epochs']*counts.get('packed', counts['used'])*job.get('generations', 1)/job['batch']) # A step of reinforcement counts answers
+    # A step of reinforcement counts answers
+    total = (job['max_steps']
+             or math.ceil(job['epochs']*counts.get('packed', counts['used'])*job.get('generations', 1)/job['batch']))
     tell(dict(step=0, total=total, message='{used} rows, {cut} cut at their end, {left_out} left out'.format(**counts)))
     with scratch('train') as own:
         t = make(job, reader, cols, held, Path(job['work'] or own))
-        if any(len(x) > 1 for x in cols.get('seq_lengths', ())) and (known := kept_apart(job, t.model, len(tok))): tell(dict(step=0, total=total, message=known))
+        if any(len(x) > 1 for x in cols.get('seq_lengths', ())) and (known := kept_apart(job, t.model, len(tok))):
+            tell(dict(step=0, total=total, message=known))
         if reader is tok and (same := checked(job, t)):
             job['same_ids'] = same
             tell(dict(step=0, total=total, message=f'{same} rows: the token ids are those of the chat template'))

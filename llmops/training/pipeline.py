@@ -28,12 +28,17 @@ def planned(
     "Check all stages of a pipeline"
     if isinstance(stages, dict): stages = stages.get('stages')
     if not isinstance(stages, list) or not stages or not all(isinstance(s, dict) for s in stages):
-        raise Invalid('A pipeline has a list of stages, like [{"verb": "sft", "data": "dataset:chat"}, {"verb": "dpo", "data": "dataset:better"}]')
+        raise Invalid('A pipeline has a list of stages, like [{"verb": "sft", "data": "dataset:chat"}, {"verb": "dpo", '
+                      '"data": "dataset:better"}]')
     plan = []
     for i, s in enumerate(stages, 1):
         name = s.get('verb')
-        if name not in STAGES: raise Invalid(f'Stage {i} has verb {ascii(str(name)[:40])}.{nearest(str(name), STAGES)} Stages: {", ".join(STAGES)}')
-        if 'model' in s: raise Invalid(f'Stage {i} names a model. Each stage starts from what the one before it made; the first from {model}')
+        if name not in STAGES:
+            raise Invalid(f'Stage {i} has verb {ascii(str(name)[:40])}.{nearest(str(name), STAGES)} Stages: '
+                          f'{", ".join(STAGES)}')
+        if 'model' in s:
+            raise Invalid(f'Stage {i} names a model. Each stage starts from what the one before it made; '
+                          f'the first from {model}')
         args = dict(out=out if i == len(stages) else f'{out}-{i}-{name}') | {k: v for k, v in s.items() if k != 'verb'}
         try:
             arguments(VERBS[name], filled(run.store, VERBS[name], dict(args, model=model)))
@@ -53,16 +58,17 @@ def stage(
     full = arguments(spec, filled(run.store, spec, args))
     same = same_run(spec, full, resolve(spec, run.store, full))
     for _, r in run.store.states('run', limit=2000):
-        if r.get('same') == same and r['status'] != 'done' and not run.store.state(f"run:{r['id']}", 'resumed') and signs(run.store, r) == 'gone' and kept(run.store, r['id']):
+        if (r.get('same') == same and r['status'] != 'done' and not run.store.state(f"run:{r['id']}", 'resumed')
+            and signs(run.store, r) == 'gone' and kept(run.store, r['id'])):
             return call(run.store, 'resume', dict(id=r['id']), **how)
     return call(run.store, name, args, reuse=True, **how)
 
 @verb(writes='model')
 def pipeline(
     run,
-    model:Model,          # What the first stage starts from
+    model:Model, # What the first stage starts from
     stages:list|None=None, # Stages in order: [{"verb": "sft", "data": "dataset:chat", "max_steps": 100}, {"verb": "dpo", "data": "dataset:better"}]
-    out:str='',           # Name of the result; default: the model's name and `-tuned`
+    out:str='', # Name of the result; default: the model's name and `-tuned`
     recipe:Path|None=None, # Or a JSON, YAML or TOML file that has the stages
 )->Generator[dict, None, Version]: # Progress; the model of the last stage at the end
     "Train in several stages, each starting from what the one before it made"
