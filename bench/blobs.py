@@ -81,15 +81,18 @@ def measure(ctx) -> None:
         return arm
 
     try:
-        for name, files, size, goal in (('1 GB in 10 files', 10, (1 << 20 if small else 100 << 20), .35), ('10,000 files of 4 KB', 300 if small else 10_000, 4096, .6)):
+        for name, files, size, goal in (('1 GB in 10 files', 10, (1 << 20 if small else 100 << 20), .35),
+                                        ('10,000 files of 4 KB', 300 if small else 10_000, 4096, .6)):
             src = make(ctx.folder/f'src-{files}', files, size)
-            ctx.turn(name, {'llmops': ours(src), 'llmops, linked': ours(src, True), 'copy + sha256': floor(src), 'MLflow log_artifacts': mlflow(src)}, rounds=min(5, ctx.rounds))
+            ctx.turn(name, {'llmops': ours(src), 'llmops, linked': ours(src, True), 'copy + sha256': floor(src),
+                            'MLflow log_artifacts': mlflow(src)}, rounds=min(5, ctx.rounds))
             ctx.ratio(name, 'llmops', 'copy + sha256', goal)
             ctx.ratio(name, 'llmops', 'MLflow log_artifacts', 1)
             kept = Blobs(ctx.folder/f'kept-{files}')
             time.sleep(.1)                         # a file touched just now is not trusted by its time stamp
             kept.put_folder(src)
-            ctx.turn(f'{name}, again', {'unchanged': lambda kept=kept, src=src: kept.put_folder(src) and None, 'first': ours(src)}, rounds=min(5, ctx.rounds))
+            ctx.turn(f'{name}, again', {'unchanged': lambda kept=kept, src=src: kept.put_folder(src) and None,
+                                        'first': ours(src)}, rounds=min(5, ctx.rounds))
             ctx.ratio(f'{name}, again', 'unchanged', 'first', 10, 'above', note='first is our own first time')
             ctx.ratio(f'{name}, again', 'unchanged', 'copy + sha256', 10, 'above', other=name)
             clear(src)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
-sys.path += map(str, (HERE.parent/'.venv-bench/lib').glob('python*/site-packages'))   # datasketch; what the workbench has itself comes first
+# datasketch; what the workbench has itself comes first
+sys.path += map(str, (HERE.parent/'.venv-bench/lib').glob('python*/site-packages'))
 DATA = HERE.parent.parent/'shared'/'data'/'llamafactory'
 THRESHOLD, RUN = .7, 5
 HAN = '天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏闰余成岁律吕调阳云腾致雨露结为霜金生丽水玉出昆冈剑号巨阙珠称夜光果珍李柰菜重芥姜海咸河淡鳞潜羽翔'
@@ -25,13 +26,17 @@ HAN = '天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏�
 def made(r: random.Random, n: int) -> list[str]:
     "Short instructions, half in letters and half in Chinese"
     words = [''.join(r.choices('etaoinshrdlucmfw', k=r.randint(2, 9))) for _ in range(6000)]
-    return [' '.join(r.choices(words, k=r.randint(20, 60))) if i % 2 else ''.join(r.choices(HAN, k=r.randint(50, 160))) for i in range(n)]
+    return [' '.join(r.choices(words, k=r.randint(20, 60))) if i % 2 else ''.join(r.choices(HAN, k=r.randint(50, 160)))
+            for i in range(n)]
 
 
 def real() -> list[str]:
     "What people wrote, in pieces of some hundred characters: web pages, an encyclopedia, instructions in English and Chinese"
-    out = [json.loads(x)['text'] for x in (DATA/'c4_demo.jsonl').read_text().splitlines()] + (DATA/'wiki_demo.txt').read_text().splitlines()
-    for k in ('en', 'zh'): out += [f'{r["instruction"]} {r["input"]} {r["output"]}' for r in json.loads((DATA/f'alpaca_{k}_demo.json').read_text())]
+    out = ([json.loads(x)['text'] for x in (DATA/'c4_demo.jsonl').read_text().splitlines()]
+           + (DATA/'wiki_demo.txt').read_text().splitlines())
+    for k in ('en', 'zh'):
+        out += [f'{r["instruction"]} {r["input"]} {r["output"]}'
+                for r in json.loads((DATA/f'alpaca_{k}_demo.json').read_text())]
     return [p for t in out for i in range(0, min(len(t), 9000), 600) if len(p := t[i:i+600]) > 120]
 
 
@@ -86,10 +91,12 @@ def quality(texts: list[str], of: list[int], stay: list[bool]) -> tuple[float, i
     for i, g in enumerate(of): groups.setdefault(g, []).append(i)
     copies = sum(len(g)-1 for g in groups.values())
     runs = [{t[k:k+RUN] for k in range(max(1, len(t)-RUN+1))} for t in texts]
-    def like(i: int) -> bool: return any(len(runs[i] & runs[j])/len(runs[i] | runs[j]) >= THRESHOLD for j in groups[of[i]] if stay[j])
+    def like(i: int) -> bool:
+        return any(len(runs[i] & runs[j])/len(runs[i] | runs[j]) >= THRESHOLD for j in groups[of[i]] if stay[j])
     alone = [i for i, s in enumerate(stay) if not s and not like(i)]
     for i in list(alone):   # not like its own kin: like anything at all that stayed?
-        if any(stay[j] and len(runs[i] & runs[j]) >= THRESHOLD*len(runs[i] | runs[j]) for j in range(len(texts))): alone.remove(i)
+        if any(stay[j] and len(runs[i] & runs[j]) >= THRESHOLD*len(runs[i] | runs[j]) for j in range(len(texts))):
+            alone.remove(i)
     return sum(len(g)-max(1, sum(stay[i] for i in g)) for g in groups.values())/copies, len(alone)
 
 
@@ -113,12 +120,16 @@ def measure(ctx) -> None:
         ctx.turn(turn, dict(ours=timed(ours, texts, got), rensa=timed(rensa, texts, got)))
         ctx.ratio(turn, 'ours', 'rensa', 1.7, 'above')
         slow = f'{turn}, again'
-        ctx.turn(slow, dict(ours=timed(ours, texts, got), datasketch=timed(datasketch, texts, got)), rounds=min(ctx.rounds, 2), warm=0)
+        ctx.turn(slow, dict(ours=timed(ours, texts, got), datasketch=timed(datasketch, texts, got)),
+                 rounds=min(ctx.rounds, 2), warm=0)
         ctx.ratio(slow, 'ours', 'datasketch', 10, 'above')
         q = {k: quality(texts, of, s) for k, s in got.items()}
-        for k in ('datasketch', 'rensa'): ctx.figure(f'recall, {name}: ours / {k}', q['ours'][0]/q[k][0], .98, q['ours'][0] >= .98*q[k][0], 'above', f'ours {q["ours"][0]:.4f}, theirs {q[k][0]:.4f}, unverified {q[k][1]}')
+        for k in ('datasketch', 'rensa'):
+            ctx.figure(f'recall, {name}: ours / {k}', q['ours'][0]/q[k][0], .98, q['ours'][0] >= .98*q[k][0], 'above',
+                       f'ours {q["ours"][0]:.4f}, theirs {q[k][0]:.4f}, unverified {q[k][1]}')
         n = sum(not x for x in got['ours'])
-        ctx.figure(f'removals that are truly alike, {name}', 1-q['ours'][1]/n, 1, not q['ours'][1], 'above', f'{q["ours"][1]} of {n:,} are not', unit='')
+        ctx.figure(f'removals that are truly alike, {name}', 1-q['ours'][1]/n, 1, not q['ours'][1], 'above',
+                   f'{q["ours"][1]} of {n:,} are not', unit='')
     many(ctx, r)
     memory(ctx)
 
@@ -154,7 +165,8 @@ print(len(f.of), int((f.of >= 0).sum()), time.perf_counter()-t, int(open("/proc/
 def memory(ctx) -> None:
     "Half a million short texts in a process of its own, made while they are read"
     n = 20_000 if ctx.small else 500_000
-    out = subprocess.run([sys.executable, '-c', _child.format(paths=[str(HERE.parent), str(HERE)], n=n)], check=True, capture_output=True, text=True,
-                         env={**os.environ, 'OMP_NUM_THREADS': '1'}).stdout.split()
+    out = subprocess.run([sys.executable, '-c', _child.format(paths=[str(HERE.parent), str(HERE)], n=n)], check=True,
+                         capture_output=True, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}).stdout.split()
     rows, gone, seconds, peak = int(out[0]), int(out[1]), float(out[2]), float(out[3])
-    ctx.figure(f'peak memory, {rows:,} rows', peak, 600, peak <= 600, 'below', f'{gone:,} went; {rows/seconds:,.0f} rows a second, with making them', unit=' MB')
+    ctx.figure(f'peak memory, {rows:,} rows', peak, 600, peak <= 600, 'below',
+               f'{gone:,} went; {rows/seconds:,.0f} rows a second, with making them', unit=' MB')

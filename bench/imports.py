@@ -15,12 +15,16 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
 ARMS = {
-    'ours': 'from llmops.verbs import open_workspace, load_all\nload_all()\nws = open_workspace(folder+"/ws")\nstart()\nn = ws.load(path, "big").body["rows"]',
+    'ours': 'from llmops.verbs import open_workspace, load_all\nload_all()\nws = open_workspace(folder+"/ws")\n'
+    'start()\nn = ws.load(path, "big").body["rows"]',
     'polars.read_ndjson': 'import polars as pl\nstart()\nn = len(pl.read_ndjson(path))',
-    'datasets.load_dataset': 'import datasets\ndatasets.disable_progress_bars()\nstart()\nn = len(datasets.load_dataset("json", data_files=path, cache_dir=folder+"/cache", split="train"))',
+    'datasets.load_dataset': 'import datasets\ndatasets.disable_progress_bars()\nstart()\n'
+    'n = len(datasets.load_dataset("json", data_files=path, cache_dir=folder+"/cache", split="train"))',
     'bare loop': 'start()\nwith open(path, "rb") as f: n = sum(1 for _ in f)',
 }
-CHILD = 'import json, sys, time\nfolder, path = sys.argv[1:]\ndef start():\n    global t\n    t = time.perf_counter()\n{}\nt = time.perf_counter()-t\nprint(json.dumps([t, n, int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])/1024]))'
+CHILD = ('import json, sys, time\nfolder, path = sys.argv[1:]\ndef start():\n    global t\n'
+         '    t = time.perf_counter()\n{}\nt = time.perf_counter()-t\nprint(json.dumps([t, n, '
+         'int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])/1024]))')
 
 
 def make(path: Path, size: int) -> int:
@@ -30,7 +34,9 @@ def make(path: Path, size: int) -> int:
     texts = [' '.join(r.choices(words, k=120))+('。天地玄黄宇宙洪荒' if i % 2 else '\n"Yes."') for i in range(997)]
     with open(path, 'wb') as f:
         while f.tell() < size:
-            f.writelines(json.dumps(dict(instruction=f'Question {n+i}: {texts[(n+i) % 997][:400]}', input='', output=texts[(n+i*7) % 997], id=n+i), ensure_ascii=False).encode()+b'\n' for i in range(2000))
+            f.writelines(json.dumps(dict(instruction=f'Question {n+i}: {texts[(n+i) % 997][:400]}', input='',
+                                         output=texts[(n+i*7) % 997], id=n+i), ensure_ascii=False).encode()+b'\n'
+                         for i in range(2000))
             n += 2000
     return n
 
@@ -45,7 +51,8 @@ def measure(ctx) -> None:
             at = ctx.folder/f'run-{name.split()[0]}-{len(list(ctx.folder.iterdir()))}'
             at.mkdir()
             env = {**os.environ, 'HF_HUB_OFFLINE': '1', 'HF_DATASETS_OFFLINE': '1'}
-            r = subprocess.run([sys.executable, '-c', CHILD.format(ARMS[name]), str(at), str(path)], capture_output=True, text=True, env=env)
+            r = subprocess.run([sys.executable, '-c', CHILD.format(ARMS[name]), str(at), str(path)],
+                               capture_output=True, text=True, env=env)
             if r.returncode: raise RuntimeError(r.stderr[-2000:])
             t, n, mb = json.loads(r.stdout.strip().split('\n')[-1])
             assert n == want, (name, n, want)
@@ -58,5 +65,7 @@ def measure(ctx) -> None:
     for a, mb in peak.items(): print(f'    {"peak memory":28} {a:28} {mb:9,.0f} MB')
     size = path.stat().st_size/1e6
     speed = size/min(ctx.times['import']['ours'])
-    ctx.figure('peak memory of an import of 1 GB', peak['ours'], 400, peak['ours'] <= 400, 'below', f'polars {peak["polars.read_ndjson"]:,.0f} MB, datasets {peak["datasets.load_dataset"]:,.0f} MB', ' MB')
-    ctx.figure('import speed', speed, 10, speed >= 10, 'above', f'datasets {size/min(ctx.times["import"]["datasets.load_dataset"]):.0f} MB/s', ' MB/s')
+    ctx.figure('peak memory of an import of 1 GB', peak['ours'], 400, peak['ours'] <= 400, 'below',
+               f'polars {peak["polars.read_ndjson"]:,.0f} MB, datasets {peak["datasets.load_dataset"]:,.0f} MB', ' MB')
+    ctx.figure('import speed', speed, 10, speed >= 10, 'above',
+               f'datasets {size/min(ctx.times["import"]["datasets.load_dataset"]):.0f} MB/s', ' MB/s')

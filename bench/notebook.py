@@ -9,8 +9,9 @@ import nbformat
 
 
 def measure(ctx) -> None:
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell('') for _ in range(10)],
-                                  metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}})
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell('') for _ in range(10)],
+        metadata={'kernelspec': {'name': 'python3', 'display_name': 'python3', 'language': 'python'}})
     path = ctx.folder/'empty.ipynb'
     nbformat.write(nb, path)
 
@@ -27,10 +28,12 @@ def measure(ctx) -> None:
         return time.perf_counter() - t
 
     run = ours(ctx.folder, path)
-    ctx.turn('empty notebook of ten cells', {'llmops': run, 'nbclient': bare, 'papermill': papermill}, rounds=max(3, ctx.rounds))
+    ctx.turn('empty notebook of ten cells', {'llmops': run, 'nbclient': bare, 'papermill': papermill},
+             rounds=max(3, ctx.rounds))
     t = ctx.times['empty notebook of ten cells']
     over = [a - b for a, b in zip(t['llmops'], t['nbclient'])]
-    ctx.figure('a run over bare nbclient', st.median(over), .4, st.median(over) <= .4, 'below', unit=' s', spread=[round(min(over), 3), round(max(over), 3)])
+    ctx.figure('a run over bare nbclient', st.median(over), .4, st.median(over) <= .4, 'below', unit=' s',
+               spread=[round(min(over), 3), round(max(over), 3)])
 
 
 def ours(folder, path):

@@ -20,7 +20,8 @@ class Peer:
         exe = HERE.parent/'.venv-bench/bin/python'
         if not exe.exists(): raise SystemExit('the peers are not installed: make bench')
         env = {**os.environ, 'MLFLOW_DISABLE_TELEMETRY': 'true', 'DO_NOT_TRACK': 'true', 'GIT_PYTHON_REFRESH': 'quiet'}
-        self.p = subprocess.Popen([exe, str(HERE/'peer.py'), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        self.p = subprocess.Popen([exe, str(HERE/'peer.py'), str(folder)], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True, env=env)
         self.ask('hello')
 
     def ask(self, what: str, **args) -> float:
@@ -61,7 +62,8 @@ def serve(folder: Path) -> None:
         with sqlite3.connect(db) as raw:
             cols = [r[1] for r in raw.execute('pragma table_info(model_versions)')]
             rest = [k for k in cols if k not in ('version', 'storage_location')]
-            raw.executemany(f'insert into model_versions(version, {", ".join(rest)}) select ?, {", ".join(rest)} from model_versions where name=? and version=1',
+            raw.executemany(f'insert into model_versions(version, {", ".join(rest)}) select ?, '
+                            f'{", ".join(rest)} from model_versions where name=? and version=1',
                             [(i, 'chat') for i in range(n + 1, to + 1)])
         n = to
 
@@ -74,13 +76,16 @@ def serve(folder: Path) -> None:
             n = 1
             grow(q['versions'])
         elif what == 'add':
-            for _ in range(q['times']): n = int(c.create_model_version('chat', f'file://{folder}/w{n}', tags={'licence': 'apache-2.0'}).version)
+            for _ in range(q['times']):
+                n = int(c.create_model_version('chat', f'file://{folder}/w{n}', tags={'licence': 'apache-2.0'}).version)
         elif what == 'alias':
             for i in range(q['times']): c.set_registered_model_alias('chat', 'prod', str(1 + (i*7919) % n))
         elif what == 'get':
             for _ in range(q['times']): c.get_model_version_by_alias('chat', 'prod')
         elif what == 'artifacts':
-            if run is None: run = c.create_run(c.create_experiment('bench', artifact_location=f'file://{folder}/artifacts')).info.run_id
+            if run is None:
+                run = c.create_run(c.create_experiment('bench',
+                                                       artifact_location=f'file://{folder}/artifacts')).info.run_id
             t = time.perf_counter()
             c.log_artifacts(run, q['folder'], q['to'])
         print(json.dumps(time.perf_counter() - t), file=out, flush=True)

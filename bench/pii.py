@@ -13,7 +13,9 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FLOOR = re.compile(r'[\w.+-]+@[\w-]+\.[\w.-]+|(?<!\d)1[3-9]\d{9}(?!\d)|(?<!\d)\d{17}[\dXx](?!\d)|(?<!\d)(?:\d[ -]?){13,19}(?!\d)|(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?!\d)|\+\d[\d -]{7,14}|AKIA[0-9A-Z]{16}|gh[pousr]_\w{36}|sk-[\w-]{20,}')
+FLOOR = re.compile(r'[\w.+-]+@[\w-]+\.[\w.-]+|(?<!\d)1[3-9]\d{9}(?!\d)|(?<!\d)\d{17}[\dXx](?!\d)'
+                   r'|(?<!\d)(?:\d[ -]?){13,19}(?!\d)|(?<!\d)(?:\d{1,3}\.){3}\d{1,3}(?!\d)|\+\d[\d -]{7,14}'
+                   r'|AKIA[0-9A-Z]{16}|gh[pousr]_\w{36}|sk-[\w-]{20,}')
 
 
 def corpus(size: int) -> list[str]:
@@ -21,8 +23,10 @@ def corpus(size: int) -> list[str]:
     spec = importlib.util.spec_from_file_location('pii_set', HERE.parent/'tests'/'pii_set.py')
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
-    files = [*sorted((HERE.parent/'docs').rglob('*.md')), *sorted(HERE.parent.glob('README*.md')), *sorted((HERE.parent/'llmops').glob('*.py'))]
-    parts = [p.strip() for f in files if not {'_build', '_src', '_modidx.py'} & {*f.parts, f.name} for p in f.read_text('utf-8').split('\n\n') if p.strip()]
+    files = [*sorted((HERE.parent/'docs').rglob('*.md')), *sorted(HERE.parent.glob('README*.md')),
+             *sorted((HERE.parent/'llmops').glob('*.py'))]
+    parts = [p.strip() for f in files if not {'_build', '_src', '_modidx.py'} & {*f.parts, f.name}
+             for p in f.read_text('utf-8').split('\n\n') if p.strip()]
     held = [t for _, t, _, _ in made.regular(1, 200)]
     rows, n, i = [], 0, 0
     while n < size:
@@ -38,9 +42,11 @@ class Peer:
     def __init__(self, rows: list[str], folder: Path):
         exe = HERE.parent/'.venv-bench/bin/python'
         self.p = None
-        if not exe.exists() or subprocess.run([exe, '-c', 'import presidio_analyzer'], capture_output=True).returncode: return
+        if not exe.exists() or subprocess.run([exe, '-c', 'import presidio_analyzer'], capture_output=True).returncode:
+            return
         (folder/'rows.json').write_text(json.dumps(rows))
-        self.p = subprocess.Popen([exe, str(Path(__file__).resolve()), str(folder/'rows.json')], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.p = subprocess.Popen([exe, str(Path(__file__).resolve()), str(folder/'rows.json')], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, text=True)
         self.ask()
 
     def ask(self) -> float:
@@ -58,7 +64,8 @@ def serve(path: Path) -> None:
     import logging
     logging.disable(logging.WARNING)
     import tldextract
-    from presidio_analyzer.predefined_recognizers import CreditCardRecognizer, EmailRecognizer, IbanRecognizer, IpRecognizer, PhoneRecognizer
+    from presidio_analyzer.predefined_recognizers import (
+        CreditCardRecognizer, EmailRecognizer, IbanRecognizer, IpRecognizer, PhoneRecognizer)
     tldextract.extract = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)  # it would fetch a list
     found = [r() for r in (CreditCardRecognizer, EmailRecognizer, IpRecognizer, PhoneRecognizer, IbanRecognizer)]
     rows = json.loads(path.read_text())
@@ -82,14 +89,16 @@ def measure(ctx) -> None:
         return time.process_time() - t
 
     scan('１')  # tables and expressions are made on first use
-    arms = {'ours': lambda: timed(scan), 'ours, masking': lambda: timed(mask), 'one expression': lambda: timed(lambda r: FLOOR.findall(r))}
+    arms = {'ours': lambda: timed(scan), 'ours, masking': lambda: timed(mask),
+            'one expression': lambda: timed(lambda r: FLOOR.findall(r))}
     if peer.p: arms['presidio'] = lambda: peer.ask()*len(rows)/few
     else: print('    presidio-analyzer is not in .venv-bench: its arm is left out')
     try: ctx.turn('scan', arms)
     finally: peer.close()
     for name in ('ours', 'ours, masking'):
         speed = mb/sorted(ctx.times['scan'][name])[len(ctx.times['scan'][name])//2]
-        ctx.figure(f'{name.replace("ours", "scan") if name == "ours" else "mask"} on one core', speed, 5, speed >= 5, 'above', f'{mb:.1f} MB, ten kinds', unit=' MB/s')
+        ctx.figure(f'{name.replace("ours", "scan") if name == "ours" else "mask"} on one core', speed, 5, speed >= 5,
+                   'above', f'{mb:.1f} MB, ten kinds', unit=' MB/s')
     if peer.p: ctx.ratio('scan', 'ours', 'presidio', 1, better='above', note='five kinds against ten')
     ctx.ratio('scan', 'ours', 'one expression', 20, note='the floor: no checks, no disguises')
 

@@ -38,7 +38,8 @@ class Ctx:
         self.times: dict[str, dict[str, list[float]]] = {}
         self.figures: list[dict] = []
 
-    def turn(self, name: str, arms: dict[str, Callable[[], float | None]], rounds: int | None = None, warm: int = 1) -> None:
+    def turn(self, name: str, arms: dict[str, Callable[[], float | None]], rounds: int | None = None,
+             warm: int = 1) -> None:
         "Time every arm once a round. An arm may return its own seconds, else the whole call is timed"
         got = self.times.setdefault(name, {a: [] for a in arms})
         order = list(arms)
@@ -51,25 +52,30 @@ class Ctx:
                 if r >= 0: got[a].append(t)
         for a in arms: print(f'    {name:28} {a:28} {show(st.median(got[a]))}', flush=True)
 
-    def ratio(self, name: str, ours: str, peer: str, goal: float, better: str = 'below', note: str = '', other: str | None = None) -> None:
+    def ratio(self, name: str, ours: str, peer: str, goal: float, better: str = 'below', note: str = '',
+              other: str | None = None) -> None:
         "Median of ours/peer over the rounds against a goal; `better='above'` turns it round to times-faster"
         a, b = self.times[name][ours], self.times[other or name][peer]
         rs = [x/y if better == 'below' else y/x for x, y in zip(a, b)]
         r = st.median(rs)
         ok = r <= goal if better == 'below' else r >= goal
         best = min(a)/min(b) if better == 'below' else min(b)/min(a)
-        self.figure(f'{name}: {ours} {"/" if better == "below" else "faster than"} {peer}', r, goal, ok, better, f'best of each: {best:.3g}×  {note}'.rstrip(),
-                    spread=[round(min(rs), 3), round(max(rs), 3)])
+        self.figure(f'{name}: {ours} {"/" if better == "below" else "faster than"} {peer}', r, goal, ok, better,
+                    f'best of each: {best:.3g}×  {note}'.rstrip(), spread=[round(min(rs), 3), round(max(rs), 3)])
 
-    def figure(self, what: str, value: float, goal: float, ok: bool, better: str, note: str = '', unit: str = '×', spread: list | None = None) -> None:
-        self.figures.append(dict(what=what, value=round(value, 3), goal=goal, ok=ok, better=better, unit=unit, note=note, spread=spread))
-        print(f'  {"✓" if ok else "✗"} {what}: {value:.3g}{unit} (goal {"≤" if better == "below" else "≥"} {goal:g}{unit})  {note}', flush=True)
+    def figure(self, what: str, value: float, goal: float, ok: bool, better: str, note: str = '', unit: str = '×',
+               spread: list | None = None) -> None:
+        self.figures.append(dict(what=what, value=round(value, 3), goal=goal, ok=ok, better=better, unit=unit,
+                                 note=note, spread=spread))
+        print(f'  {"✓" if ok else "✗"} {what}: {value:.3g}{unit} (goal {"≤" if better == "below" else "≥"} '
+              f'{goal:g}{unit})  {note}', flush=True)
 
     def save(self) -> None:
         out = HERE/'results'
         out.mkdir(exist_ok=True)
         body = dict(topic=self.topic, rounds=self.rounds, small=self.small, machine=machine(), figures=self.figures,
-                    seconds={n: {a: dict(median=round(st.median(t), 6), min=round(min(t), 6), max=round(max(t), 6), n=len(t)) for a, t in arms.items()}
+                    seconds={n: {a: dict(median=round(st.median(t), 6), min=round(min(t), 6), max=round(max(t), 6),
+                                         n=len(t)) for a, t in arms.items()}
                              for n, arms in self.times.items()})
         (out/f'{self.topic}.json').write_text(json.dumps(body, indent=1, ensure_ascii=False) + '\n')
         (out/f'{self.topic}.svg').write_text(svg(self.topic, self.figures))
@@ -81,8 +87,10 @@ def show(s: float) -> str:
 
 def machine() -> dict:
     "What it ran on, without names of machines or people"
-    cpu = next((line.partition(':')[2].strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')), platform.machine())
-    return dict(cpu=cpu, cores=os.cpu_count(), python=platform.python_version(), system=platform.system(), load=[round(x, 1) for x in os.getloadavg()])
+    cpu = next((line.partition(':')[2].strip() for line in Path('/proc/cpuinfo').read_text().splitlines()
+                if line.startswith('model name')), platform.machine())
+    return dict(cpu=cpu, cores=os.cpu_count(), python=platform.python_version(), system=platform.system(),
+                load=[round(x, 1) for x in os.getloadavg()])
 
 
 def svg(topic: str, figures: list[dict]) -> str:
@@ -91,13 +99,18 @@ def svg(topic: str, figures: list[dict]) -> str:
     for i, f in enumerate(figures):
         share = f['value']/f['goal'] if f['better'] == 'below' else f['goal']/max(f['value'], 1e-9)
         bar, y = min(share, 2)*140, 34 + i*26
-        rows.append(f'<text x="{left-8}" y="{y+12}" text-anchor="end">{escape(f["what"])}</text>'
-                    f'<rect x="{left}" y="{y}" width="{bar:.1f}" height="16" fill="{"#2a9d8f" if f["ok"] else "#d1495b"}"/>'
-                    f'<text x="{left+bar+5:.1f}" y="{y+12}">{f["value"]:.3g}{f["unit"]} ({"≤" if f["better"] == "below" else "≥"} {f["goal"]:g})</text>')
+        rows.append(
+            f'<text x="{left-8}" y="{y+12}" text-anchor="end">{escape(f["what"])}</text>'
+            f'<rect x="{left}" y="{y}" width="{bar:.1f}" height="16" fill="{"#2a9d8f" if f["ok"] else "#d1495b"}"/>'
+            f'<text x="{left+bar+5:.1f}" y="{y+12}">{f["value"]:.3g}{f["unit"]} '
+            f'({"≤" if f["better"] == "below" else "≥"} {f["goal"]:g})</text>')
     h = 46 + 26*len(figures)
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{w+60}" height="{h}" font-family="sans-serif" font-size="11">'
-            f'<rect width="100%" height="100%" fill="#fff"/><text x="8" y="18" font-size="14" font-weight="bold">{topic}</text>'
-            f'<line x1="{left+140}" y1="26" x2="{left+140}" y2="{h-8}" stroke="#888" stroke-dasharray="3 3"/>{"".join(rows)}</svg>\n')
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{w+60}" height="{h}" '
+            'font-family="sans-serif" font-size="11">'
+            '<rect width="100%" height="100%" fill="#fff"/><text x="8" y="18" font-size="14" '
+            f'font-weight="bold">{topic}</text>'
+            f'<line x1="{left+140}" y1="26" x2="{left+140}" y2="{h-8}" stroke="#888" stroke-dasharray="3 '
+            f'3"/>{"".join(rows)}</svg>\n')
 
 
 def main() -> int:

@@ -25,7 +25,8 @@ def letters(n: int):
     rnd = random.Random(0)
     words = [f'{a}{b}' for a in ('ba', 'de', 'fi', 'go', 'lu') for b in ('kon', 'ster', 'ling', 'tam', 'vur', 'x')]
     for i in range(n):
-        yield {'messages': [{'role': 'user', 'content': f'{i} ' + ' '.join(rnd.choices(words, k=40))}, {'role': 'assistant', 'content': f'Answer {i}'}]}
+        yield {'messages': [{'role': 'user', 'content': f'{i} ' + ' '.join(rnd.choices(words, k=40))},
+                            {'role': 'assistant', 'content': f'Answer {i}'}]}
 
 
 def changed(rs, seed: int, text):
@@ -44,12 +45,14 @@ def measure(ctx) -> None:
     ws = llmops.open(ctx.folder/'ws')
     run = Run(ws.store, Spec('bench', lambda run: None), {}, id='bench', by='bench')
     run.record = dict(started=0)
-    v = write_dataset(run, 'letters', ({**r, '_file': 'letters.jsonl', '_line': i} for i, r in enumerate(letters(n), 1)), format='messages')
+    v = write_dataset(run, 'letters', ({**r, '_file': 'letters.jsonl', '_line': i}
+                                       for i, r in enumerate(letters(n), 1)), format='messages')
     plain = ctx.folder/'letters.jsonl'
     with open(plain, 'w') as f: f.writelines(json.dumps(r) + '\n' for r in letters(n))
     import datasets
     datasets.disable_progress_bars()
-    datasets.Dataset.from_generator(letters, gen_kwargs=dict(n=n), cache_dir=str(ctx.folder/'cache')).save_to_disk(str(ctx.folder/'hf'))
+    datasets.Dataset.from_generator(letters, gen_kwargs=dict(n=n), cache_dir=str(ctx.folder/'cache')).save_to_disk(
+        str(ctx.folder/'hf'))
     k = 0
 
     def ours() -> float:
@@ -65,7 +68,8 @@ def measure(ctx) -> None:
         nonlocal k
         k += 1
         t = time.perf_counter()
-        with open(plain) as f, open(ctx.folder/'new.jsonl', 'w') as o: o.writelines(json.dumps(r) + '\n' for r in changed(map(json.loads, f), k, edit))
+        with open(plain) as f, open(ctx.folder/'new.jsonl', 'w') as o:
+            o.writelines(json.dumps(r) + '\n' for r in changed(map(json.loads, f), k, edit))
         return time.perf_counter() - t
 
     def hf() -> float:
@@ -78,7 +82,8 @@ def measure(ctx) -> None:
                 if rnd.random() < .01: m[1]['content'] += ' after all'
             return b
         t = time.perf_counter()
-        d = datasets.load_from_disk(str(ctx.folder/'hf')).map(some, batched=True, load_from_cache_file=False, cache_file_name=str(ctx.folder/'hf-map.arrow'))
+        d = datasets.load_from_disk(str(ctx.folder/'hf')).map(some, batched=True, load_from_cache_file=False,
+                                                              cache_file_name=str(ctx.folder/'hf-map.arrow'))
         d.save_to_disk(str(to))
         t = time.perf_counter() - t
         shutil.rmtree(to)
@@ -87,7 +92,8 @@ def measure(ctx) -> None:
 
     before, old = size(ws.store.folder/'blobs'), v.body
     ours()
-    ctx.figure('bytes of a version with 1 % of its rows changed', (size(ws.store.folder/'blobs')-before)/before, .015, (size(ws.store.folder/'blobs')-before)/before <= .015, 'below',
+    ctx.figure('bytes of a version with 1 % of its rows changed', (size(ws.store.folder/'blobs')-before)/before, .015,
+               (size(ws.store.folder/'blobs')-before)/before <= .015, 'below',
                f'{before/1e6:.0f} MB before, {len(old["files"])} files', unit=' of the first')
     ctx.turn('1 % of a million rows', dict(ours=ours, datasets=hf, script=script), rounds=min(3, ctx.rounds), warm=0)
     ctx.ratio('1 % of a million rows', 'ours', 'datasets', 2)

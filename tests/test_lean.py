@@ -10,9 +10,13 @@ from llmops.tuning import complete
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT/'assets'/'tiny-qwen'
-FAMILIES = dict(Llama={}, Mistral=dict(sliding_window=8), Qwen2={}, Qwen3={}, Gemma2=dict(sliding_window=8, query_pre_attn_scalar=16), Phi3={}, Glm4={}, OPT=dict(ffn_dim=112, word_embed_proj_dim=64),
-                GPT2=dict(n_embd=64, n_layer=2, n_head=4, n_positions=128), Qwen3Moe=dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32))
-SIZE = dict(vocab_size=768, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, intermediate_size=112, max_position_embeddings=128,
+FAMILIES = dict(Llama={}, Mistral=dict(sliding_window=8), Qwen2={}, Qwen3={},
+                Gemma2=dict(sliding_window=8, query_pre_attn_scalar=16), Phi3={}, Glm4={},
+                OPT=dict(ffn_dim=112, word_embed_proj_dim=64),
+                GPT2=dict(n_embd=64, n_layer=2, n_head=4, n_positions=128),
+                Qwen3Moe=dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32))
+SIZE = dict(vocab_size=768, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            head_dim=16, intermediate_size=112, max_position_embeddings=128,
             pad_token_id=0, bos_token_id=None, eos_token_id=2)
 
 
@@ -24,7 +28,9 @@ def rows(n=12, packed=False) -> dict:
 
 
 def job(model: Path, **more) -> dict:
-    return complete(dict(stage='sft', max_steps=3, batch=4, micro_batch=4, log_every=1, lr=1e-3, save_steps=-1, **more)) | dict(model=str(model), rows='', out='', work='', resume='', eval='', adapter='', teacher='', reward='')
+    return (complete(dict(stage='sft', max_steps=3, batch=4, micro_batch=4, log_every=1,
+                          lr=1e-3, save_steps=-1, **more))
+            | dict(model=str(model), rows='', out='', work='', resume='', eval='', adapter='', teacher='', reward=''))
 
 
 def trained(j: dict, cols: dict, folder: Path) -> list:
@@ -61,7 +67,8 @@ def test_tokens_are_those_of_the_rows(method, tmp_path):
 def test_tokens_of_packed_rows_are_all_counted(tmp_path):
     cols = rows(24, packed=True)
     j = job(BASE, packing=True) | dict(max_steps=0, epochs=1.)
-    assert trained(j, cols, tmp_path)[-1][2] == sum(map(sum, cols['seq_lengths'])) == sum(len(x) for x in rows(24)['input_ids'])
+    assert (trained(j, cols, tmp_path)[-1][2] == sum(map(sum, cols['seq_lengths']))
+            == sum(len(x) for x in rows(24)['input_ids']))
 
 
 @pytest.mark.parametrize('method', ['lora', 'rslora', 'dora', 'qlora'])
@@ -102,21 +109,26 @@ def test_models_that_may_look_ahead_keep_their_mask(kind):
     import torch
     import transformers
     text = transformers.Qwen2Config(**SIZE)
-    if kind == 'eager': net = transformers.AutoModelForCausalLM.from_config(text, attn_implementation='eager', dtype=torch.float32)
+    if kind == 'eager':
+        net = transformers.AutoModelForCausalLM.from_config(text, attn_implementation='eager', dtype=torch.float32)
     else:
-        see = transformers.CLIPVisionConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
-        net = transformers.LlavaForConditionalGeneration(transformers.LlavaConfig(vision_config=see, text_config=text, image_token_index=3))
+        see = transformers.CLIPVisionConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                                            num_attention_heads=2, image_size=28, patch_size=14)
+        net = transformers.LlavaForConditionalGeneration(
+            transformers.LlavaConfig(vision_config=see, text_config=text, image_token_index=3))
     assert trl_lean.unmasked(dict(method='full', parallel=''), net) is False
 
 
 @pytest.mark.parametrize('there', [True, False])
 def test_liger_is_used_where_it_is_installed_and_there_is_a_gpu(there, monkeypatch):
     monkeypatch.setattr(trl_lean, 'have', lambda name: there and name == 'liger_kernel')
-    assert (trl_lean.liger(dict(use_cpu=False)), trl_lean.liger(dict(use_cpu=True))) == (dict(use_liger_kernel=True) if there else {}, {})
+    assert (trl_lean.liger(dict(use_cpu=False)),
+            trl_lean.liger(dict(use_cpu=True))) == (dict(use_liger_kernel=True) if there else {}, {})
 
 
 def test_a_gpu_gets_one_kernel_and_older_transformers_its_own_words(monkeypatch):
     assert trl_lean.lean(dict(optim='adamw_torch', use_cpu=False))['optim'] == 'adamw_torch_fused'
     real = trl_lean.fields
     monkeypatch.setattr(trl_lean, 'fields', lambda c: [f for f in real(c) if f.name != 'activation_checkpointing'])
-    assert trl_lean.lean(dict(use_cpu=True, gradient_checkpointing=None, activation_checkpointing=True)) == dict(use_cpu=True, gradient_checkpointing=True)
+    assert (trl_lean.lean(dict(use_cpu=True, gradient_checkpointing=None, activation_checkpointing=True))
+            == dict(use_cpu=True, gradient_checkpointing=True))
