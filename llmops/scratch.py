@@ -25,7 +25,8 @@ def _here()->str: return blake3(socket.gethostname().encode()).hexdigest()[:8]
 
 def _born(pid:int)->str:
     "Start of a process in clock ticks; empty where there is no such process, or none can be seen"
-    with suppress(OSError, IndexError): return Path(f'/proc/{pid}/stat').read_bytes().rpartition(b')')[2].split()[19].decode()
+    with suppress(OSError, IndexError):
+        return Path(f'/proc/{pid}/stat').read_bytes().rpartition(b')')[2].split()[19].decode()
     return ''
 
 def scratch_folder(
@@ -33,7 +34,8 @@ def scratch_folder(
 )->Path: # To be removed by who asked for it
     "Make a temporary folder that says whose it is"
     sweep()
-    at = Path(tempfile.gettempdir())/f'llmops-{what+"-" if what else ""}{_here()}.{os.getpid()}.{_born(os.getpid()) or 0}.{secrets.token_hex(4)}'
+    at = (Path(tempfile.gettempdir())
+          /f'llmops-{what+"-" if what else ""}{_here()}.{os.getpid()}.{_born(os.getpid()) or 0}.{secrets.token_hex(4)}')
     at.mkdir(mode=0o700)
     return at
 
@@ -59,7 +61,9 @@ def sweep(
             if len(owner) != 4 or owner[0] != _here() or not owner[1].isdecimal() or e.is_symlink(): continue
             with suppress(OSError):
                 s = e.stat(follow_symlinks=False)
-                if s.st_uid != os.getuid() or time.time()-s.st_mtime < age or _born(int(owner[1])) == owner[2] or not Path('/proc/self/stat').exists(): continue
+                if (s.st_uid != os.getuid() or time.time()-s.st_mtime < age or _born(int(owner[1])) == owner[2]
+                    or not Path('/proc/self/stat').exists()):
+                    continue
                 shutil.rmtree(e.path, ignore_errors=True)
                 out.append(e.name)
     return out

@@ -21,9 +21,12 @@ def lean(
     import torch
     from transformers import TrainingArguments
     out = dict(said)
-    torch.set_autocast_cache_enabled(not out.get('activation_checkpointing')) # Of this thread; autocast takes it over when the model is prepared
-    if not out.get('use_cpu') and out.get('optim') == 'adamw_torch' and 'deepspeed' not in out: out['optim'] = 'adamw_torch_fused'
-    if 'activation_checkpointing' in out and 'activation_checkpointing' not in {f.name for f in fields(TrainingArguments)}:
+    # Of this thread; autocast takes it over when the model is prepared
+    torch.set_autocast_cache_enabled(not out.get('activation_checkpointing'))
+    if not out.get('use_cpu') and out.get('optim') == 'adamw_torch' and 'deepspeed' not in out:
+        out['optim'] = 'adamw_torch_fused'
+    if ('activation_checkpointing' in out
+        and 'activation_checkpointing' not in {f.name for f in fields(TrainingArguments)}):
         out['gradient_checkpointing'] = out.pop('activation_checkpointing')
     return out
 
@@ -33,14 +36,16 @@ def liger(
 )->dict:       # More of them
     "Have Liger's kernels where they are installed"
     if said.get('use_cpu') or not have('liger_kernel'): return {}
-    warnings.filterwarnings('ignore', '.use_liger_kernel=True', FutureWarning) # TRL would have kernels of the Hub, which need a network
+    # TRL would have kernels of the Hub, which need a network
+    warnings.filterwarnings('ignore', '.use_liger_kernel=True', FutureWarning)
     return dict(use_liger_kernel=True)
 
 # %% ../../nbs/engines/trl_lean.ipynb #fa4ea8af
 def _blind(module:Any, args:tuple, kw:dict)->tuple|None:
     "Hide the mask of padding while a loss is computed; a model that writes an answer pads on the left"
     mask = kw.get('attention_mask')
-    if mask is None or mask.dim() != 2 or kw.get('use_cache') is not False or kw.get('past_key_values') is not None: return None
+    if mask is None or mask.dim() != 2 or kw.get('use_cache') is not False or kw.get('past_key_values') is not None:
+        return None
     return args, kw | dict(attention_mask=None)
 
 def unmasked(
@@ -50,8 +55,9 @@ def unmasked(
     "Have a model that pads on the right compute its loss without a mask, where that is the same"
     inner = net.get_base_model() if hasattr(net, 'get_base_model') else net
     text = inner.config.get_text_config()
-    same = (getattr(inner.config, '_attn_implementation', '') == 'sdpa' and text is inner.config and getattr(text, 'is_causal', True) is not False
-            and not getattr(text, 'use_bidirectional_attention', None) and job['method'] not in ('prompt', 'prefix') and 'pp' not in job['parallel'])
+    same = (getattr(inner.config, '_attn_implementation', '') == 'sdpa' and text is inner.config
+            and getattr(text, 'is_causal', True) is not False and not getattr(text, 'use_bidirectional_attention', None)
+            and job['method'] not in ('prompt', 'prefix') and 'pp' not in job['parallel'])
     if same: inner.base_model.register_forward_pre_hook(_blind, with_kwargs=True)
     return same
 
@@ -59,7 +65,9 @@ def unmasked(
 def _cast(layer:Any, x:Any, dtype:Any)->Any:
     "As PEFT does, unless autocast brings both to its own type anyway"
     import torch
-    if x is not None and torch.is_autocast_enabled(x.device.type) and x.dtype == torch.get_autocast_dtype(x.device.type): return x
+    if (x is not None and torch.is_autocast_enabled(x.device.type)
+        and x.dtype == torch.get_autocast_dtype(x.device.type)):
+        return x
     return type(layer)._cast_input_dtype(layer, x, dtype)
 
 def uncopied(

@@ -18,9 +18,11 @@ from . import trl_kinds
 from ..ports import have, need
 
 # %% ../../nbs/engines/trl_methods.ipynb #85dd0a20
-TYPES = dict(lora='LORA', rslora='LORA', dora='LORA', qlora='LORA', ia3='IA3', prompt='PROMPT_TUNING', prefix='PREFIX_TUNING') # Method → PEFT's name
+TYPES = dict(lora='LORA', rslora='LORA', dora='LORA', qlora='LORA', ia3='IA3', prompt='PROMPT_TUNING',
+             prefix='PREFIX_TUNING') # Method → PEFT's name
 METHODS = ('full', 'freeze', *TYPES)
-RATES = dict(full=(1e-5, 3e-3), freeze=(2e-5, 3e-3), lora=(1e-4, 1e-2), rslora=(5e-5, 1e-2), dora=(1e-4, 1e-2), qlora=(1e-4, 1e-2), # of large models, of small ones
+RATES = dict(full=(1e-5, 3e-3), freeze=(2e-5, 3e-3), lora=(1e-4, 1e-2), rslora=(5e-5, 1e-2), dora=(1e-4, 1e-2),
+             qlora=(1e-4, 1e-2), # of large models, of small ones
              ia3=(3e-3, 1e-1), prompt=(1e-2, 3e-1), prefix=(1e-2, 5e-1))
 
 def good_lr(
@@ -46,7 +48,8 @@ def on_gpu(
     "Is there a GPU, and may it be used?"
     import torch
     there, said = torch.cuda.is_available(), job.get('device', 'auto')
-    if said == 'cuda' and not there: raise Invalid('device is cuda, and no GPU is to be seen here. Leave device out, or train where there is one')
+    if said == 'cuda' and not there:
+        raise Invalid('device is cuda, and no GPU is to be seen here. Leave device out, or train where there is one')
     return there and said != 'cpu'
 
 def numbers(
@@ -64,16 +67,22 @@ def not_a_number(
     import torch
     for name, p in net.named_parameters():
         here = p.to_local() if hasattr(p, 'to_local') else p # Of a model in pieces: this process's
-        if p.is_floating_point() and here.numel() and not p.is_meta and not torch.isfinite(here.detach().abs().amax()): return name
+        if p.is_floating_point() and here.numel() and not p.is_meta and not torch.isfinite(here.detach().abs().amax()):
+            return name
     return ''
 
 def _four_bits(job:dict, dtype:str)->dict:
-    if not have('bitsandbytes'): raise Invalid("qlora needs bitsandbytes. Get it with: pip install 'llmops-workbench[train]' — or take method=lora")
+    if not have('bitsandbytes'):
+        raise Invalid("qlora needs bitsandbytes. "
+                      "Get it with: pip install 'llmops-workbench[train]' — or take method=lora")
     import torch
     from transformers import BitsAndBytesConfig
     kept = getattr(torch, dtype)
-    more = dict(bnb_4bit_quant_storage=kept) if str(job.get('parallel') or '').startswith('fsdp') else {} # FSDP shards tensors of one type only
-    return dict(quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4', bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=kept, **more),
+    # FSDP shards tensors of one type only
+    more = dict(bnb_4bit_quant_storage=kept) if str(job.get('parallel') or '').startswith('fsdp') else {}
+    return dict(quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type='nf4',
+                                                       bnb_4bit_use_double_quant=True,
+                                                       bnb_4bit_compute_dtype=kept, **more),
                 **(dict(device_map={'': int(os.environ.get('LOCAL_RANK', 0))}) if on_gpu(job) else {}))
 
 def load(
@@ -82,29 +91,39 @@ def load(
     "Bring the model into memory as the method needs it"
     import torch
     method, on = job['method'], Path(job['adapter']) if job.get('adapter') else None
-    if method not in METHODS: raise Invalid(f'method {method!r} is not known.{nearest(str(method), METHODS)} Methods: {", ".join(METHODS)}')
+    if method not in METHODS:
+        raise Invalid(f'method {method!r} is not known.{nearest(str(method), METHODS)} Methods: {", ".join(METHODS)}')
     if on: _same_kind(job, settings(on))
     dtype = numbers(job)
     how:dict[str, Any] = dict(dtype=getattr(torch, dtype), **trl_kinds.loading(job))
-    if method != 'qlora' and job.get('nproc', 1) == 1 and on_gpu(job): how |= dict(device_map={'': torch.cuda.current_device()}) # Straight to the card
+    if method != 'qlora' and job.get('nproc', 1) == 1 and on_gpu(job):
+        how |= dict(device_map={'': torch.cuda.current_device()}) # Straight to the card
     torch.manual_seed(job.get('seed', 0)) # A new head begins the same way on every rank
     if job.get('stage') == 'reward': how |= dict(num_labels=1)
     if job.get('stage') == 'classify':
         names = job['labels']
-        how |= dict(num_labels=len(names), id2label=dict(enumerate(names)), label2id={n: i for i, n in enumerate(names)})
-    net = load_whole(Path(job['model']), [on] if on else [], **how, **(_four_bits(job, dtype) if method == 'qlora' else {}))
-    if name := not_a_number(net): raise Invalid(f'{name} holds values that are no numbers (NaN or infinite), so this model cannot be trained. Take an earlier version of it: llmops ls model')
+        how |= dict(num_labels=len(names), id2label=dict(enumerate(names)),
+                    label2id={n: i for i, n in enumerate(names)})
+    net = load_whole(Path(job['model']), [on] if on else [], **how,
+                     **(_four_bits(job, dtype) if method == 'qlora' else {}))
+    if name := not_a_number(net):
+        raise Invalid(f'{name} holds values that are no numbers (NaN or infinite), so this model cannot be trained. '
+                      'Take an earlier version of it: llmops ls model')
     return put_on(net, on, 'the adapter', train=True) if on else net
 
 def _same_kind(job:dict, c:dict)->None:
     "An adapter goes on as what it is"
     if job['method'] not in TYPES:
-        raise Invalid(f"The model is an adapter, and method={job['method']} trains whole weights. Make them first with: llmops merge — or train the adapter on: --method lora")
+        raise Invalid(f"The model is an adapter, and method={job['method']} trains whole weights. "
+                      "Make them first with: llmops merge — or train the adapter on: --method lora")
     kind, flags = TYPES[job['method']], dict(rslora='use_rslora', dora='use_dora')
     want = flags.get(job['method'])
-    if c.get('peft_type') != kind or (want and not c.get(want)) or (kind == 'LORA' and not want and any(c.get(f) for f in flags.values())):
-        is_ = next((m for m, f in flags.items() if c.get(f)), None) or next((m for m, t in TYPES.items() if t == c.get('peft_type')), c.get('peft_type'))
-        raise Invalid(f"The adapter is of method {is_}, and method={job['method']} cannot train it on. Give method={is_}, or put a new adapter on top: onto=stack")
+    if (c.get('peft_type') != kind or (want and not c.get(want))
+        or (kind == 'LORA' and not want and any(c.get(f) for f in flags.values()))):
+        is_ = (next((m for m, f in flags.items() if c.get(f)), None)
+               or next((m for m, t in TYPES.items() if t == c.get('peft_type')), c.get('peft_type')))
+        raise Invalid(f"The adapter is of method {is_}, and method={job['method']} cannot train it on. "
+                      f"Give method={is_}, or put a new adapter on top: onto=stack")
     if kind == 'LORA': job |= dict(rank=c.get('r'), alpha=c.get('lora_alpha'))
     if kind in PROMPTS: job |= dict(virtual_tokens=c.get('num_virtual_tokens'))
 
@@ -128,7 +147,8 @@ def freeze(
 )->None:
     "Let only the upper part of a model learn"
     all = blocks(net)
-    if layers > len(all): raise Invalid(f'layers is {layers}, and this model has {len(all)} blocks. Give at most {len(all)}')
+    if layers > len(all):
+        raise Invalid(f'layers is {layers}, and this model has {len(all)} blocks. Give at most {len(all)}')
     net.requires_grad_(False)
     for b in all[len(all)-layers:]: b.requires_grad_(True)
     for name, m in _body(net).named_children():
@@ -137,7 +157,8 @@ def freeze(
     if head is not None and getattr(head, 'weight', None) is not words.weight: head.requires_grad_(True)
 
 # %% ../../nbs/engines/trl_methods.ipynb #b89775d9
-_keys = (('k_proj', 'v_proj'), ('key', 'value'), ('qkv_proj',), ('query_key_value',), ('c_attn',), ('Wqkv',), ('in_proj',))
+_keys = (('k_proj', 'v_proj'), ('key', 'value'), ('qkv_proj',), ('query_key_value',), ('c_attn',),
+         ('Wqkv',), ('in_proj',))
 _inner = ('down_proj', 'fc2', 'mlp.c_proj', 'dense_4h_to_h', 'fc_out', 'w2', 'wo')
 
 def linears(
@@ -149,7 +170,8 @@ def linears(
     head = net.get_output_embeddings() or getattr(net, 'score', None)
     body = _body(net)
     seen = {id(m) for m in body.modules()} if hasattr(net.config, 'vision_config') else None
-    return [n for n, m in net.named_modules() if isinstance(m, (torch.nn.Linear, Conv1D)) and m is not head and (seen is None or id(m) in seen)]
+    return [n for n, m in net.named_modules()
+            if isinstance(m, (torch.nn.Linear, Conv1D)) and m is not head and (seen is None or id(m) in seen)]
 
 def _is(name:str, full:str)->bool: return full == name or full.endswith(f'.{name}')
 
@@ -162,18 +184,28 @@ def targets(
     short = sorted({n.rpartition('.')[2] for n in all})
     if said != 'all-linear':
         names = [t.strip() for t in said.split(',') if t.strip()]
-        if not names or 'all-linear' in names: raise Invalid(f'targets is all-linear, or names of modules with commas, not {said!r}. Linear modules: {", ".join(short)}')
+        if not names or 'all-linear' in names:
+            raise Invalid(f'targets is all-linear, or names of modules with commas, not {said!r}. '
+                          f'Linear modules: {", ".join(short)}')
         for t in names:
-            if not any(_is(t, n) for n, _ in net.named_modules()): raise Invalid(f'This model has no module {t!r}.{nearest(t, short)} Linear modules: {", ".join(short)}')
-            if not any(_is(t, n) for n in all) and not (job['method'] == 'lora' and any(_is(t, n) and hasattr(m, 'num_embeddings') for n, m in net.named_modules())):
-                raise Invalid(f'{t} is no linear layer of the language model, so method={job["method"]} cannot put an adapter on it. Linear modules: {", ".join(short)}')
+            if not any(_is(t, n) for n, _ in net.named_modules()):
+                raise Invalid(f'This model has no module {t!r}.{nearest(t, short)} Linear modules: {", ".join(short)}')
+            if (not any(_is(t, n) for n in all)
+                and not (job['method'] == 'lora'
+                         and any(_is(t, n) and hasattr(m, 'num_embeddings') for n, m in net.named_modules()))):
+                raise Invalid(f'{t} is no linear layer of the language model, so method={job["method"]} cannot put an '
+                              f'adapter on it. Linear modules: {", ".join(short)}')
         return names
     if job['method'] != 'ia3':
-        if not all: raise Invalid('This model has no linear layers that could get an adapter. Name modules in targets, or take method=full')
+        if not all:
+            raise Invalid('This model has no linear layers that could get an adapter. '
+                          'Name modules in targets, or take method=full')
         return all if hasattr(net.config, 'vision_config') else 'all-linear'
     keys = next((k for k in _keys if all_in(k, all)), ())
     inner = next((i for i in _inner if any(_is(i, n) for n in all)), None)
-    if not keys or not inner: raise Invalid(f'ia3 does not know where keys, values and the MLP of a {type(net).__name__} are. Name them in targets, of: {", ".join(short)}')
+    if not keys or not inner:
+        raise Invalid(f'ia3 does not know where keys, values and the MLP of a {type(net).__name__} are. '
+                      f'Name them in targets, of: {", ".join(short)}')
     return [*keys, inner]
 
 def all_in(
@@ -186,7 +218,8 @@ def all_in(
 def _widest(net:Any, at:list[str]|str)->int:
     "The longest side of the layers that get an adapter"
     mine = linears(net) if isinstance(at, str) else at
-    return max(max(m.weight.shape) if not hasattr(m, 'in_features') else max(m.in_features, m.out_features) for n, m in net.named_modules() if hasattr(m, 'weight') and any(_is(t, n) for t in mine))
+    return max(max(m.weight.shape) if not hasattr(m, 'in_features') else max(m.in_features, m.out_features)
+               for n, m in net.named_modules() if hasattr(m, 'weight') and any(_is(t, n) for t in mine))
 
 def learns(
     job:dict, # Recipe
@@ -203,11 +236,16 @@ def learns(
         return kind(num_virtual_tokens=job['virtual_tokens'], **plain)
     at = targets(job, net)
     if method != 'ia3' and job['rank'] > (wide := _widest(net, at)):
-        raise Invalid(f'rank is {job["rank"]}, and no layer that gets an adapter is wider than {wide}: such an adapter is larger than what it adapts. Give a smaller rank')
-    if method == 'ia3': return peft.IA3Config(target_modules=at, feedforward_modules=[t for t in at if any(_is(i, t) or _is(t, i) for i in _inner)], **plain)
+        raise Invalid(f'rank is {job["rank"]}, and no layer that gets an adapter is wider than {wide}: '
+                      'such an adapter is larger than what it adapts. Give a smaller rank')
+    if method == 'ia3':
+        return peft.IA3Config(target_modules=at,
+                              feedforward_modules=[t for t in at if any(_is(i, t) or _is(t, i) for i in _inner)],
+                              **plain)
     from transformers.pytorch_utils import Conv1D
-    return peft.LoraConfig(r=job['rank'], lora_alpha=job['alpha'], lora_dropout=job.get('dropout', 0.), target_modules=at, use_rslora=method == 'rslora',
-                           use_dora=method == 'dora', fan_in_fan_out=any(isinstance(m, Conv1D) for m in net.modules()), **plain)
+    return peft.LoraConfig(r=job['rank'], lora_alpha=job['alpha'], lora_dropout=job.get('dropout', 0.),
+                           target_modules=at, use_rslora=method == 'rslora', use_dora=method == 'dora',
+                           fan_in_fan_out=any(isinstance(m, Conv1D) for m in net.modules()), **plain)
 
 # %% ../../nbs/engines/trl_methods.ipynb #54afce23
 def counts(
@@ -221,7 +259,8 @@ def counts(
     return dict(trained=sum(n for n, on in size if on), all=sum(n for n, _ in size))
 
 # %% ../../nbs/engines/trl_methods.ipynb #36c4630d
-PATHS = ('model', 'rows', 'out', 'work', 'resume', 'eval', 'adapter', 'teacher', 'reward', 'media') # Of a job; the rest is the recipe
+# Of a job; the rest is the recipe
+PATHS = ('model', 'rows', 'out', 'work', 'resume', 'eval', 'adapter', 'teacher', 'reward', 'media')
 
 def save(
     t:Any,       # TRL's trainer after training
@@ -240,12 +279,15 @@ def save(
     if hasattr(net, 'peft_config'):
         if not many: net.save_pretrained(out, selected_adapters=['default'])
         (out/'README.md').unlink(missing_ok=True)
-        c, at = settings(out) | dict(base_model_name_or_path=''), getattr(net.peft_config['default'], 'target_modules', None)
+        c, at = (settings(out) | dict(base_model_name_or_path=''),
+                 getattr(net.peft_config['default'], 'target_modules', None))
         if at and not isinstance(at, str): c['target_modules'] = sorted(at)
         (out/'adapter_config.json').write_text(json.dumps(c, indent=2, sort_keys=True))
     else:
         if not many: net.to(kept).save_pretrained(out)
         carry(Path(job['model']), out)
-    names = ['torch', 'transformers', 'trl', 'peft', 'accelerate', *(['bitsandbytes'] if job['method'] == 'qlora' else [])]
+    names = ['torch', 'transformers', 'trl', 'peft', 'accelerate',
+             *(['bitsandbytes'] if job['method'] == 'qlora' else [])]
     told = {k: v for k, v in job.items() if k not in PATHS}
-    (out/'recipe.json').write_text(json.dumps(dict(engine='trl', **told, rows=rows, versions={n: importlib.metadata.version(n) for n in names}), indent=2))
+    (out/'recipe.json').write_text(json.dumps(
+        dict(engine='trl', **told, rows=rows, versions={n: importlib.metadata.version(n) for n in names}), indent=2))

@@ -56,7 +56,8 @@ def base_of(
 )->Version|None: # The base of an adapter, else None
     "The model that an adapter sits on"
     if not model.body.get('adapter'): return None
-    if not (ref := base_ref(model)): raise Invalid(f'{model} is an adapter and does not say of what model. Bring it in again with its base')
+    if not (ref := base_ref(model)):
+        raise Invalid(f'{model} is an adapter and does not say of what model. Bring it in again with its base')
     return store.get(ref)
 
 def parts(
@@ -113,7 +114,8 @@ def answer_all(
             yield {'step': i, 'total': len(data), 'message': f'{model} judges {d}'}
             out += judged(run, model, baseline, d, settings['rows'])
         return out
-    asked = [(str(d.ref), [question(r, f'{d}, row {i}') for i, r in enumerate(rows_of(run.store, d, settings['rows']))]) for d in data]
+    asked = [(str(d.ref), [question(r, f'{d}, row {i}') for i, r in enumerate(rows_of(run.store, d, settings['rows']))])
+             for d in data]
     prompts = [ask for _, rows in asked for ask, _ in rows]
     total, done = len(prompts)*(2 if baseline else 1), 0
     said:dict[str, list[dict]] = {}

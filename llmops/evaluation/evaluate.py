@@ -41,7 +41,8 @@ def _questions(store, data:Version, n:int=0)->list[str]:
     out = []
     for row in rows_of(store, data, n):
         if isinstance(row.get('prompt'), list): out.append(folded(row['prompt']))
-        elif isinstance(row.get('prompt') or row.get('text'), str): out.append(folded([{'content': row.get('prompt') or row['text']}]))
+        elif isinstance(row.get('prompt') or row.get('text'), str):
+            out.append(folded([{'content': row.get('prompt') or row['text']}]))
         else:
             try: out.append(folded(question(row)[0]))
             except Invalid: continue
@@ -65,7 +66,8 @@ def evaluate(run,
     data:list[Dataset], # Data sets whose answers are known; the first is held-out unless it says otherwise
     baseline:Model|None=None, # Model to compare with, such as the base
     out:str='', # Name of the report; empty: the model's name with -evaluation
-    scorer:Literal['auto', 'exact', 'json', 'contains', 'number', 'overlap']='auto', # How an answer is scored; auto looks at the expected answers
+    # How an answer is scored; auto looks at the expected answers
+    scorer:Literal['auto', 'exact', 'json', 'contains', 'number', 'overlap']='auto',
     rows:int=0, # At most so many rows of each data set, 0 for all
     max_new_tokens:int=64, # Most tokens of an answer
     target:float=0., # Share right that held-out rows must reach, 0 for none
@@ -73,17 +75,22 @@ def evaluate(run,
     engine:str='transformers', # Engine that answers
 ):
     "Let a model and its baseline answer the same rows, and report which is better and how sure that is"
-    if rows < 0 or max_new_tokens < 1 or not 0 <= target <= 1: raise Invalid('rows must be 0 or more, max_new_tokens 1 or more, and target a share from 0 to 1')
+    if rows < 0 or max_new_tokens < 1 or not 0 <= target <= 1:
+        raise Invalid('rows must be 0 or more, max_new_tokens 1 or more, and target a share from 0 to 1')
     sets = list({str(d.ref): d for d in data}.values())
     if not sets: raise Invalid('evaluate needs data: a data set with known answers, like dataset:tickets-test')
-    settings = {'scorer': scorer, 'rows': rows, 'max_new_tokens': max_new_tokens, 'target': target, 'seed': seed, 'engine': engine, 'decoding': 'greedy'}
+    settings = {'scorer': scorer, 'rows': rows, 'max_new_tokens': max_new_tokens, 'target': target, 'seed': seed,
+                'engine': engine, 'decoding': 'greedy'}
     got = yield from answer_all(run, model, baseline, sets, settings)
-    body = findings(got, {str(d.ref): role_of(d, i==0) for i, d in enumerate(sets)}, leaks(run.store, model, sets, rows), settings)
+    body = findings(got, {str(d.ref): role_of(d, i==0) for i, d in enumerate(sets)},
+                    leaks(run.store, model, sets, rows), settings)
     blob = run.blobs.put_bytes(''.join(canonical(r) + '\n' for r in got).encode())
     against = f' against {baseline.name}' if baseline else ''
     return run.write('report', out or f'{model.name}-evaluation', {
-        'type': 'evaluation', 'title': f'{model.name}{against}', 'subject': parts(run.store, model), 'inputs': _inputs(run, model, baseline, data),
-        'engine': {'name': engine, 'versions': versions(engine)}, 'settings': settings, **body, 'answers': {**blob, 'rows': len(got)}})
+        'type': 'evaluation', 'title': f'{model.name}{against}', 'subject': parts(run.store, model),
+        'inputs': _inputs(run, model, baseline, data),
+        'engine': {'name': engine, 'versions': versions(engine)}, 'settings': settings, **body,
+        'answers': {**blob, 'rows': len(got)}})
 
 # %% ../../nbs/evaluation/evaluate.ipynb #9eb6af22
 def findings(
@@ -96,7 +103,8 @@ def findings(
     found = results(rows, roles, settings['seed'])
     for f in found: f |= more([r for r in rows if r['data'] == f['data']], settings['seed'])
     asked = gates(found, leaks, settings['target'])
-    return {'results': found, 'leaks': leaks, 'gates': asked, 'passed': passed(asked), 'too_long': sum(r.get('finish') == 'too_long' for r in rows)}
+    return {'results': found, 'leaks': leaks, 'gates': asked, 'passed': passed(asked),
+            'too_long': sum(r.get('finish') == 'too_long' for r in rows)}
 
 def _inputs(run, model, baseline, data):
     def wrote(key, i=None):

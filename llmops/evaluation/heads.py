@@ -28,8 +28,9 @@ def _said(run, model:Version, data:Version, n:int)->list[dict]:
     need = ('text', 'label') if kind == 'classes' else ('prompt', 'chosen', 'rejected')
     if first is None: raise Invalid(f'{data} has no rows')
     if lacks := [c for c in need if c not in first]:
-        raise Invalid(f'{model} {"tells classes apart and is judged by texts with their class" if kind == "classes" else "gives scores and is judged by pairs of answers"}: '
-                      f'{data} has no column {lacks[0]!r}, only: {", ".join(first)[:200]}')
+        raise Invalid(
+            f'{model} {"tells classes apart and is judged by texts with their class" if kind == "classes" else "gives scores and is judged by pairs of answers"}: '
+            f'{data} has no column {lacks[0]!r}, only: {", ".join(first)[:200]}')
     v = run.call('score', model=model, data=data, out=f'{data.name}-by-{model.name}')
     return list(stored_rows(run.store, v, 0, n or None, origin=False))
 
@@ -41,20 +42,26 @@ def judged(
     n:int=0, # At most so many rows, 0 for all
 )->list[dict]: # Rows of an evaluation: data, row, scorer, prompt, expected, answer, ok, and with a baseline: baseline, baseline_ok
     "Let judges judge"
-    if baseline is not None and judges(baseline) != judges(model): raise Invalid(f'{baseline} is not the kind of judge that {model} is, so they cannot be compared')
+    if baseline is not None and judges(baseline) != judges(model):
+        raise Invalid(f'{baseline} is not the kind of judge that {model} is, so they cannot be compared')
     got = {w: _said(run, v, data, n) for w, v in (('answer', model), ('baseline', baseline)) if v is not None}
     if judges(model) == 'rewards':
-        def pick(r:dict)->str: return 'chosen' if r['chosen_score'] > r['rejected_score'] else 'rejected' if r['chosen_score'] < r['rejected_score'] else 'neither'
+        def pick(r:dict)->str:
+            return ('chosen' if r['chosen_score'] > r['rejected_score']
+                    else 'rejected' if r['chosen_score'] < r['rejected_score'] else 'neither')
         def parts(r:dict)->tuple[Any, str]: return r['prompt'], 'chosen'
     else:
         def pick(r:dict)->str: return r['predicted']
-        def parts(r:dict)->tuple[Any, str]: return r['text'] if isinstance(r['text'], list) else [dict(role='user', content=r['text'])], str(r['label'])
+        def parts(r:dict)->tuple[Any, str]:
+            return r['text'] if isinstance(r['text'], list) else [dict(role='user', content=r['text'])], str(r['label'])
     out = []
     for i, r in enumerate(got['answer']):
         ask, want = parts(r)
-        row = dict(data=str(data), row=i, scorer='exact', prompt=ask, expected=want, answer=pick(r), ok=SCORERS['exact'](pick(r), want), judge=judges(model))
+        row = dict(data=str(data), row=i, scorer='exact', prompt=ask, expected=want, answer=pick(r),
+                   ok=SCORERS['exact'](pick(r), want), judge=judges(model))
         if judges(model) == 'rewards': row |= dict(margin=round(r['chosen_score']-r['rejected_score'], 6))
-        if 'baseline' in got: row |= dict(baseline=pick(got['baseline'][i]), baseline_ok=SCORERS['exact'](pick(got['baseline'][i]), want))
+        if 'baseline' in got:
+            row |= dict(baseline=pick(got['baseline'][i]), baseline_ok=SCORERS['exact'](pick(got['baseline'][i]), want))
         out.append(row)
     return out
 
@@ -77,8 +84,10 @@ def by_class(
     r, n = np.random.default_rng(seed), len(rows)
     drawn = np.array([figures(want[i], got[i])[3] for i in (r.integers(0, n, n) for _ in range(draws))])
     def ci(x)->list[float]: return [round(float(v), 4) for v in np.quantile(x, (.025, .975))]
-    return dict(macro_f1=round(float(f1.mean()), 4), macro_f1_ci=ci(drawn.mean(1)), classes=[dict(name=c, n=int(is_[i]), precision=round(float(hit[i]/max(said[i], 1)), 4),
-                recall=round(float(hit[i]/max(is_[i], 1)), 4), f1=round(float(f1[i]), 4), f1_ci=ci(drawn[:, i])) for i, c in enumerate(names)])
+    return dict(macro_f1=round(float(f1.mean()), 4), macro_f1_ci=ci(drawn.mean(1)),
+                classes=[dict(name=c, n=int(is_[i]), precision=round(float(hit[i]/max(said[i], 1)), 4),
+                              recall=round(float(hit[i]/max(is_[i], 1)), 4), f1=round(float(f1[i]), 4),
+                              f1_ci=ci(drawn[:, i])) for i, c in enumerate(names)])
 
 def more(
     rows:Sequence[dict], # Of one data set

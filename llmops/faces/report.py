@@ -28,7 +28,8 @@ def family(
     most:int=28, # Versions drawn, the nearest first
 )->tuple[dict[str, dict], list[tuple[str, str]]]: # Nodes and edges for `graph`
     "What a version came from and what came of it"
-    rows = [r for r in lineage(store, v) if r['direction'] == 'up' or r['kind'] in ('release', 'deployment') or r['depth'] == 1]
+    rows = [r for r in lineage(store, v)
+            if r['direction'] == 'up' or r['kind'] in ('release', 'deployment') or r['depth'] == 1]
     rows.sort(key=lambda r: (r['depth'], r['direction'] == 'down'))
     keep = {str(v.ref): v.made_by} | {}
     for r in rows:
@@ -37,10 +38,11 @@ def family(
         kind = ref.partition(':')[0]
         how = (store.state(f'run:{run}', 'run') or {}).get('verb', '') if run else ''
         en, zh = TYPES.get(kind, (kind, kind))
-        return {'title': ref.partition(':')[2], 'kind': kind, 'main': ref == str(v.ref), 'en': f'{en.lower()} · {how}' if how else en.lower(),
-                'zh': f'{zh} · {how}' if how else zh}
+        return {'title': ref.partition(':')[2], 'kind': kind, 'main': ref == str(v.ref),
+                'en': f'{en.lower()} · {how}' if how else en.lower(), 'zh': f'{zh} · {how}' if how else zh}
     edges = [(r['ref'], r['from_ref']) if r['direction'] == 'up' else (r['from_ref'], r['ref']) for r in rows]
-    return {ref: node(ref, run) for ref, run in keep.items()}, list(dict.fromkeys(e for e in edges if e[0] in keep and e[1] in keep))
+    return ({ref: node(ref, run) for ref, run in keep.items()},
+            list(dict.fromkeys(e for e in edges if e[0] in keep and e[1] in keep)))
 
 # %% ../../nbs/faces/report.ipynb #75ce148d
 def curves(
@@ -57,10 +59,13 @@ def curves(
         record = store.state(f'run:{run}', 'run') or {}
         if len(points) > 1:
             took = (record.get('ended') or 0) - (record.get('started') or 0)
-            usual = {p.name: p.default for p in VERBS[record['verb']].params.values()} if record.get('verb') in VERBS else {}
-            facts = [('verb', record.get('verb', '')), *((k, x) for k, x in sorted((record.get('args') or {}).items()) if k not in usual or x != usual[k])]
-            yield {'ref': ref, 'svg': Markup(curve(points, 'loss', '损失')), 'facts': [(k, v) for k, v in facts if v not in ('', None, [], {})] +
-                   ([('seconds', f'{took:.0f}')] if took > 0 else [])}
+            usual = ({p.name: p.default for p in VERBS[record['verb']].params.values()}
+                     if record.get('verb') in VERBS else {})
+            facts = [('verb', record.get('verb', '')), *((k, x) for k, x in sorted((record.get('args') or {}).items())
+                                                         if k not in usual or x != usual[k])]
+            yield {'ref': ref, 'svg': Markup(curve(points, 'loss', '损失')),
+                   'facts': [(k, v) for k, v in facts if v not in ('', None, [], {})]
+                   + ([('seconds', f'{took:.0f}')] if took > 0 else [])}
 
 # %% ../../nbs/faces/report.ipynb #905cc201
 def _day(t)->str: return (stamp(t) or '')[:19].replace('T', ' ')
@@ -69,20 +74,27 @@ def _parity(body:dict)->dict|None:
     "Results of a parity check as a table, whatever forms it compared"
     rows = [r for r in body.get('results') or [] if isinstance(r, dict)]
     if not rows: return None
-    keys = [k for k in dict.fromkeys(k for r in rows for k in r) if all(not isinstance(r.get(k), (dict, list)) for r in rows)]
+    keys = [k for k in dict.fromkeys(k for r in rows for k in r)
+            if all(not isinstance(r.get(k), (dict, list)) for r in rows)]
     words = {'forms': '形态', 'n': '行数', 'same': '一致', 'share': '词元一致率', 'too_long': '超长'}
-    def cell(x): return '✓' if x is True else '✗' if x is False else f'{x:.4g}' if isinstance(x, float) else '' if x is None else str(x)
-    return {'passed': body.get('passed'), 'heads': [(k.replace('_', ' '), words.get(k, k.replace('_', ' '))) for k in keys],
+    def cell(x):
+        return ('✓' if x is True
+                else '✗' if x is False else f'{x:.4g}' if isinstance(x, float) else '' if x is None else str(x))
+    return {'passed': body.get('passed'),
+            'heads': [(k.replace('_', ' '), words.get(k, k.replace('_', ' '))) for k in keys],
             'rows': [[cell(r.get(k)) for k in keys] for r in rows]}
 
 def _gates(body:dict)->list[dict]:
-    return [{**g, 'en': g.get('name', ''), 'zh': GATES.get(g.get('name', ''), g.get('name', '')), 'why_zh': why_zh(g)} for g in body.get('gates') or []]
+    return [{**g, 'en': g.get('name', ''), 'zh': GATES.get(g.get('name', ''), g.get('name', '')), 'why_zh': why_zh(g)}
+            for g in body.get('gates') or []]
 
-_INPUTS = {'before': '训练前', 'after': '训练后', 'model': '模型', 'baseline': '基线', 'base': '底座模型', 'data': '数据', 'evaluation': '评估', 'parity': '一致性', 'merged': '合并后的模型'}
+_INPUTS = {'before': '训练前', 'after': '训练后', 'model': '模型', 'baseline': '基线', 'base': '底座模型',
+           'data': '数据', 'evaluation': '评估', 'parity': '一致性', 'merged': '合并后的模型'}
 
 def _inputs(body:dict)->list[dict]:
     def zh(k): return ' '.join(_INPUTS.get(w, w) for w in k.split('.'))
-    return [{'en': k.replace('.', ' '), 'zh': zh(k), **i} for k, i in (body.get('inputs') or {}).items() if isinstance(i, dict)]
+    return [{'en': k.replace('.', ' '), 'zh': zh(k), **i}
+            for k, i in (body.get('inputs') or {}).items() if isinstance(i, dict)]
 
 def _answers(store, body:dict)->tuple[list[dict], str]:
     blob = (body.get('answers') or {}).get('blob')
@@ -108,9 +120,12 @@ def _history(store, v:Version)->list[dict]:
     mine = [e for e in store.events(about=v) if e.kind not in hide]
     if v.kind == 'report':
         mine += [e for kind in ('approve', 'waive') for e in store.events(kind) if e.data.get('digest') == v.digest]
-    def words(e): return '; '.join(f'{k}: {x}' for k, x in e.data.items() if k in ('note', 'reason', 'by', 'status', 'outcome') and x)
+    def words(e):
+        return '; '.join(f'{k}: {x}'
+                         for k, x in e.data.items() if k in ('note', 'reason', 'by', 'status', 'outcome') and x)
     out:list[dict] = []
-    for e in sorted(mine, key=lambda e: e.seq): # A queue has an event for each answer: a line for a row of them is enough
+    # A queue has an event for each answer: a line for a row of them is enough
+    for e in sorted(mine, key=lambda e: e.seq):
         if e.kind in _many and out and out[-1]['kind'] == e.kind: out[-1]['times'] += 1
         else: out.append({'at': _day(e.at), 'kind': e.kind, 'about': e.about, 'text': words(e), 'times': 1})
     return [h | {'text': f'{h["text"]} ×{h["times"]:,}'.strip() if h['times'] > 1 else h['text']} for h in out]
@@ -119,11 +134,13 @@ _many = ('label', 'label.skip', 'label.undo', 'label.take', 'label.adjudicate', 
 
 def _notices(store, v:Version)->list[dict]:
     "Waivers, of this version or of a release that rests on this report"
-    mine = [r for r in store.find('release', all=True) if (r.body.get('report') or {}).get('digest') == v.digest] if v.kind == 'report' else []
+    mine = ([r for r in store.find('release', all=True) if (r.body.get('report') or {}).get('digest') == v.digest]
+            if v.kind == 'report' else [])
     out = []
     for x in (v, *mine):
         if w := store.state(x.ref, 'waive'):
-            out.append({'tone': 'warn', 'en': f'{x}: a gate was waived', 'zh': f'{x}：有要求被豁免', 'text': f"{w.get('reason', '')} · {w.get('by', '')}"})
+            out.append({'tone': 'warn', 'en': f'{x}: a gate was waived', 'zh': f'{x}：有要求被豁免',
+                        'text': f"{w.get('reason', '')} · {w.get('by', '')}"})
     return out
 
 # %% ../../nbs/faces/report.ipynb #b3f0b677
@@ -131,14 +148,18 @@ def class_parts(
     body:dict, # Of an evaluation
 )->list[dict]: # Blocks; empty where no classifier was judged
     "How each class was found"
-    heads = [('Class', '类别', 0), ('Rows', '行数', 1), ('Precision', '精确率', 1), ('Recall', '召回率', 1), ('F1, 95 % interval', 'F1（95 % 区间）', 1)]
+    heads = [('Class', '类别', 0), ('Rows', '行数', 1), ('Precision', '精确率', 1), ('Recall', '召回率', 1),
+             ('F1, 95 % interval', 'F1（95 % 区间）', 1)]
     out = []
     for r in body.get('results') or []:
         if not r.get('classes'): continue
         def span(x:float, ci:list)->str: return f'{percent(x)} [{percent(ci[0])}, {percent(ci[1])}]'
-        rows = [[c['name'], f"{c['n']:,}", percent(c['precision']), percent(c['recall']), span(c['f1'], c['f1_ci'])] for c in r['classes']]
-        rows.append([dict(en='mean of the classes', zh='各类平均'), f"{r['n']:,}", '', '', span(r['macro_f1'], r['macro_f1_ci'])])
-        out.append(dict(id=f"classes-{len(out)}", en=f"Class by class, {r['data']}", zh=f"逐类结果，{r['data']}", parts=[dict(heads=heads, rows=rows)]))
+        rows = [[c['name'], f"{c['n']:,}", percent(c['precision']), percent(c['recall']), span(c['f1'], c['f1_ci'])]
+                for c in r['classes']]
+        rows.append([dict(en='mean of the classes', zh='各类平均'), f"{r['n']:,}", '', '',
+                     span(r['macro_f1'], r['macro_f1_ci'])])
+        out.append(dict(id=f"classes-{len(out)}", en=f"Class by class, {r['data']}", zh=f"逐类结果，{r['data']}",
+                        parts=[dict(heads=heads, rows=rows)]))
     return out
 
 def _report(store, v:Version)->dict:
@@ -149,19 +170,26 @@ def _report(store, v:Version)->dict:
     top = (got.get('main') or [None])[0]
     ok:Any = body.get('passed')
     words = ('Proven', '已证明') if kind == 'proof' else ('Passed', '通过')
-    badge = {True: (*words, '✓'), False: ('Not proven', '未证明', '✗') if kind == 'proof' else ('Failed', '未通过', '✗')}.get(ok, ('Report', '报告', 'i'))
+    badge = {True: (*words, '✓'), False: ('Not proven', '未证明', '✗') if kind == 'proof'
+             else ('Failed', '未通过', '✗')}.get(ok, ('Report', '报告', 'i'))
     if lost and ok is None: badge = ('Undecided', '未定', '?')
     rows, problem = _answers(store, body)
-    page = {'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': badge, 'headline': headline(kind, body, top), **got,
-            'tiles': tiles(top) if top else [], 'gates': _gates(body), 'examples': [] if lost else examples(rows, forms=kind == 'parity'), 'inputs': _inputs(body),
+    page = {'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': badge,
+            'headline': headline(kind, body, top), **got, 'tiles': tiles(top) if top else [], 'gates': _gates(body),
+            'examples': [] if lost else examples(rows, forms=kind == 'parity'), 'inputs': _inputs(body),
             'settings': sorted((body.get('settings') or {}).items()), 'notices': _notices(store, v),
-            'versions': [('engine', (body.get('engine') or {}).get('name', '')), *sorted(((body.get('engine') or {}).get('versions') or {}).items())],
-            'command': f'llmops rerun {v}' if kind in ('evaluation', 'proof', 'forgetting') else '', 'reruns': reruns(store, v)}
+            'versions': [('engine', (body.get('engine') or {}).get('name', '')),
+                         *sorted(((body.get('engine') or {}).get('versions') or {}).items())],
+            'command': f'llmops rerun {v}' if kind in ('evaluation', 'proof', 'forgetting') else '',
+            'reruns': reruns(store, v)}
     page['blocks'] = class_parts(body)
     if lost: page |= {**forgetting_parts(body), 'curves': [], 'examples': lost_rows(rows, body['columns'])}
-    if problem: page['notices'].append({'tone': 'fail', 'en': 'The answers cannot be shown', 'zh': '无法显示回答', 'text': problem})
+    if problem:
+        page['notices'].append({'tone': 'fail', 'en': 'The answers cannot be shown', 'zh': '无法显示回答',
+                                'text': problem})
     if n := body.get('too_long'):
-        page['notices'].append({'tone': 'warn', 'en': f'{n} rows were longer than the model can read', 'zh': f'{n} 行超出模型可读长度', 'text': ''})
+        page['notices'].append({'tone': 'warn', 'en': f'{n} rows were longer than the model can read',
+                                'zh': f'{n} 行超出模型可读长度', 'text': ''})
     try: parity = body if kind == 'parity' else store.get(body['parity']['ref']).body if body.get('parity') else None
     except NotFound: parity = None
     if parity: page['parity'] = _parity(parity)
@@ -178,13 +206,16 @@ def _card(store, v:Version)->dict:
     facts = [(k, x[:2000]) for k, x in flat({k: y for k, y in v.body.items() if k != 'files'}) if x not in ('', 'null')]
     approval = store.state(v.ref, 'approval') or {}
     ok = {'approved': True, 'rejected': False}.get(approval.get('status', ''))
-    badge = ('Approved', '已批准', '✓') if ok else ('Rejected', '已拒绝', '✗') if ok is False else (*TYPES.get(v.kind, (v.kind, v.kind)), 'i')
-    out = {'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': badge, 'headline': (str(v.body.get('title') or v.name),)*2,
+    badge = (('Approved', '已批准', '✓') if ok
+             else ('Rejected', '已拒绝', '✗') if ok is False else (*TYPES.get(v.kind, (v.kind, v.kind)), 'i'))
+    out = {'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': badge,
+           'headline': (str(v.body.get('title') or v.name),)*2,
            'notices': _notices(store, v), 'facts': [{'en': 'What it is', 'zh': '说明', 'rows': facts}] if facts else []}
     if files:
         listed = [(f.get('path', ''), f"{f.get('size', 0):,} bytes  {f.get('blob', '')[:16]}") for f in files[:60]]
         out['facts'].append({'en': f'Files ({len(files)})', 'zh': f'文件（{len(files)}）', 'rows': listed})
-    if metrics := [(k, x) for k, x in sorted((v.body.get('metrics') or {}).items()) if isinstance(x, (int, float)) and not isinstance(x, bool)]:
+    if metrics := [(k, x) for k, x in sorted((v.body.get('metrics') or {}).items())
+                   if isinstance(x, (int, float)) and not isinstance(x, bool)]:
         out['tiles'] = [{'value': f'{x:.4g}', 'en': k, 'zh': k} for k, x in metrics[:4]]
     return out
 
@@ -195,18 +226,21 @@ def _trained(store, v:Version, parts:dict)->dict:
     plain = _card(store, v)
     for f in plain['facts']:
         if f['en'] == 'What it is': f['rows'] = [(k, x) for k, x in f['rows'] if k.partition('.')[0] not in mine]
-    return {**plain, **parts, 'tiles': parts['tiles'] or plain.get('tiles') or [], 'notices': [*plain['notices'], *parts['notices']], 'curves': []}
+    return {**plain, **parts, 'tiles': parts['tiles'] or plain.get('tiles') or [],
+            'notices': [*plain['notices'], *parts['notices']], 'curves': []}
 
 def _parts(store, v:Version, ours:bool)->dict:
     "What the page of this kind of version says"
     if ours: return _report(store, v)
     if v.kind == 'report' and v.body.get('type') == 'statistics': return {**statistics_page(store, v), 'reruns': []}
-    if v.kind == 'report' and v.body.get('type') == 'search': return {**search_page(v.body), 'notices': _notices(store, v)}
+    if v.kind == 'report' and v.body.get('type') == 'search':
+        return {**search_page(v.body), 'notices': _notices(store, v)}
     if v.kind == 'model' and (trained := model_parts(store, v)): return _trained(store, v, trained)
     if v.kind != 'dataset': return _card(store, v)
     own, plain = dataset_page(store, v), _card(store, v)
     files = [f for f in plain['facts'] if f['en'] != 'What it is']
-    return {**plain, **own, 'badge': plain['badge'] if plain['tone'] != 'none' else own['badge'], 'tone': plain['tone'], 'notices': [*plain['notices'], *own['notices']], 'facts': [*own['facts'], *files]}
+    return {**plain, **own, 'badge': plain['badge'] if plain['tone'] != 'none' else own['badge'], 'tone': plain['tone'],
+            'notices': [*plain['notices'], *own['notices']], 'facts': [*own['facts'], *files]}
 
 def render(
     store, # Store
@@ -219,9 +253,10 @@ def render(
     v = ref if isinstance(ref, Version) else store.get(ref)
     ours = v.kind == 'report' and v.body.get('type') in ('evaluation', 'parity', 'proof', 'forgetting')
     nodes, edges = family(store, v)
-    page = {'title': str(v.body.get('title') or v.name), 'ref': str(v), 'digest': v.digest, 'created': _day(v.created)[:10],
-            'label': TYPES.get(str(v.body.get('type')) if ours else v.kind, (v.kind, v.kind)), 'history': _history(store, v),
-            'graph': Markup(graph(nodes, edges)) if len(nodes) > 1 else '',
+    page = {'title': str(v.body.get('title') or v.name), 'ref': str(v), 'digest': v.digest,
+            'created': _day(v.created)[:10],
+            'label': TYPES.get(str(v.body.get('type')) if ours else v.kind, (v.kind, v.kind)),
+            'history': _history(store, v), 'graph': Markup(graph(nodes, edges)) if len(nodes) > 1 else '',
             'curves': list(curves(store, [n for n in nodes if ours or n == str(v)])), **_parts(store, v, ours)}
     return write(page, lang)
 
@@ -236,16 +271,20 @@ def _run(store, about:str, lang:str)->str:
     if record.get('status') == 'stopped': word = ('Stopped', '已停止', '■')
     name = str((record.get('args') or {}).get('template') or record.get('verb', ''))
     took = f"{record['ended']-record['started']:.1f}" if record.get('ended') and record.get('started') else ''
-    facts = [(k, v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)) for k, v in (record.get('args') or {}).items()]
+    facts = [(k, v if isinstance(v, str) else json.dumps(v, ensure_ascii=False))
+             for k, v in (record.get('args') or {}).items()]
     made = record.get('made') or record.get('writes') or []
-    parts = (('Arguments', '参数', facts), ('What it read', '读取', [(k, r['ref']) for k, r in (record.get('reads') or {}).items()]),
+    parts = (('Arguments', '参数', facts),
+             ('What it read', '读取', [(k, r['ref']) for k, r in (record.get('reads') or {}).items()]),
              ('What it wrote', '写入', [('', r) for r in made]))
     trained = run_parts(store, record)
     head = (record.get('error') or name,)*2
-    if any(n['tone'] == 'fail' for n in trained.get('notices', [])): head = 'The training diverged', '训练发散' # Its notice says where and what to do
+    if any(n['tone'] == 'fail' for n in trained.get('notices', [])):
+        head = 'The training diverged', '训练发散' # Its notice says where and what to do
     tiles = trained.get('tiles') or ([{'value': took, 'en': 'seconds', 'zh': '秒'}] if took else [])
-    return write({'title': name, 'ref': about, 'digest': '', 'created': _day(record.get('started')), 'label': ('Run', '运行'),
-                  'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': word, 'notices': trained.get('notices', []), 'curves': [],
+    return write({'title': name, 'ref': about, 'digest': '', 'created': _day(record.get('started')),
+                  'label': ('Run', '运行'), 'tone': 'pass' if ok else 'fail' if ok is False else 'none', 'badge': word,
+                  'notices': trained.get('notices', []), 'curves': [],
                   'blocks': trained.get('blocks', []), 'headline': head, 'tiles': tiles,
                   'facts': [{'en': en, 'zh': zh, 'rows': rows} for en, zh, rows in parts if rows],
                   'cells': cells(json.loads(store.blobs.get(nb['blob']))) if nb.get('blob') else []}, lang)
