@@ -109,7 +109,7 @@ def tokenise(
     limit:int, # Tokens of a row at most
     assistant_only:bool=True, # Learn what the assistant says, or all
     thinking:str='learn', # Thoughts are learned, or masked
-)->tuple[dict, dict]: # `input_ids` and `labels`; counts of rows `used`, `cut`, `left_out`, and `packed` where it differs
+)->tuple[dict, dict]: # `input_ids` and `labels`; counts: `used`, `cut`, `left_out`, and `packed` where it differs
     "Make training columns, and count what did not fit"
     from jinja2 import TemplateError
     if not tok.chat_template:
