@@ -40,3 +40,9 @@ export function sorry(text: string): string {
   }
   return /[\u3400-\u9fff]/.test(text) ? text : `未能完成，请按下面的说明修改后重试（原文为英文）：${text}`;
 }
+
+/** A whole error, as a run keeps it, in its sentence and the command that stands at its end. */
+export function parted(text: string): { message: string; code: string; next: string } {
+  const hit = /(?<=[.:]) (?:[^.:]|\.(?! ))*: ((?:llmops|pip install) [^\n]+)$/.exec(text);
+  return { message: hit ? text.slice(0, hit.index) : text, code: 'failed', next: hit ? hit[1] : '' };
+}

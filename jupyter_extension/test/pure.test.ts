@@ -8,6 +8,7 @@ import { choose, half, languageOf, translate } from '../src/i18n';
 import { columns, layout, NODE } from '../src/layout';
 import { Param } from '../src/schema';
 import { zh } from '../src/zh';
+import { parted, sorry } from '../src/zherrors';
 
 const SRC = join(__dirname, '..', '..', 'src');
 
@@ -173,4 +174,14 @@ test('shared parameters come in groups, and what was changed is counted', () => 
   );
   assert.equal(touched(params, initial(params)), 0);
   assert.equal(touched(params, { ...initial(params), b: '2', d: 'x' }), 2);
+});
+
+test('an error of a run is in Chinese where its shape is known, and its command stays apart', () => {
+  const said = 'dataset:rated@1 holds unpaired, and sft takes conversations (messages), rows like {"messages": []}. Convert it with: llmops data convert dataset:rated@1 --to messages';
+  const { message, next } = parted(said);
+  assert.equal(next, 'llmops data convert dataset:rated@1 --to messages');
+  assert.equal(sorry(message), 'dataset:rated@1 的内容是 unpaired，而 sft 需要 messages 格式的行，例如 {"messages": []}');
+  assert.deepEqual(parted('Something odd. It stays'), { message: 'Something odd. It stays', code: 'failed', next: '' });
+  assert.equal(sorry('Something odd'), '未能完成，请按下面的说明修改后重试（原文为英文）：Something odd');
+  assert.equal(sorry('已是中文'), '已是中文');
 });

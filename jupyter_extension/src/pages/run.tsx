@@ -8,6 +8,7 @@ import { Bar, Linked, ProblemBox, Section, Status, Value } from '../parts';
 import { CheckpointRow, Problem, RunPage as Data, SampleRow, Training } from '../schema';
 import { Table } from '../table';
 import { Workbench } from '../tokens';
+import { parted } from '../zherrors';
 
 function Refs(props: { bench: Workbench; refs: string[] }): JSX.Element {
   return (
@@ -215,7 +216,7 @@ export function RunPage(props: { bench: Workbench; id: string }): JSX.Element {
         </div>
       ) : null}
       {problem ? <ProblemBox bench={bench} problem={problem} /> : null}
-      {data.error ? <ProblemBox bench={bench} problem={{ message: data.error, code: 'failed', next: '' }} /> : null}
+      {data.error ? <ProblemBox bench={bench} problem={parted(data.error)} /> : null}
       {data.series.length ? (
         <Section title={t('Metrics')}>
           <Curves series={data.series} t={t} />
