@@ -26,8 +26,10 @@ from llmops.tuning import METHODS, PARALLEL, STAGES, complete
 HERE = Path(__file__).resolve().parent
 BASE = HERE.parent/'assets'/'tiny-qwen'
 SPEED = find_spec('deepspeed') is not None
-EACH = dict(ddp={}, fsdp2={}, lora=dict(parallel='fsdp2', method='lora')) | (dict(zero2={}, zero3={}, zero3_lora=dict(parallel='zero3', method='lora')) if SPEED else {})
-EACH = {k: dict(parallel=k, method='full') | v for k, v in EACH.items()} | ({'zero3-offload': dict(parallel='zero3-offload')} if SPEED else {})
+EACH = (dict(ddp={}, fsdp2={}, lora=dict(parallel='fsdp2', method='lora'))
+        | (dict(zero2={}, zero3={}, zero3_lora=dict(parallel='zero3', method='lora')) if SPEED else {}))
+EACH = ({k: dict(parallel=k, method='full') | v for k, v in EACH.items()}
+        | ({'zero3-offload': dict(parallel='zero3-offload')} if SPEED else {}))
 NEAR = 2e-4 # Weights after four steps of 1e-3: the same sums in another order
 
 
@@ -47,18 +49,21 @@ def rows(tmp_path_factory) -> Path:
     at = tmp_path_factory.mktemp('rows')/'rows.jsonl'
     with open(at, 'w') as f:
         for i in range(32):
-            f.write(json.dumps(dict(messages=[dict(role='user', content=f'Say {i} '*(1+i % 5)), dict(role='assistant', content=f'The number is {i*7} '*(1+i % 3))]))+'\n')
+            f.write(json.dumps(dict(messages=[dict(role='user', content=f'Say {i} '*(1+i % 5)),
+                                              dict(role='assistant', content=f'The number is {i*7} '*(1+i % 3))]))+'\n')
     return at
 
 
 def recipe(**more) -> dict:
-    return dict(stage='sft', max_steps=4, batch=8, log_every=1, device='cpu', lr=1e-3, schedule='constant', warmup=0., seed=1) | more
+    return dict(stage='sft', max_steps=4, batch=8, log_every=1, device='cpu', lr=1e-3, schedule='constant', warmup=0.,
+                seed=1) | more
 
 
 def job(rows: Path | str, out: Path, **more) -> dict:
     out.mkdir(parents=True, exist_ok=True)
     own = {k: more.pop(k) for k in (*PATHS, 'each', 'how', 'timeout') if k in more}
-    return complete(recipe(**more)) | dict.fromkeys(PATHS, '') | dict(model=str(BASE), rows=str(rows), out=str(out)) | own
+    return (complete(recipe(**more)) | dict.fromkeys(PATHS, '') | dict(model=str(BASE), rows=str(rows), out=str(out))
+            | own)
 
 
 def weights(folder: Path) -> dict:
@@ -76,7 +81,9 @@ def apart(a: Path, b: Path) -> float:
 def alive(pids: list[int]) -> list[int]:
     "Those that run, after a moment to end"
     gone = time.monotonic()+5
-    while (left := [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]) and time.monotonic() < gone: time.sleep(.05)
+    while ((left := [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE])
+           and time.monotonic() < gone):
+        time.sleep(.05)
     return left
 
 
@@ -129,8 +136,10 @@ LESSONS = dict( # 16 rows are two steps of 6 and one of 4; 15 of conversations e
     dpo=[dict(prompt=_ask(w), chosen=_say(w.upper()), rejected=_say(w)) for w in WORDS],
     reward=[dict(prompt=_ask(w), chosen=_say(w.upper()), rejected=_say(w)) for w in WORDS],
     classify=[dict(text=f'{w} {i}', label='ab'[i % 2]) for i, w in enumerate(WORDS)],
-    kto=[dict(prompt=_ask(w), completion=_say(w.upper() if i % 2 else w), label=bool(i % 2)) for i, w in enumerate(WORDS)])
-BY = dict(sft='ddp', distil='fsdp2', dpo='fsdp2', reward='ddp', classify='fsdp2', kto='zero3' if SPEED else 'ddp') # Stage → kind
+    kto=[dict(prompt=_ask(w), completion=_say(w.upper() if i % 2 else w), label=bool(i % 2))
+         for i, w in enumerate(WORDS)])
+# Stage → kind
+BY = dict(sft='ddp', distil='fsdp2', dpo='fsdp2', reward='ddp', classify='fsdp2', kto='zero3' if SPEED else 'ddp')
 
 
 @pytest.fixture(scope='module')
@@ -175,7 +184,8 @@ def test_a_loss_of_classes_does_not_depend_on_the_rows_at_a_time(epochs, tmp_pat
     "Transformers takes a mean over rows for one over the whole step"
     at = tmp_path/'rows.jsonl'
     at.write_text('\n'.join(map(json.dumps, LESSONS['classify'][:12])))
-    got = [[r['loss'] for r in Trl().train(recipe(stage='classify', max_steps=2, batch=6, micro_batch=m), BASE, at, tmp_path/str(m)) if 'loss' in r] for m in (6, 2)]
+    got = [[r['loss'] for r in Trl().train(recipe(stage='classify', max_steps=2, batch=6, micro_batch=m), BASE, at,
+                                           tmp_path/str(m)) if 'loss' in r] for m in (6, 2)]
     assert got[1] == pytest.approx(got[0], abs=NEAR)
 
 
@@ -187,7 +197,8 @@ def test_it_did_learn(alone):
 def test_a_kind_that_falls_back_is_an_error(shared):
     "accelerate drops FSDP on CPU without a word; the training ends before its first step"
     said = shared[0]['dropped']
-    assert said[-1]['failed'] == 'fsdp2 with 2 processes was asked for, but accelerate runs it as MULTI_CPU. Nothing was trained'
+    assert (said[-1]['failed']
+            == 'fsdp2 with 2 processes was asked for, but accelerate runs it as MULTI_CPU. Nothing was trained')
     assert not [r for r in said if 'loss' in r]
 
 
@@ -204,10 +215,12 @@ ONES = [dict(parallel='ddp', nproc=1), dict(launcher='ray'), dict(launcher='ray'
 
 @pytest.mark.parametrize('more', ONES)
 def test_one_process_where_a_recipe_speaks_of_several_is_refused(rows, tmp_path, more):
-    with pytest.raises(Invalid, match='Give nproc=2 or more, or leave'): list(Trl().train(recipe(**more), BASE, rows, tmp_path))
+    with pytest.raises(Invalid, match='Give nproc=2 or more, or leave'):
+        list(Trl().train(recipe(**more), BASE, rows, tmp_path))
 
 
-TABLE = [dict(parallel=k, method=m, stage=s, nproc=n, batch=b) for k, m, s, n, b in product(PARALLEL, METHODS, STAGES, (0, 3, 4), (0, 10))]
+TABLE = [dict(parallel=k, method=m, stage=s, nproc=n, batch=b)
+         for k, m, s, n, b in product(PARALLEL, METHODS, STAGES, (0, 3, 4), (0, 10))]
 
 
 def test_every_combination_is_run_or_refused_at_once_with_what_works():
@@ -215,7 +228,9 @@ def test_every_combination_is_run_or_refused_at_once_with_what_works():
     @cache
     def settle(fields):
         r = dict(fields)
-        try: return settled(complete(r | (dict(rewards=['like']) if r['stage'] == 'grpo' else {}) | dict(device='cpu')) | dict(model=str(BASE)))
+        try:
+            return settled(complete(r | (dict(rewards=['like']) if r['stage'] == 'grpo' else {}) | dict(device='cpu'))
+                           | dict(model=str(BASE)))
         except Invalid as e: return str(e)
     runs = 0
     for row in TABLE:
@@ -228,7 +243,8 @@ def test_every_combination_is_run_or_refused_at_once_with_what_works():
             r = r | {found[1]: int(found[2]) if found[2].isdecimal() else found[2]}
         else: raise AssertionError(f'{row}: {said}')
         assert (got['parallel'], got['method'], got['stage']) == (r['parallel'], r['method'], r['stage'])
-        assert got['nproc'] == (r['nproc'] or 2) == got['sizes']['dp']*got['sizes'].get('tp', 1)*got['sizes'].get('pp', 1)
+        assert (got['nproc'] == (r['nproc'] or 2)
+                == got['sizes']['dp']*got['sizes'].get('tp', 1)*got['sizes'].get('pp', 1))
         assert got['batch'] % got['sizes']['dp'] == 0
         runs += not said
     assert 0 < runs < len(TABLE)
@@ -236,10 +252,14 @@ def test_every_combination_is_run_or_refused_at_once_with_what_works():
 
 @pytest.mark.parametrize('more, said', [
     (dict(nproc=3), 'A step of 8 rows cannot be shared evenly by 3 processes. Give batch=9, or nproc=2'),
-    (dict(parallel='fsdp2', nproc=5), 'A step of 8 rows cannot be shared evenly by 5 processes. Give batch=10, or nproc=4'),
-    (dict(parallel='fsdp', nproc=2), "Did you mean 'fsdp2'"), (dict(parallel='zero3', nproc=2, method='qlora'), 'Use parallel=ddp or zero2, or method=lora'),
-    (dict(parallel='tp', nproc=3), 'This model has 4 heads and 2 for keys and values, which 3 processes cannot share. Use nproc=2'),
-    (dict(stage='grpo', rewards=['like'], nproc=2, batch=12), 'A step of 12 answers does not hold whole groups of 8 answers to one prompt. Give batch=16')])
+    (dict(parallel='fsdp2', nproc=5),
+     'A step of 8 rows cannot be shared evenly by 5 processes. Give batch=10, or nproc=4'),
+    (dict(parallel='fsdp', nproc=2), "Did you mean 'fsdp2'"),
+    (dict(parallel='zero3', nproc=2, method='qlora'), 'Use parallel=ddp or zero2, or method=lora'),
+    (dict(parallel='tp', nproc=3),
+     'This model has 4 heads and 2 for keys and values, which 3 processes cannot share. Use nproc=2'),
+    (dict(stage='grpo', rewards=['like'], nproc=2, batch=12),
+     'A step of 12 answers does not hold whole groups of 8 answers to one prompt. Give batch=16')])
 def test_what_cannot_work_is_refused_before_it_starts(rows, tmp_path, more, said, monkeypatch):
     def start(*a, **k): raise AssertionError('a process was started')
     monkeypatch.setattr(subprocess, 'Popen', start)
@@ -249,8 +269,10 @@ def test_what_cannot_work_is_refused_before_it_starts(rows, tmp_path, more, said
 
 def test_a_place_that_somebody_else_gave_is_forgotten(rows, tmp_path, monkeypatch):
     "Under a batch system, MPI or another torchrun one process waits for no others, and two are two"
-    for k, v in dict(RANK='3', WORLD_SIZE='16', LOCAL_RANK='3', MASTER_ADDR='node17', MASTER_PORT='1', SLURM_PROCID='3', SLURM_NTASKS='16', OMPI_COMM_WORLD_SIZE='16',
-                     OMPI_COMM_WORLD_RANK='3', OMPI_COMM_WORLD_LOCAL_RANK='3', PMI_SIZE='16', ACCELERATE_USE_FSDP='true').items(): monkeypatch.setenv(k, v)
+    for k, v in dict(RANK='3', WORLD_SIZE='16', LOCAL_RANK='3', MASTER_ADDR='node17', MASTER_PORT='1', SLURM_PROCID='3',
+                     SLURM_NTASKS='16', OMPI_COMM_WORLD_SIZE='16', OMPI_COMM_WORLD_RANK='3',
+                     OMPI_COMM_WORLD_LOCAL_RANK='3', PMI_SIZE='16', ACCELERATE_USE_FSDP='true').items():
+        monkeypatch.setenv(k, v)
     assert [r['sum'] for r in launch(job('', tmp_path/'two', nproc=2, how=''), entry='ranks:fault')] == [3]
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.alarm(300) # It would wait for node17
@@ -263,7 +285,8 @@ def test_a_place_that_somebody_else_gave_is_forgotten(rows, tmp_path, monkeypatc
 def test_a_killed_process_is_started_again_from_the_checkpoint(alone, rows, tmp_path):
     "kill -9 of one process after the first checkpoint: both start again there, and the weights are those of an undisturbed training"
     work = tmp_path/'work'
-    said = list(launch(job(rows, tmp_path/'out', parallel='fsdp2', nproc=2, restarts=1, save_steps=2, work=str(work)), entry='ranks:killed'))
+    said = list(launch(job(rows, tmp_path/'out', parallel='fsdp2', nproc=2, restarts=1, save_steps=2, work=str(work)),
+                       entry='ranks:killed'))
     again = [r for r in said if 'restart' in r]
     assert [r['restart'] for r in again] == [1]
     assert again[0]['message'].startswith('Process 1 of 2 was ended by SIGKILL')
@@ -272,13 +295,15 @@ def test_a_killed_process_is_started_again_from_the_checkpoint(alone, rows, tmp_
     assert apart(alone['full'][1], tmp_path/'out') < NEAR
 
 
-@pytest.mark.parametrize('how, kind, said', [
-    ('kill', Failed, r'Process 1 of 2 was ended by SIGKILL'), ('raise', Failed, r'Process 1 of 2: ValueError: no such row'), ('invalid', Invalid, r'^Row 3 of the data is empty$')])
+@pytest.mark.parametrize('how, kind, said', [('kill', Failed, r'Process 1 of 2 was ended by SIGKILL'),
+                                             ('raise', Failed, r'Process 1 of 2: ValueError: no such row'),
+                                             ('invalid', Invalid, r'^Row 3 of the data is empty$')])
 def test_a_process_that_dies_ends_the_run_with_its_own_error(tmp_path, how, kind, said):
     "Also where restarts are allowed: what is wrong with the data does not go away"
     seen: list[dict] = []
     with pytest.raises(kind, match=said):
-        for row in launch(job('', tmp_path, nproc=2, how=how, restarts=int(how == 'invalid')), entry='ranks:fault'): seen.append(row)
+        for row in launch(job('', tmp_path, nproc=2, how=how, restarts=int(how == 'invalid')), entry='ranks:fault'):
+            seen.append(row)
     assert [(r['sum'], r['world']) for r in seen] == [(3, 2)]
     assert alive(seen[0]['pids']) == []
 
@@ -292,13 +317,16 @@ def test_a_process_that_hangs_ends_the_run(tmp_path):
 
 def test_all_processes_hear_of_a_pause_at_the_same_step(tmp_path):
     seen: list[dict] = []
-    for row in launch(job('', tmp_path, nproc=2, how='long'), lambda: 'pause' if seen else '', entry='ranks:fault'): seen.append(row)
+    for row in launch(job('', tmp_path, nproc=2, how='long'), lambda: 'pause' if seen else '', entry='ranks:fault'):
+        seen.append(row)
     assert seen[-1]['said'] == 'pause'
     assert alive(seen[0]['pids']) == []
 
 
 def test_nothing_is_left_when_the_caller_is_killed(tmp_path):
-    text = f"import json; from llmops.engines.trl_parallel import launch\nfor r in launch(json.loads({json.dumps(json.dumps(job('', tmp_path, nproc=2, how='long')))}), entry='ranks:fault'): print(json.dumps(r), flush=True)"
+    text = ("import json; from llmops.engines.trl_parallel import launch\n"
+            f"for r in launch(json.loads({json.dumps(json.dumps(job('', tmp_path, nproc=2, how='long')))}), "
+            "entry='ranks:fault'): print(json.dumps(r), flush=True)")
     p = subprocess.Popen([sys.executable, '-c', text], stdout=subprocess.PIPE, text=True)
     pids = json.loads(p.stdout.readline())['pids'] # type: ignore[union-attr]
     assert alive(pids[:1]) == pids[:1]

@@ -44,16 +44,19 @@ def apart(a: Path, b: Path) -> float:
     return max(float((x[k]-y[k]).abs().max()) for k in x)
 
 
-HELD = {'tp': [443_776]*2, 'pp': [492_160, 492_288], 'fsdp2+tp': [221_888]*4, 'ddp+tp': [443_776]*4, 'ddp+pp': [492_160]*2+[492_288]*2}
+HELD = {'tp': [443_776]*2, 'pp': [492_160, 492_288], 'fsdp2+tp': [221_888]*4, 'ddp+tp': [443_776]*4,
+        'ddp+pp': [492_160]*2+[492_288]*2}
 
 
-@pytest.mark.parametrize('kind', [pytest.param(k, marks=pytest.mark.slow if 'tp' in k and '+' in k else ()) for k in HELD])
+@pytest.mark.parametrize('kind',
+                         [pytest.param(k, marks=pytest.mark.slow if 'tp' in k and '+' in k else ()) for k in HELD])
 def test_equals_one_process_and_each_holds_its_part(kind, rows, alone, tmp_path):
     got = train(rows, tmp_path/'m', parallel=kind, nproc=len(HELD[kind]))
     losses = [r for r in got if 'loss' in r]
     assert [r['step'] for r in losses] == [1, 2, 3, 4]
     for r, s in zip(losses, alone[1], strict=True):
-        assert r['loss'] == pytest.approx(s['loss'], rel=TOLERANCE['loss']) and r['grad_norm'] == pytest.approx(s['grad_norm'], rel=TOLERANCE['grad_norm'])
+        assert r['loss'] == pytest.approx(s['loss'], rel=TOLERANCE['loss'])
+        assert r['grad_norm'] == pytest.approx(s['grad_norm'], rel=TOLERANCE['grad_norm'])
         assert r['tokens'] == s['tokens']
     moved = apart(BASE_FLOAT(alone[0]), alone[0])
     assert apart(tmp_path/'m', alone[0]) < TOLERANCE['weight'] < moved
@@ -81,9 +84,12 @@ def test_goes_on_from_a_checkpoint_to_the_bit(kind, rows, tmp_path):
     at = tmp_path/'work'/'checkpoint-2'
     assert len(list(at.glob('optimizer-*.pt'))) == 2 and (at/'model.safetensors').exists()
     got = train(rows, tmp_path/'b', dict(work=tmp_path/'work2', resume=at), **first)
-    assert [r['step'] for r in got if 'loss' in r and 'checkpoint' not in r] == [3, 4] and apart(tmp_path/'a', tmp_path/'b') == 0
-    with pytest.raises(LlmopsError, match='was not written with parallel=pp' if kind == 'tp' else 'was not written with parallel=tp'):
-        train(rows, tmp_path/'c', dict(work=tmp_path/'work3', resume=at), **first | dict(parallel={'tp': 'pp', 'pp': 'tp'}[kind]))
+    assert [r['step'] for r in got if 'loss' in r and 'checkpoint' not in r] == [3, 4]
+    assert apart(tmp_path/'a', tmp_path/'b') == 0
+    with pytest.raises(LlmopsError, match='was not written with parallel=pp' if kind == 'tp'
+                       else 'was not written with parallel=tp'):
+        train(rows, tmp_path/'c', dict(work=tmp_path/'work3', resume=at),
+              **first | dict(parallel={'tp': 'pp', 'pp': 'tp'}[kind]))
 
 
 FALLS_BACK = '''
@@ -108,11 +114,14 @@ for i, look in enumerate(looks):
 def test_a_job_that_falls_back_is_refused_by_each_process(tmp_path):
     "A model that is whole on each process, other rows on processes that share a copy, fewer processes than asked for"
     (tmp_path/'rank.py').write_text(FALLS_BACK)
-    r = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', tmp_path/'rank.py', BASE],
+    r = subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2',
+                        tmp_path/'rank.py', BASE],
                        capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS='1'), timeout=600)
     said = [x.partition('SAID ')[2] for x in r.stdout.splitlines() if 'SAID ' in x]
-    for i, says in enumerate(('is not divided: this process holds (128, 128) of (128, 128)', 'are not divided among 2 stages: they hold [[0, 1, 2, 3], [0, 1, 2, 3]]',
-                              'Processes 0 and 1 share one copy of the model and were given different rows', '2 processes run, where 4 were asked for')):
+    for i, says in enumerate(('is not divided: this process holds (128, 128) of (128, 128)',
+                              'are not divided among 2 stages: they hold [[0, 1, 2, 3], [0, 1, 2, 3]]',
+                              'Processes 0 and 1 share one copy of the model and were given different rows',
+                              '2 processes run, where 4 were asked for')):
         assert [says in x for x in said if x.startswith(f'{i} ')] == [True, True], r.stdout+r.stderr[-2000:]
 
 
@@ -122,12 +131,15 @@ def test_a_job_that_falls_back_is_refused_by_each_process(tmp_path):
     ('fsdp2+tp', 3, {}, 'needs a multiple of 4 processes, not 3. Give nproc=4'),
     ('fsdp2+pp', 4, {}, 'fsdp2+pp cannot be combined'),
     ('tp+pp', 4, {}, 'Use parallel=fsdp2+tp, ddp+tp or ddp+pp'),
-    ('tp', 2, dict(method='lora'), 'and not lora, since PEFT takes the part of a cut layer for the whole. Use parallel=ddp, or method=freeze'),
+    ('tp', 2, dict(method='lora'),
+     'and not lora, since PEFT takes the part of a cut layer for the whole. Use parallel=ddp, or method=freeze'),
     ('tp', 2, dict(stage='grpo'), 'Use parallel=fsdp2 or ddp'),
     ('pp', 2, dict(stage='dpo'), 'trains sft and pretrain, not dpo'),
     ('pp', 2, dict(precision='fp16'), 'fp16')])
 def test_what_cannot_be_divided_is_refused_before_a_process_starts(parallel, nproc, more, says):
-    with pytest.raises(Invalid) as e: check(dict(parallel=parallel, nproc=nproc, model=str(BASE), stage='sft', method='full', precision='auto') | more)
+    with pytest.raises(Invalid) as e:
+        check(
+            dict(parallel=parallel, nproc=nproc, model=str(BASE), stage='sft', method='full', precision='auto') | more)
     assert says in str(e.value)
 
 

@@ -15,7 +15,8 @@ from llmops.modelfolder import describe
 BASE = Path(__file__).resolve().parent.parent/'assets'/'tiny-qwen'
 
 
-def talk(q='How are you?', a='Well.'): return dict(messages=[dict(role='user', content=q), dict(role='assistant', content=a)])
+def talk(q='How are you?', a='Well.'):
+    return dict(messages=[dict(role='user', content=q), dict(role='assistant', content=a)])
 
 
 def add_model(ws, name, folder, **more):
@@ -32,7 +33,8 @@ def place(tmp_path_factory):
     os.chdir(d)
     ws = llmops.open(d/'ws')
     add_model(ws, 'tiny', BASE)
-    (d/'good.jsonl').write_text('\n'.join(json.dumps(talk(f'What is {i} and {i}?', f'It is {i+i}.')) for i in range(24)))
+    (d/'good.jsonl').write_text(
+        '\n'.join(json.dumps(talk(f'What is {i} and {i}?', f'It is {i+i}.')) for i in range(24)))
     ws.load(d/'good.jsonl', out='good')
     yield ws, d
     ws.store.close()
@@ -67,7 +69,8 @@ def load(ws, d, name, rows):
 
 
 def train(name, *more, stage='sft', model='model:tiny'):
-    return ('train', stage, '--model', model, '--data', f'dataset:{name}', '--max-steps', '2', '--batch', '2', '--out', 'model:out', *more)
+    return ('train', stage, '--model', model, '--data', f'dataset:{name}', '--max-steps', '2', '--batch', '2', '--out',
+            'model:out', *more)
 
 
 # --- data -----------------------------------------------------------------------------------------------------------
@@ -90,8 +93,9 @@ def test_no_rows_and_one_row(place, refused):
     refused('data', 'import', 'empty.jsonl', 'dataset:empty', says='empty.jsonl')
 
 
-@pytest.mark.parametrize('stage, rows, to', [
-    ('sft', [dict(a=1, b='x')]*4, 'messages'), ('dpo', [talk()]*4, 'preference'), ('kto', [talk()]*4, 'unpaired'), ('pretrain', [talk()]*4, 'text')])
+@pytest.mark.parametrize('stage, rows, to',
+                         [('sft', [dict(a=1, b='x')]*4, 'messages'), ('dpo', [talk()]*4, 'preference'),
+                          ('kto', [talk()]*4, 'unpaired'), ('pretrain', [talk()]*4, 'text')])
 def test_a_column_that_is_missing(stage, rows, to, place, refused):
     ws, d = place
     load(ws, d, f'cols-{stage}', rows)
@@ -105,13 +109,15 @@ def test_rows_that_are_all_longer_than_the_context(place, refused):
     said = refused(*train('long'), says='4 of 4 rows have no answer within 1024 tokens')
     assert 'max_length' in said or 'longer context' in said
     refused(*train('good', '--max-length', '4'), says='24 of 24 rows have no answer within 4 tokens')
-    refused(*train('good', '--max-length', '64', '--method', 'prompt', '--virtual-tokens', '64'), says='virtual_tokens is 64, and a row has at most 64 tokens in all')
+    refused(*train('good', '--max-length', '64', '--method', 'prompt', '--virtual-tokens', '64'),
+            says='virtual_tokens is 64, and a row has at most 64 tokens in all')
 
 
 def test_a_later_stage_of_a_pipeline_is_looked_at_before_the_first_is_trained(place, refused):
     ws, d = place
     stages = json.dumps([dict(verb='sft', data='dataset:good', max_steps=1), dict(verb='dpo', data='dataset:good')])
-    refused('train', 'pipeline', '--model', 'model:tiny', '--stages', stages, '--out', 'chain', says='Stage 2, dpo: dataset:good@1 holds messages')
+    refused('train', 'pipeline', '--model', 'model:tiny', '--stages', stages, '--out', 'chain',
+            says='Stage 2, dpo: dataset:good@1 holds messages')
 
 
 @pytest.mark.parametrize('out', ['bad name', 'model:../x', 'model:'+'x'*200, 'model:a/b', 'elsewhere:x'])
@@ -159,7 +165,8 @@ def test_weights_that_are_no_numbers(place, refused):
     bad = altered(d, 'nan', spoil)
     refused('add', 'model:nan', str(bad), says='model.layers.1.mlp.up_proj.weight')
     add_model(ws, 'nan', bad)
-    said = refused(*train('good', model='model:nan'), says='model.layers.1.mlp.up_proj.weight holds values that are no numbers')
+    said = refused(*train('good', model='model:nan'),
+                   says='model.layers.1.mlp.up_proj.weight holds values that are no numbers')
     assert 'llmops ls model' in said
 
 
@@ -168,16 +175,19 @@ def test_an_adapter_of_another_base(place, refused):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
     ws, d = place
-    small = Qwen3ForCausalLM(Qwen3Config(vocab_size=768, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=32,
+    small = Qwen3ForCausalLM(Qwen3Config(vocab_size=768, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+                                         num_key_value_heads=1, head_dim=32,
                                          intermediate_size=64, pad_token_id=0, eos_token_id=2))
     torch.manual_seed(0)
-    get_peft_model(small, LoraConfig(r=4, target_modules='all-linear', task_type='CAUSAL_LM')).save_pretrained(d/'other')
+    get_peft_model(small, LoraConfig(r=4, target_modules='all-linear', task_type='CAUSAL_LM')).save_pretrained(
+        d/'other')
     (d/'other'/'README.md').unlink(missing_ok=True)
     tiny = ws.store.get('model:tiny')
     add_model(ws, 'other', d/'other', base=dict(ref=str(tiny.ref), digest=tiny.digest))
     for argv in (train('good', '--method', 'lora', model='model:other'), ('merge', 'model:other', '--out', 'model:m')):
         assert 'llmops ' in refused(*argv, says='model:other' if argv[0] == 'merge' else 'adapter')
-    right = get_peft_model(AutoModelForCausalLM.from_pretrained(BASE), LoraConfig(r=4, target_modules='all-linear', task_type='CAUSAL_LM'))
+    right = get_peft_model(AutoModelForCausalLM.from_pretrained(BASE),
+                           LoraConfig(r=4, target_modules='all-linear', task_type='CAUSAL_LM'))
     right.save_pretrained(d/'right')
     (d/'right'/'README.md').unlink(missing_ok=True)
     add_model(ws, 'right', d/'right', base=dict(ref=str(tiny.ref), digest='0'*64))
@@ -192,9 +202,11 @@ def test_rows_that_would_see_each_other_are_not_packed(place, refused):
 
     def swap(p):
         (p/'model.safetensors').unlink()
-        FalconForCausalLM(FalconConfig(vocab_size=768, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, pad_token_id=0, eos_token_id=2)).save_pretrained(p)
+        FalconForCausalLM(FalconConfig(vocab_size=768, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                                       pad_token_id=0, eos_token_id=2)).save_pretrained(p)
     add_model(ws, 'falcon', altered(d, 'falcon', swap))
-    assert '--no-packing' in refused(*train('good', '--packing', '--max-length', '256', model='model:falcon'), says='FalconForCausalLM does not keep them apart')
+    assert '--no-packing' in refused(*train('good', '--packing', '--max-length', '256', model='model:falcon'),
+                                     says='FalconForCausalLM does not keep them apart')
 
 
 def test_a_tokenizer_with_more_tokens_than_the_weights(place, refused):
@@ -205,7 +217,8 @@ def test_a_tokenizer_with_more_tokens_than_the_weights(place, refused):
 
     def swap(p):
         (p/'model.safetensors').unlink()
-        Qwen3ForCausalLM(Qwen3Config(vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, head_dim=16, intermediate_size=32,
+        Qwen3ForCausalLM(Qwen3Config(vocab_size=60, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                                     num_key_value_heads=1, head_dim=16, intermediate_size=32,
                                      pad_token_id=0, eos_token_id=2)).save_pretrained(p)
     add_model(ws, 'few', altered(d, 'few', swap))
     refused(*train('good', model='model:few'), says='and its weights end at 59')
@@ -223,7 +236,8 @@ def test_a_gpu_where_none_is(place, refused, monkeypatch):
 def test_a_model_that_does_not_fit_is_refused_before_it_is_loaded(place, refused):
     "Its weights are not even there: what the settings say is enough"
     ws, d = place
-    big = json.loads((BASE/'config.json').read_text()) | dict(hidden_size=16384, num_hidden_layers=126, num_attention_heads=128, intermediate_size=53248, head_dim=128)
+    big = json.loads((BASE/'config.json').read_text()) | dict(
+        hidden_size=16384, num_hidden_layers=126, num_attention_heads=128, intermediate_size=53248, head_dim=128)
     out = d/'big'
     out.mkdir()
     for n in ('tokenizer.json', 'tokenizer_config.json'): shutil.copyfile(BASE/n, out/n)
@@ -249,7 +263,8 @@ def test_half_the_rows_where_memory_was_not_enough(place):
     ws, d = place
     load(ws, d, 'wide', [talk(f'{i}', 'word '*180) for i in range(32)])
     argv = train('wide', '--batch', '32', '--max-steps', '1', '--out', 'model:halved')
-    r = subprocess.run([sys.executable, '-c', SMALL, '1000', *argv], cwd=d, env={**os.environ, 'LLMOPS_STORE': str(ws.store.folder), 'OMP_NUM_THREADS': '1'},
+    r = subprocess.run([sys.executable, '-c', SMALL, '1000', *argv], cwd=d,
+                       env={**os.environ, 'LLMOPS_STORE': str(ws.store.folder), 'OMP_NUM_THREADS': '1'},
                        capture_output=True, text=True, timeout=300)
     assert r.returncode == 0, r.stderr[-3000:]
     run = next(x for x in ws.runs() if x['made'] and 'model:halved@1' in str(x['made']))
@@ -265,11 +280,13 @@ def test_half_the_rows_where_memory_was_not_enough(place):
 def test_rows_of_a_benchmark_in_the_data_are_named(place, monkeypatch):
     ws, d = place
     monkeypatch.setenv('LLMOPS_STORE', str(ws.store.folder))
-    asked = [talk(f'Which river flows through the town number {i} of the northern province?', f'River {i} flows there.') for i in range(12)]
+    asked = [talk(f'Which river flows through the town number {i} of the northern province?', f'River {i} flows there.')
+             for i in range(12)]
     load(ws, d, 'leaky', asked[:6]+[talk(f'Say {i} in words, please, and then in digits.', f'{i}') for i in range(20)])
     (d/'bench.jsonl').write_text('\n'.join(map(json.dumps, asked)))
     assert cli.main(['add', 'benchmark:rivers', str(d/'bench.jsonl')]) == 0
     from llmops.training.fit import leaks
     said = leaks(ws.store, ws.store.get('dataset:leaky'))
-    assert len(said) == 1 and '6 rows of dataset:leaky@1' in said[0] and 'benchmark:rivers@1 (6 of its 12)' in said[0] and 'llmops data leaks' in said[0]
+    assert len(said) == 1 and '6 rows of dataset:leaky@1' in said[0] and 'benchmark:rivers@1 (6 of its 12)' in said[0]
+    assert 'llmops data leaks' in said[0]
     assert leaks(ws.store, ws.store.get('dataset:good')) == []

@@ -28,13 +28,18 @@ def llava(tmp_path_factory) -> Path:
     out, tok = tmp_path_factory.mktemp('llava'), AutoTokenizer.from_pretrained(BASE)
     tok.add_special_tokens(dict(additional_special_tokens=['<image>']))
     torch.manual_seed(0)
-    see = CLIPVisionConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
-    say = LlamaConfig(vocab_size=len(tok), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-                      max_position_embeddings=256, pad_token_id=tok.pad_token_id, eos_token_id=tok.eos_token_id, bos_token_id=None)
+    see = CLIPVisionConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+                           image_size=28, patch_size=14)
+    say = LlamaConfig(vocab_size=len(tok), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+                      num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=256,
+                      pad_token_id=tok.pad_token_id, eos_token_id=tok.eos_token_id, bos_token_id=None)
     LlavaForConditionalGeneration(LlavaConfig(vision_config=see, text_config=say, vision_feature_layer=-1,
-                                              image_token_index=tok.convert_tokens_to_ids('<image>'))).save_pretrained(out)
-    LlavaProcessor(image_processor=CLIPImageProcessorPil(size=dict(shortest_edge=28), crop_size=dict(height=28, width=28)), tokenizer=tok, patch_size=14,
-                   image_token='<image>', vision_feature_select_strategy='default', num_additional_image_tokens=1, chat_template=TEMPLATE).save_pretrained(out)
+                                              image_token_index=tok.convert_tokens_to_ids('<image>'))).save_pretrained(
+                                                  out)
+    LlavaProcessor(image_processor=CLIPImageProcessorPil(size=dict(shortest_edge=28),
+                                                         crop_size=dict(height=28, width=28)),
+                   tokenizer=tok, patch_size=14, image_token='<image>', vision_feature_select_strategy='default',
+                   num_additional_image_tokens=1, chat_template=TEMPLATE).save_pretrained(out)
     return out
 
 
@@ -50,7 +55,8 @@ def draw(folder: Path, n: int, seed: int) -> Path:
         im = Image.new('RGB', (w, h))
         im.putdata([tuple(min(255, max(0, int(c+r.uniform(-30, 30)))) for c in base) for _ in range(w*h)])
         im.save(folder/'pics'/f'{i}.png')
-        rows.append(dict(messages=[dict(role='user', content='<image>What colour is it?'), dict(role='assistant', content=name)], images=[f'pics/{i}.png']))
+        rows.append(dict(messages=[dict(role='user', content='<image>What colour is it?'),
+                                   dict(role='assistant', content=name)], images=[f'pics/{i}.png']))
     (folder/'rows.jsonl').write_text('\n'.join(map(json.dumps, rows)))
     return folder/'rows.jsonl'
 
@@ -62,7 +68,8 @@ def right(net, reader, file: Path) -> float:
     for r in rows:
         asked = [dict(role='user', content=[dict(type='image'), dict(type='text', text='What colour is it?')])]
         text = reader.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-        o = reader(text=[text], images=[[open_picture(str(file.parent/r['images'][0]))]], return_tensors='pt', add_special_tokens=False)
+        o = reader(text=[text], images=[[open_picture(str(file.parent/r['images'][0]))]], return_tensors='pt',
+                   add_special_tokens=False)
         said = net.generate(**o, max_new_tokens=6, do_sample=False)[0, o['input_ids'].shape[1]:]
         good += reader.tokenizer.decode(said, skip_special_tokens=True).strip() == r['messages'][1]['content']
     return good/len(rows)
@@ -86,8 +93,11 @@ def test_it_learns_to_tell_colours_from_pictures_in_the_store(method, lr, steps,
     assert right(net, reader, test) >= .95 > .6 > right(load_whole(llava, dtype=torch.float32).eval(), reader, test)
     was, now = load_whole(llava, dtype=torch.float32).state_dict(), net.state_dict()
     moved = {k for k in was if not torch.equal(was[k], now[k])}
-    assert any(k.startswith('model.vision_tower') for k in moved) == (method == 'full'), 'an adapter leaves the eyes as they are'
-    if method == 'full': assert all((files(ws.store, v)/n).read_bytes() == (llava/n).read_bytes() for n in ('processor_config.json', 'chat_template.jinja', 'tokenizer.json'))
+    assert (any(k.startswith('model.vision_tower') for k in moved)
+            == (method == 'full')), 'an adapter leaves the eyes as they are'
+    if method == 'full':
+        assert all((files(ws.store, v)/n).read_bytes() == (llava/n).read_bytes()
+                   for n in ('processor_config.json', 'chat_template.jinja', 'tokenizer.json'))
 
 
 def test_a_picture_takes_as_many_places_as_it_has_patches(llava, tmp_path):
@@ -102,16 +112,23 @@ def test_what_cannot_be_seen_is_said(llava, ws, tmp_path):
     base = ws.add('model:llava', llava)
     folder = draw(tmp_path/'x', 4, 4).parent
     rows = [json.loads(x) for x in (folder/'rows.jsonl').read_text().splitlines()]
-    (folder/'sound.jsonl').write_text('\n'.join(json.dumps(dict(messages=[dict(role='user', content=[dict(type='video', url='https://a.b/c.mp4')]), r['messages'][1]])) for r in rows))
-    with pytest.raises(Invalid, match="part of type 'video'"): ws.sft(base, ws.load(folder/'sound.jsonl'), max_steps=1, batch=2)
-    far = [dict(messages=[dict(role='user', content=[dict(type='image', url='https://a.b/c.png')]), r['messages'][1]]) for r in rows]
+    (folder/'sound.jsonl').write_text(
+        '\n'.join(json.dumps(dict(messages=[dict(role='user', content=[dict(type='video', url='https://a.b/c.mp4')]),
+                                            r['messages'][1]])) for r in rows))
+    with pytest.raises(Invalid, match="part of type 'video'"):
+        ws.sft(base, ws.load(folder/'sound.jsonl'), max_steps=1, batch=2)
+    far = [dict(messages=[dict(role='user', content=[dict(type='image', url='https://a.b/c.png')]), r['messages'][1]])
+           for r in rows]
     (folder/'far.jsonl').write_text('\n'.join(map(json.dumps, far)))
-    with pytest.raises(Invalid, match='A picture is not there: https://a.b/c.png'): ws.sft(base, ws.load(folder/'far.jsonl'), max_steps=1, batch=2)
-    with pytest.raises(Invalid, match='longer than 8 tokens with their pictures'): ws.sft(base, ws.load(folder/'rows.jsonl', out='y'), max_steps=1, batch=2, max_length=8)
+    with pytest.raises(Invalid, match='A picture is not there: https://a.b/c.png'):
+        ws.sft(base, ws.load(folder/'far.jsonl'), max_steps=1, batch=2)
+    with pytest.raises(Invalid, match='longer than 8 tokens with their pictures'):
+        ws.sft(base, ws.load(folder/'rows.jsonl', out='y'), max_steps=1, batch=2, max_length=8)
 
 
 def test_asking_and_serving_it_is_refused_in_a_sentence(llava, ws, tmp_path):
     base, data = ws.add('model:llava', llava), ws.load(draw(tmp_path/'x', 4, 5), out='colours')
-    with pytest.raises(Invalid, match='This model sees pictures.*asking and serving it is not built yet'): ws.evaluate(base, [data])
+    with pytest.raises(Invalid, match='This model sees pictures.*asking and serving it is not built yet'):
+        ws.evaluate(base, [data])
     with pytest.raises(Invalid, match='model:llava@1 sees pictures.*serving it is not built yet'): ws.release(base)
     assert ws.store.find('report') == [] and ws.store.find('release') == []

@@ -44,9 +44,11 @@ def load(
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging
     if kind_of(model) == 'classes' or (adapter and classes(adapter)):
-        raise Invalid('This model judges texts and writes no answers, so it cannot be asked. Let it judge rows with: llmops train score — and see how often it is right with: llmops evaluate')
+        raise Invalid('This model judges texts and writes no answers, so it cannot be asked. Let it judge rows with: '
+                      'llmops train score — and see how often it is right with: llmops evaluate')
     if kind_of(model) == 'pictures':
-        raise Invalid('This model sees pictures. It can be trained, merged and exported here; asking and serving it is not built yet')
+        raise Invalid('This model sees pictures. It can be trained, merged and exported here; '
+                      'asking and serving it is not built yet')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if dtype == 'auto': dtype = 'float32' if device == 'cpu' else 'auto'
     safe = dict(local_files_only=True, trust_remote_code=False)
@@ -64,10 +66,12 @@ def load(
     lm.eval().requires_grad_(False)
     ends = _ends(lm, tok)
     if tok.pad_token_id is None: tok.pad_token_id = min(ends, default=0)
-    lm.generation_config = GenerationConfig(eos_token_id=sorted(ends), pad_token_id=tok.pad_token_id, bos_token_id=tok.bos_token_id)
+    lm.generation_config = GenerationConfig(eos_token_id=sorted(ends), pad_token_id=tok.pad_token_id,
+                                            bos_token_id=tok.bos_token_id)
     c = getattr(lm, 'active_peft_config', None)
     learned = c.num_virtual_tokens if c and c.is_prompt_learning else 0
-    return Loaded(lm.to(device), tok, ends, int(getattr(lm.config, 'max_position_embeddings', None) or 2048)-learned, device, learned)
+    return Loaded(lm.to(device), tok, ends, int(getattr(lm.config, 'max_position_embeddings', None) or 2048)-learned,
+                  device, learned)
 
 def encode(
     llm:Loaded, # Model in memory
@@ -76,10 +80,14 @@ def encode(
     "Messages go through the chat template, with the cue for an answer; text goes as it is"
     if isinstance(prompt, str): return llm.tok(prompt)['input_ids']
     if prompt and isinstance(prompt[0], int): return list(prompt)
-    if not llm.tok.chat_template: raise Invalid('This model has no chat template, so it cannot chat. Give text instead of messages')
+    if not llm.tok.chat_template:
+        raise Invalid('This model has no chat template, so it cannot chat. Give text instead of messages')
     from jinja2 import TemplateError
-    try: return llm.tok.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=True)['input_ids']
-    except TemplateError as e: raise Invalid(f"The model's chat template refuses these messages: {str(e)[:200]}") from None
+    try:
+        return llm.tok.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True,
+                                           return_dict=True)['input_ids']
+    except TemplateError as e:
+        raise Invalid(f"The model's chat template refuses these messages: {str(e)[:200]}") from None
 
 # %% ../../nbs/engines/transformers_llm.ipynb #dfc778bd
 def begin(
@@ -108,7 +116,8 @@ def cut(
     text = llm.tok.decode(ids, skip_special_tokens=True)
     found = [text.index(s) for s in stop if s in text]
     if not found: return dict(text=text, token_ids=ids, finish_reason='length' if n is None else 'stop')
-    keep = next(i for i in range(1, len(ids)+1) if any(s in llm.tok.decode(ids[:i], skip_special_tokens=True) for s in stop))
+    keep = next(i for i in range(1, len(ids)+1)
+                if any(s in llm.tok.decode(ids[:i], skip_special_tokens=True) for s in stop))
     return dict(text=text[:min(found)], token_ids=ids[:keep], finish_reason='stop')
 
 def _batch(llm, prompts, max_tokens, temperature, stop):
@@ -118,7 +127,8 @@ def _batch(llm, prompts, max_tokens, temperature, stop):
     mask = torch.tensor([[0]*(width-len(p)) + [1]*len(p) for p in prompts], device=llm.device)
     how = dict(do_sample=True, temperature=temperature, top_k=0, top_p=1.0) if temperature else dict(do_sample=False)
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'Position ids are not supported') # PEFT counts the positions after a learned prompt itself
+        # PEFT counts the positions after a learned prompt itself
+        warnings.filterwarnings('ignore', 'Position ids are not supported')
         out = llm.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, **how)
     for p, row in zip(prompts, out.tolist(), strict=True): yield dict(cut(llm, row[width:], stop), prompt_ids=p)
 
@@ -142,7 +152,8 @@ def answers(
         alike = [list(g) for _, g in groupby(fit, len)] if llm.learned else [fit] if fit else []
         done = (a for g in alike for a in _batch(llm, g, max_tokens, temperature, stop))
         for p in ids[i:i+batch]:
-            yield next(done) if len(p) + max_tokens <= llm.context else dict(text='', token_ids=[], finish_reason='too_long', prompt_ids=p)
+            yield (next(done) if len(p) + max_tokens <= llm.context
+                   else dict(text='', token_ids=[], finish_reason='too_long', prompt_ids=p))
 
 # %% ../../nbs/engines/transformers_llm.ipynb #c805a414
 class TransformersLLM:
@@ -174,12 +185,16 @@ def scratch_model(
     words = ['<|pad|>', '<|im_start|>', '<|im_end|>', *sorted(pre_tokenizers.ByteLevel.alphabet())]
     t = Tokenizer(models.BPE({w: i for i, w in enumerate(words)}, []))
     t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tok = PreTrainedTokenizerFast(tokenizer_object=t, eos_token='<|im_end|>', pad_token='<|pad|>', additional_special_tokens=['<|im_start|>'])
-    tok.chat_template = ("{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor %}"
+    tok = PreTrainedTokenizerFast(tokenizer_object=t, eos_token='<|im_end|>', pad_token='<|pad|>',
+                                  additional_special_tokens=['<|im_start|>'])
+    tok.chat_template = ("{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content + "
+                         "'<|im_end|>\\n' }}{%- endfor %}"
                          "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}")
     torch.manual_seed(seed)
-    m = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=32, intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=True, eos_token_id=2, pad_token_id=0, bos_token_id=None))
+    m = Qwen3ForCausalLM(Qwen3Config(vocab_size=len(words), hidden_size=32, num_hidden_layers=2,
+                                     num_attention_heads=4, num_key_value_heads=2,
+                                     head_dim=32, intermediate_size=64, max_position_embeddings=256,
+                                     tie_word_embeddings=True, eos_token_id=2, pad_token_id=0, bos_token_id=None))
     for p in m.parameters(): p.data.normal_(0, 0.3)
     m.save_pretrained(folder)
     tok.save_pretrained(folder)

@@ -22,22 +22,26 @@ class Trl:
 
     def train(self,
         recipe:dict, # Fields that differ from the stage's defaults
-        model:Path,  # Folder of the base model
-        rows:Path,   # JSON lines
-        out:Path,    # Folder to write the weights to
-        also:dict|None=None, # Other paths of a job: work, resume, eval, adapter, teacher, reward; `asked` may be a function
+        model:Path, # Folder of the base model
+        rows:Path, # JSON lines
+        out:Path, # Folder to write the weights to
+        # Other paths of a job: work, resume, eval, adapter, teacher, reward; `asked` may be a function
+        also:dict|None=None,
     )->Iterator[dict]: # A row of metrics each time there is one
         "Train, and write weights and recipe at the end"
         also = dict(also or {})
         wants = also.pop('asked', None) or (lambda: '')
-        job = complete(recipe) | dict.fromkeys(PATHS, '') | {k: str(v) for k, v in dict(model=model, rows=rows, out=out, **also).items()}
+        job = (complete(recipe) | dict.fromkeys(PATHS, '')
+               | {k: str(v) for k, v in dict(model=model, rows=rows, out=out, **also).items()})
         if job['parallel'] or job['nproc'] > 1:
             if job['launcher'] == 'ray': from llmops.engines import ray_train as starter
             else: from llmops.engines import trl_parallel as starter # type: ignore[no-redef]
             yield from starter.launch(job, wants)
             return
         for k, off in (('launcher', 'torchrun'), ('restarts', 0)):
-            if job[k] != off: raise Invalid(f'{k}={job[k]} is about several processes, and one was asked for. Give nproc=2 or more, or leave {k} out')
+            if job[k] != off:
+                raise Invalid(f'{k}={job[k]} is about several processes, and one was asked for. '
+                              f'Give nproc=2 or more, or leave {k} out')
         _alone()
         from llmops.engines.trl_watch import Post
         from llmops.engines.trl_work import work
@@ -73,8 +77,10 @@ def explain(
     job:dict,        # A complete recipe
 )->BaseException:    # What the user gets
     "Say what to do about an error of the trainer's"
-    if any(w in str(e).lower() for w in ('out of memory', "can't allocate memory")) or isinstance(e, MemoryError): # Of CUDA, and of the CPU's allocator
-        return Failed(f"There is not enough memory for a batch of {job['batch']}. Take a smaller micro_batch or max_length, or method='lora'")
+    # Of CUDA, and of the CPU's allocator
+    if any(w in str(e).lower() for w in ('out of memory', "can't allocate memory")) or isinstance(e, MemoryError):
+        return Failed(f"There is not enough memory for a batch of {job['batch']}. "
+                      "Take a smaller micro_batch or max_length, or method='lora'")
     if isinstance(e, LlmopsError) or not isinstance(e, Exception): return e
     said = Failed(f'Training ended with {type(e).__name__}: {(str(e) or "no reason given").splitlines()[0][:300]}')
     said.__cause__ = e

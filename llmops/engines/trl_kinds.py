@@ -35,8 +35,10 @@ def gpus(
     "Count devices without asking torch, which would begin to use them"
     return 0 if job['device'] == 'cpu' else len(cards())
 
-PLACES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'NODE_RANK', 'MASTER_ADDR', 'MASTER_PORT', 'NCCL_SOCKET_IFNAME')
-OTHERS = ('ACCELERATE_', 'FSDP_', 'TORCHELASTIC_', 'GROUP_', 'ROLE_', 'PET_', 'RDZV_', 'SLURM_', 'OMPI_', 'PMI_', 'PMIX_', 'MV2_', 'I_MPI_')
+PLACES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE', 'NODE_RANK', 'MASTER_ADDR', 'MASTER_PORT',
+          'NCCL_SOCKET_IFNAME')
+OTHERS = ('ACCELERATE_', 'FSDP_', 'TORCHELASTIC_', 'GROUP_', 'ROLE_', 'PET_', 'RDZV_', 'SLURM_', 'OMPI_', 'PMI_',
+          'PMIX_', 'MV2_', 'I_MPI_')
 
 def foreign(
     name:str, # Of a variable of the environment
@@ -51,8 +53,11 @@ def settled(
     kind, there = job['parallel'] or 'ddp', gpus(job)
     job = job | dict(parallel=kind, nproc=job['nproc'] or max(2, there))
     n = job['nproc']
-    if n < 2: raise Invalid(f'{kind} shares work between processes, and nproc is {n}. Give nproc=2 or more, or leave parallel out')
-    if job['device'] == 'cuda' and not there and job['launcher'] != 'ray': raise Invalid('device is cuda, and no GPU is to be seen here. Give device=auto, or train where there is one')
+    if n < 2:
+        raise Invalid(f'{kind} shares work between processes, and nproc is {n}. '
+                      'Give nproc=2 or more, or leave parallel out')
+    if job['device'] == 'cuda' and not there and job['launcher'] != 'ray':
+        raise Invalid('device is cuda, and no GPU is to be seen here. Give device=auto, or train where there is one')
     if there and n > there and job['launcher'] != 'ray':
         raise Invalid(f'{n} processes need {n} GPUs, and {there} are here. Give nproc={there}' if there > 1 else
                       f'{n} processes need {n} GPUs, and one is here. Leave parallel and nproc out, or give device=cpu')
@@ -65,14 +70,19 @@ def _checked(
 )->dict:      # Processes along each way
     "Refuse what this kind cannot do"
     kind = job['parallel']
-    if kind not in KINDS: raise Invalid(f'parallel {kind!r} is not known.{nearest(kind, KINDS)} Kinds: {", ".join(KINDS)}')
+    if kind not in KINDS:
+        raise Invalid(f'parallel {kind!r} is not known.{nearest(kind, KINDS)} Kinds: {", ".join(KINDS)}')
     if job['method'] == 'qlora' and kind not in ('ddp', 'zero2'):
-        raise Invalid(f'The 4-bit weights of qlora cannot be divided by {kind}. Use parallel=ddp or zero2, or method=lora')
+        raise Invalid(f'The 4-bit weights of qlora cannot be divided by {kind}. '
+                      'Use parallel=ddp or zero2, or method=lora')
     if job['method'] in ('prompt', 'prefix') and kind not in ('ddp', 'zero2'):
-        raise Invalid(f"The learned {job['method']} cannot be divided by {kind}. Use parallel=ddp or zero2, or method=lora")
+        raise Invalid(f"The learned {job['method']} cannot be divided by {kind}. "
+                      "Use parallel=ddp or zero2, or method=lora")
     if kind.startswith('zero'):
         from importlib.util import find_spec
-        if find_spec('deepspeed') is None: raise Invalid(f"{kind} needs DeepSpeed, which is not here. Use parallel=fsdp2, or install it with: pip install 'llmops-workbench[deepspeed]'")
+        if find_spec('deepspeed') is None:
+            raise Invalid(f"{kind} needs DeepSpeed, which is not here. "
+                          "Use parallel=fsdp2, or install it with: pip install 'llmops-workbench[deepspeed]'")
     return dict(dp=job['nproc'])
 
 def _whole_steps(
@@ -84,8 +94,11 @@ def _whole_steps(
     unit = lcm(ranks, group)
     if batch % unit == 0: return job
     near = max(unit, round(batch/unit)*unit)
-    if batch % ranks == 0: raise Invalid(f'A step of {batch} answers does not hold whole groups of {group} answers to one prompt. Give batch={near}, or fewer generations')
-    less = '' if 'tp' in job['parallel'] or 'pp' in job['parallel'] else next((f', or nproc={d}' for d in range(ranks-1, 1, -1) if batch % lcm(d, group) == 0), '')
+    if batch % ranks == 0:
+        raise Invalid(f'A step of {batch} answers does not hold whole groups of {group} answers to one prompt. '
+                      f'Give batch={near}, or fewer generations')
+    less = ('' if 'tp' in job['parallel'] or 'pp' in job['parallel']
+            else next((f', or nproc={d}' for d in range(ranks-1, 1, -1) if batch % lcm(d, group) == 0), ''))
     raise Invalid(f'A step of {batch} rows cannot be shared evenly by {ranks} processes. Give batch={near}{less}')
 
 # %% ../../nbs/engines/trl_kinds.ipynb #d9ea3cc6
@@ -97,15 +110,19 @@ def arguments(
     if other := _other(job): return other.arguments(job)
     kind = job['parallel']
     if kind == 'ddp': return dict(ddp_find_unused_parameters=False, ddp_timeout=_seconds(job))
-    if kind == 'fsdp2': return dict(fsdp=True, fsdp_config=dict(version=2, reshard_after_forward=True, state_dict_type='FULL_STATE_DICT'), ddp_timeout=_seconds(job))
+    if kind == 'fsdp2':
+        return dict(fsdp=True, fsdp_config=dict(version=2, reshard_after_forward=True,
+                                                state_dict_type='FULL_STATE_DICT'), ddp_timeout=_seconds(job))
     stage, away = int(kind[4]), kind.endswith('-offload')
     zero:dict = dict(stage=stage)
     if stage == 3: zero |= dict(stage3_gather_16bit_weights_on_model_save=True)
     if away: zero |= dict(offload_optimizer=dict(device='cpu', pin_memory=gpus(job) > 0))
     if away and stage == 3: zero |= dict(offload_param=dict(device='cpu', pin_memory=gpus(job) > 0))
     return dict(ddp_timeout=_seconds(job), deepspeed=dict(
-        zero_optimization=zero, zero_allow_untested_optimizer=True, zero_force_ds_cpu_optimizer=False, bf16=dict(enabled='auto'), fp16=dict(enabled='auto'),
-        train_micro_batch_size_per_gpu='auto', gradient_accumulation_steps='auto', train_batch_size='auto', gradient_clipping='auto'))
+        zero_optimization=zero, zero_allow_untested_optimizer=True, zero_force_ds_cpu_optimizer=False,
+        bf16=dict(enabled='auto'), fp16=dict(enabled='auto'),
+        train_micro_batch_size_per_gpu='auto', gradient_accumulation_steps='auto', train_batch_size='auto',
+        gradient_clipping='auto'))
 
 def loading(
     job:dict, # A settled job
@@ -140,13 +157,16 @@ def begin(
     import torch.distributed as dist
     gpu = gpus(job) > 0
     if gpu: torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-    if not dist.is_initialized(): dist.init_process_group('cpu:gloo,cuda:nccl' if gpu else 'gloo', timeout=timedelta(seconds=_seconds(job))) # Ray has done so
+    if not dist.is_initialized():
+        # Ray has done so
+        dist.init_process_group('cpu:gloo,cuda:nccl' if gpu else 'gloo', timeout=timedelta(seconds=_seconds(job)))
     kind = job['parallel']
     if kind.startswith('zero'):
         os.environ.setdefault('DS_ACCELERATOR', 'cuda' if gpu else 'cpu')
         import deepspeed
         if not gpu: deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
-        deepspeed.init_distributed(dist_backend='nccl' if gpu else 'gloo', auto_mpi_discovery=False, timeout=timedelta(seconds=_seconds(job)))
+        deepspeed.init_distributed(dist_backend='nccl' if gpu else 'gloo', auto_mpi_discovery=False,
+                                   timeout=timedelta(seconds=_seconds(job)))
     if kind == 'fsdp2' and not gpu: _fsdp_on_cpu()
 
 def _fsdp_on_cpu()->None:
@@ -183,14 +203,16 @@ def proven(
     if other := _other(job): return other.proven(job, t)
     import torch.distributed as dist
     kind, n = job['parallel'], job['nproc']
-    if not dist.is_initialized(): raise Failed(f'{kind} with {n} processes was asked for, and this process trains alone')
-    state = dict(pid=os.getpid(), world=dist.get_world_size(), accelerate=t.accelerator.num_processes, trainer=t.args.world_size,
-                 kind=str(t.accelerator.distributed_type.value), **_held(kind, t))
+    if not dist.is_initialized():
+        raise Failed(f'{kind} with {n} processes was asked for, and this process trains alone')
+    state = dict(pid=os.getpid(), world=dist.get_world_size(), accelerate=t.accelerator.num_processes,
+                 trainer=t.args.world_size, kind=str(t.accelerator.distributed_type.value), **_held(kind, t))
     states:list = [None]*dist.get_world_size()
     dist.all_gather_object(states, state)
     wrong = _wrong(kind, n, states)
     if wrong: raise Failed(f'{kind} with {n} processes was asked for, but {wrong}. Nothing was trained')
-    return dict(parallel=kind, processes=n, device=t.accelerator.device.type, weights=states[0]['total'], held=[s['weights'] for s in states],
+    return dict(parallel=kind, processes=n, device=t.accelerator.device.type, weights=states[0]['total'],
+                held=[s['weights'] for s in states],
                 optimiser=[s['optimiser'] for s in states], wrapped=states[0]['wrapped'])
 
 def _held(
@@ -202,12 +224,14 @@ def _held(
     net = t.model_wrapped
     named = list(net.named_parameters())
     whole = [getattr(p, 'ds_numel', p.numel()) for _, p in named]
-    parts = [p.ds_tensor.numel() if hasattr(p, 'ds_tensor') else p.to_local().numel() if isinstance(p, DTensor) else p.numel() for _, p in named]
+    parts = [p.ds_tensor.numel() if hasattr(p, 'ds_tensor')
+             else p.to_local().numel() if isinstance(p, DTensor) else p.numel() for _, p in named]
     learned = sum(w for w, (_, p) in zip(whole, named, strict=True) if p.requires_grad)
     mine = sum(x for x, (_, p) in zip(parts, named, strict=True) if p.requires_grad)
     if kind.startswith('zero'): mine = sum(_numbers(t.optimizer))
     return dict(wrapped=type(net).__name__, total=sum(whole), weights=sum(parts), learned=learned, optimiser=mine,
-                stage=net.zero_optimization_stage() if kind.startswith('zero') and hasattr(net, 'zero_optimization_stage') else 0,
+                stage=net.zero_optimization_stage()
+                if kind.startswith('zero') and hasattr(net, 'zero_optimization_stage') else 0,
                 sharded=all(isinstance(p, DTensor) or not p.is_floating_point() for _, p in named))
 
 def _numbers(
@@ -215,7 +239,8 @@ def _numbers(
 )->list[int]:      # Weights of each group that this process updates
     "Size of the part of the optimiser that a process holds"
     inner = getattr(optimizer, 'optimizer', optimizer)
-    groups = getattr(inner, 'single_partition_of_fp32_groups', None) or getattr(inner, 'fp32_partitioned_groups_flat', None) or []
+    groups = (getattr(inner, 'single_partition_of_fp32_groups', None)
+              or getattr(inner, 'fp32_partitioned_groups_flat', None) or [])
     return [g.numel() for g in groups if g is not None] # Under offload to main memory these are whole parts too
 
 def _wrong(
@@ -234,11 +259,15 @@ def _wrong(
     total, learned = s['total'], s['learned']
     slack = 0.02*total + 4096*n # DeepSpeed fills parts up to the same length
     weights, optimiser = [s['weights'] for s in states], [s['optimiser'] for s in states]
-    if kind == 'ddp': return '' if s['wrapped'] == 'DistributedDataParallel' else f'the model is wrapped as {s["wrapped"]}'
+    if kind == 'ddp':
+        return '' if s['wrapped'] == 'DistributedDataParallel' else f'the model is wrapped as {s["wrapped"]}'
     if kind == 'fsdp2' and not all(s['sharded'] for s in states): return 'some weights are no DTensor'
-    if kind.startswith('zero') and {s['stage'] for s in states} != {int(kind[4])}: return f'DeepSpeed runs stage {s["stage"]}'
-    if kind in ('fsdp2', 'zero3', 'zero3-offload') and sum(weights) > total+slack: return f'processes hold {weights} of {total} weights: more than once'
-    if max(optimiser) > learned/n*1.25+slack: return f'the optimisers hold {optimiser} of {learned} weights: more than a part each'
+    if kind.startswith('zero') and {s['stage'] for s in states} != {int(kind[4])}:
+        return f'DeepSpeed runs stage {s["stage"]}'
+    if kind in ('fsdp2', 'zero3', 'zero3-offload') and sum(weights) > total+slack:
+        return f'processes hold {weights} of {total} weights: more than once'
+    if max(optimiser) > learned/n*1.25+slack:
+        return f'the optimisers hold {optimiser} of {learned} weights: more than a part each'
     if sum(optimiser) < learned: return f'the optimisers hold {optimiser} of {learned} weights: not all'
     return ''
 
@@ -267,10 +296,13 @@ def proof(
             self.looked = True
             import torch
             import torch.distributed as dist
-            mine = torch.stack([p.grad.detach().double().abs().sum() for p in model.parameters() if p.grad is not None]).sum().reshape(1)
+            mine = torch.stack([p.grad.detach().double().abs().sum()
+                                for p in model.parameters() if p.grad is not None]).sum().reshape(1)
             each = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
             dist.all_gather(each, mine)
-            if len({float(x) for x in each}) > 1: raise Failed(f'The processes have different gradients: {[float(x) for x in each]}. The training is not shared')
+            if len({float(x) for x in each}) > 1:
+                raise Failed(f'The processes have different gradients: {[float(x) for x in each]}. '
+                             'The training is not shared')
 
     return Proof()
 
@@ -280,7 +312,8 @@ def said(
     "What was found, for people"
     if 'held' not in found: return f"{found.get('processes', '')} processes: {found.get('parallel', '')}"
     n, total = found['processes'], found['weights']
-    return f"{n} processes by {found['parallel']}: each holds {max(found['held'])/total:.0%} of the weights and {max(found['optimiser'])/total:.0%} of the optimiser"
+    return (f"{n} processes by {found['parallel']}: each holds {max(found['held'])/total:.0%} of the weights and "
+            f"{max(found['optimiser'])/total:.0%} of the optimiser")
 
 # %% ../../nbs/engines/trl_kinds.ipynb #6d7a48d1
 def whole(
@@ -292,7 +325,8 @@ def whole(
     net = t.accelerator.unwrap_model(t.model)
     state = net.state_dict() if job['parallel'] == 'ddp' else t.accelerator.get_state_dict(t.model_wrapped)
     if not t.is_world_process_zero(): return None
-    once = {k for k, _ in net.named_parameters()} | {k for k, _ in net.named_buffers()} # Tied weights have one name here
+    # Tied weights have one name here
+    once = {k for k, _ in net.named_parameters()} | {k for k, _ in net.named_buffers()}
     return {k: v for k, v in state.items() if k in once}
 
 def write(
@@ -307,5 +341,8 @@ def write(
         trl_mesh.write(job, t, folder)
         return
     net, state = t.accelerator.unwrap_model(t.model), whole(job, t)
-    if state is not None and hasattr(net, 'peft_config'): net.save_pretrained(folder, selected_adapters=['default'], state_dict=state)
-    elif state is not None: net.save_pretrained(folder, state_dict={k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()})
+    if state is not None and hasattr(net, 'peft_config'):
+        net.save_pretrained(folder, selected_adapters=['default'], state_dict=state)
+    elif state is not None:
+        net.save_pretrained(folder,
+                            state_dict={k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()})

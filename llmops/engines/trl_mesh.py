@@ -28,8 +28,12 @@ def sizes(
     said = dict(p.partition(':')[::2] for p in parallel.split('+'))
     word = '+'.join(w for w in WORDS if w in said)
     for p, many in said.items():
-        if p not in WORDS: raise Invalid(f'parallel {parallel!r}: {p!r} is no kind of parallelism that combines.{nearest(p, WORDS)} Combine: {", ".join(KINDS)}')
-        if many and not (many.isdecimal() and int(many) > 1): raise Invalid(f'parallel {parallel!r}: {p} is followed by a number of processes from 2, as in tp:4, not {many!r}')
+        if p not in WORDS:
+            raise Invalid(f'parallel {parallel!r}: {p!r} is no kind of parallelism that combines.{nearest(p, WORDS)} '
+                          f'Combine: {", ".join(KINDS)}')
+        if many and not (many.isdecimal() and int(many) > 1):
+            raise Invalid(f'parallel {parallel!r}: {p} is followed by a number of processes from 2, '
+                          f'as in tp:4, not {many!r}')
     if word not in KINDS:
         what = f'{word} cannot be combined' if len(said) > 1 else f'{word} is not a way to divide a model'
         raise Invalid(f'parallel {parallel!r}: {what}.{nearest(word, KINDS)} Use one of: {", ".join(KINDS)}')
@@ -43,7 +47,8 @@ def sizes(
     inner = n.get('tp', 1)*n.get('pp', 1)
     if nproc % inner or (data and nproc < 2*inner) or (not data and nproc != inner):
         least = inner*(2 if data else 1)
-        raise Invalid(f'parallel {parallel!r} needs {"a multiple of " if data else ""}{least} processes, not {nproc}. Give nproc={least}')
+        raise Invalid(f'parallel {parallel!r} needs {"a multiple of " if data else ""}{least} processes, not {nproc}. '
+                      f'Give nproc={least}')
     return dict(dp=nproc//inner, tp=n.get('tp', 1), pp=n.get('pp', 1), data=data)
 
 # %% ../../nbs/engines/trl_mesh.ipynb #c8bdd3c3
@@ -66,28 +71,44 @@ def check(
     both:bool=False, # May layers be cut and piped at once? Transformers' gradients are then not those of one process
 )->dict:      # From `sizes`
     "Refuse what this model cannot be divided into, before a process is started"
-    kind, n, c = job['parallel'], sizes(job['parallel'], job['nproc']), json.loads((Path(job['model'])/'config.json').read_text())
+    kind, n, c = (job['parallel'], sizes(job['parallel'], job['nproc']),
+                  json.loads((Path(job['model'])/'config.json').read_text()))
     plans, c = c.get('model_type', ''), c | c.get('text_config', {})
     if n['tp'] > 1 and n['pp'] > 1 and not both:
-        raise Invalid(f'Layers are either cut (tp) or piped (pp) here, since {kind} gives other gradients than one process. Use parallel=fsdp2+tp, ddp+tp or ddp+pp, or trainer=megatron')
+        raise Invalid(f'Layers are either cut (tp) or piped (pp) here, since {kind} gives other gradients than one '
+                      'process. Use parallel=fsdp2+tp, ddp+tp or ddp+pp, or trainer=megatron')
     if 'vision_config' in c: raise Invalid(f'A model that sees cannot be divided by {kind}. Use parallel=ddp')
     for way in ('tp', 'pp'):
-        if n[way] > 1 and not _plan(plans, way): raise Invalid(f'Transformers has no plan how {plans or "this model"} could be {"cut" if way == "tp" else "piped"} ({way}). Use parallel=fsdp2 or ddp')
+        if n[way] > 1 and not _plan(plans, way):
+            raise Invalid(f'Transformers has no plan how {plans or "this model"} could be '
+                          f'{"cut" if way == "tp" else "piped"} ({way}). Use parallel=fsdp2 or ddp')
     if n['tp'] > 1:
-        if job['method'] not in CUT: raise Invalid(f'{kind} trains {", ".join(CUT)}, and not {job["method"]}, since PEFT takes the part of a cut layer for the whole. Use parallel=ddp, or method={CUT[-1]}')
-        if job['stage'] == 'grpo' or job.get('lmbda'): raise Invalid(f'{kind} shares one model, whose answers each process would draw otherwise. Use parallel=fsdp2 or ddp')
+        if job['method'] not in CUT:
+            raise Invalid(f'{kind} trains {", ".join(CUT)}, and not {job["method"]}, since PEFT takes the part of a '
+                          f'cut layer for the whole. Use parallel=ddp, or method={CUT[-1]}')
+        if job['stage'] == 'grpo' or job.get('lmbda'):
+            raise Invalid(f'{kind} shares one model, whose answers each process would draw otherwise. '
+                          'Use parallel=fsdp2 or ddp')
         heads, keys = c.get('num_attention_heads', 1), c.get('num_key_value_heads') or c.get('num_attention_heads', 1)
         each = gcd(heads, keys)
         if each % n['tp']:
             fits = [d for d in range(2, each+1) if each % d == 0]
-            near = f'nproc={min(fits, key=lambda d: abs(d-n["tp"]))}' if fits and kind == 'tp' else 'parallel=fsdp2 or ddp'
-            raise Invalid(f'This model has {heads} heads and {keys} for keys and values, which {n["tp"]} processes cannot share. Use {near}')
+            near = (f'nproc={min(fits, key=lambda d: abs(d-n["tp"]))}' if fits and kind == 'tp'
+                    else 'parallel=fsdp2 or ddp')
+            raise Invalid(f'This model has {heads} heads and {keys} for keys and values, '
+                          f'which {n["tp"]} processes cannot share. Use {near}')
     if n['pp'] > 1:
         layers = c.get('num_hidden_layers', 1)
-        if layers < n['pp']: raise Invalid(f'This model has {layers} layers, which is too few for {n["pp"]} stages. Use {f"nproc={layers}" if layers > 1 and kind == "pp" else "parallel=fsdp2 or ddp"}')
-        if job['stage'] not in ALONE: raise Invalid(f'{kind} trains {" and ".join(ALONE)}, not {job["stage"]}. Use parallel=fsdp2, or ddp')
-        if job['method'] not in PIPED: raise Invalid(f'{kind} trains {", ".join(PIPED)}, and not {job["method"]}. Use parallel=ddp, or method=lora')
-        if job.get('precision') == 'fp16' and not both: raise Invalid(f'{kind} has no scale for the small gradients of fp16. Use precision=bf16 or fp32')
+        if layers < n['pp']:
+            raise Invalid(f'This model has {layers} layers, which is too few for {n["pp"]} stages. '
+                          f'Use {f"nproc={layers}" if layers > 1 and kind == "pp" else "parallel=fsdp2 or ddp"}')
+        if job['stage'] not in ALONE:
+            raise Invalid(f'{kind} trains {" and ".join(ALONE)}, not {job["stage"]}. Use parallel=fsdp2, or ddp')
+        if job['method'] not in PIPED:
+            raise Invalid(f'{kind} trains {", ".join(PIPED)}, and not {job["method"]}. '
+                          'Use parallel=ddp, or method=lora')
+        if job.get('precision') == 'fp16' and not both:
+            raise Invalid(f'{kind} has no scale for the small gradients of fp16. Use precision=bf16 or fp32')
     return n
 
 
@@ -111,7 +132,8 @@ def loading(
 
     n = sizes(job['parallel'], job['nproc'])
     rows = {'fsdp_size' if n['data'] == 'fsdp2' else 'dp_replicate_size': n['dp']}
-    return dict(distributed_config=(Copies if n['pp'] > 1 else DistributedConfig)(tp_size=n['tp'], pp_size=n['pp'], **rows))
+    return dict(distributed_config=(Copies if n['pp'] > 1 else DistributedConfig)(tp_size=n['tp'],
+                                                                                  pp_size=n['pp'], **rows))
 
 
 def arguments(
@@ -123,8 +145,9 @@ def arguments(
     class Layout(ParallelismConfig):
         "Sizes alone; the model is divided already"
         def _validate_accelerator(self, accelerator:Any)->None:
-            if self.dp_shard_size*self._sizes['tp'] != accelerator.num_processes: raise Failed(
-                f'{accelerator.num_processes} processes run, where {self.dp_shard_size*self._sizes["tp"]} were asked for')
+            if self.dp_shard_size*self._sizes['tp'] != accelerator.num_processes:
+                raise Failed(f'{accelerator.num_processes} processes run, '
+                             f'where {self.dp_shard_size*self._sizes["tp"]} were asked for')
         def __reduce__(self)->tuple: return ParallelismConfig, ()
 
     n = sizes(job['parallel'], job['nproc'])
@@ -145,7 +168,8 @@ def pieces(
         _seen = False
 
         def __init__(self, *a:Any, args:Any=None, **kw:Any)->None:
-            # Transformers refuses checkpoints of such a model, since it has no way to write the optimiser. This class has one
+            # Transformers refuses checkpoints of such a model, since it has no way
+            # to write the optimiser. This class has one
             saving, args.save_strategy = args.save_strategy, type(args.save_strategy)('no')
             super().__init__(*a, args=args, **kw)
             self.args.save_strategy = saving
@@ -155,9 +179,12 @@ def pieces(
             dl = super()._get_dataloader(*a, **kw)
             shard = dl.batch_sampler
             if n['dp'] > 1:
-                if getattr(shard, 'num_processes', 1) != n['dp']: raise Failed(f'Rows are shared by {getattr(shard, "num_processes", 1)} processes, not by {n["dp"]} as asked for')
+                if getattr(shard, 'num_processes', 1) != n['dp']:
+                    raise Failed(f'Rows are shared by {getattr(shard, "num_processes", 1)} processes, '
+                                 f'not by {n["dp"]} as asked for')
                 shard.process_index = place(n, dist.get_rank())['dp']
-            elif getattr(shard, 'num_processes', 1) != 1: raise Failed(f'Rows are shared by {shard.num_processes} processes that must all see the same')
+            elif getattr(shard, 'num_processes', 1) != 1:
+                raise Failed(f'Rows are shared by {shard.num_processes} processes that must all see the same')
             return dl
 
         def get_tp_size(self)->int:
@@ -193,8 +220,10 @@ def pieces(
             if checkpoint is None: return
             at = self._part(checkpoint)
             state = torch.load(at, weights_only=True) if at.exists() else {}
-            if state.pop('sizes', None) != n: raise Invalid(f'This checkpoint was not written with parallel={job["parallel"]} on {job["nproc"]} processes. '
-                                                            'Go on with the same, or start anew from its weights')
+            if state.pop('sizes', None) != n:
+                raise Invalid(f'This checkpoint was not written with parallel={job["parallel"]} on '
+                              f'{job["nproc"]} processes. '
+                              'Go on with the same, or start anew from its weights')
             mine = [p for g in self.optimizer.param_groups for p in g['params']]
             state['state'] = {i: {k: like(v, mine[i]) for k, v in s.items()} for i, s in state['state'].items()}
             self.optimizer.load_state_dict(state)
@@ -203,7 +232,8 @@ def pieces(
         def _save(self, output_dir:str|None=None, state_dict:dict|None=None)->None:
             "Write whole weights"
             write(job, self, Path(output_dir or self.args.output_dir))
-            if self.args.should_save and self.processing_class is not None: self.processing_class.save_pretrained(output_dir)
+            if self.args.should_save and self.processing_class is not None:
+                self.processing_class.save_pretrained(output_dir)
 
         def _load_from_checkpoint(self, resume_from_checkpoint:str, model:Any=None)->None:
             "Read this process's part of whole weights"
@@ -238,12 +268,14 @@ def same_rows(
     import hashlib
 
     import torch.distributed as dist
-    at = hashlib.sha256(b''.join(inputs[k].cpu().numpy().tobytes() for k in sorted(inputs) if hasattr(inputs[k], 'numpy'))).hexdigest()
+    at = hashlib.sha256(b''.join(inputs[k].cpu().numpy().tobytes()
+                                 for k in sorted(inputs) if hasattr(inputs[k], 'numpy'))).hexdigest()
     seen:list = [None]*dist.get_world_size()
     dist.all_gather_object(seen, at)
     for r, x in enumerate(seen):
         first = next(q for q in range(len(seen)) if place(n, q)['dp'] == place(n, r)['dp'])
-        if x != seen[first]: raise Failed(f'Processes {first} and {r} share one copy of the model and were given different rows')
+        if x != seen[first]:
+            raise Failed(f'Processes {first} and {r} share one copy of the model and were given different rows')
 
 
 def weights(
@@ -272,10 +304,13 @@ def whole(
     state = {k: v.detach() for k, v in net.state_dict().items()}
     if job['method'] not in ('full', 'freeze'):
         from peft import get_peft_model_state_dict
-        state = {k: v.detach() for k, v in get_peft_model_state_dict(net, state_dict=state, save_embedding_layers=False).items()}
+        state = {k: v.detach()
+                 for k, v in get_peft_model_state_dict(net, state_dict=state, save_embedding_layers=False).items()}
     else:
-        tied = set(getattr(net, 'all_tied_weights_keys', None) or {}) if getattr(net.config, 'tie_word_embeddings', False) else set()
-        state = {k: v for k, v in state.items() if k not in tied and (k != 'lm_head.weight' or not getattr(net.config, 'tie_word_embeddings', False))}
+        tied = (set(getattr(net, 'all_tied_weights_keys', None) or {})
+                if getattr(net.config, 'tie_word_embeddings', False) else set())
+        state = {k: v for k, v in state.items()
+                 if k not in tied and (k != 'lm_head.weight' or not getattr(net.config, 'tie_word_embeddings', False))}
     state = {k: (v.full_tensor() if hasattr(v, 'full_tensor') else v).cpu().contiguous() for k, v in state.items()}
     if n['pp'] == 1: return state if rank == 0 else None
     names:list = [None]*dist.get_world_size()
@@ -315,7 +350,8 @@ def write(
         else:
             config = copy.deepcopy(net.config)
             if hasattr(config, 'distributed_config'): del config.distributed_config
-            if dtype is not None: state, config.dtype = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, dtype
+            if dtype is not None:
+                state, config.dtype = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, dtype
             with torch.device('meta'): shell = type(net)(config)
             if dtype is not None: shell = shell.to(dtype)
             if hasattr(net, 'generation_config'): shell.generation_config = net.generation_config

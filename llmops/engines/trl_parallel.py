@@ -35,11 +35,12 @@ def launch(
         at = Path(d)
         (at/'job.json').write_text(json.dumps(job))
         os.mkfifo(at/'rows')
-        pipe = os.fdopen(os.open(at/'rows', os.O_RDWR), 'r+b', buffering=0)  # Both ends: opening does not wait, and a restart is no end
+        # Both ends: opening does not wait, and a restart is no end
+        pipe = os.fdopen(os.open(at/'rows', os.O_RDWR), 'r+b', buffering=0)
         rows:Queue = Queue()
         with open(at/'launcher.log', 'wb') as log:
-            p = subprocess.Popen([sys.executable, '-m', 'llmops.engines.trl_rank', d], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log,
-                                 start_new_session=True, env=_environment(job))
+            p = subprocess.Popen([sys.executable, '-m', 'llmops.engines.trl_rank', d], stdin=subprocess.PIPE,
+                                 stdout=subprocess.DEVNULL, stderr=log, start_new_session=True, env=_environment(job))
         threading.Thread(target=_read, args=(at/'rows', rows), daemon=True).start()
         threading.Thread(target=_wait, args=(p, pipe), daemon=True).start()
         said = ''
@@ -67,8 +68,8 @@ def _environment(
 )->dict[str, str]: # For the launcher
     "One thread each where cores are shared; no proxy, no other host"
     cores = max(1, len(os.sched_getaffinity(0))//job['nproc'])
-    more = dict(OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS') or str(1 if not gpus(job) else cores), GLOO_SOCKET_IFNAME='lo', TOKENIZERS_PARALLELISM='false',
-                TORCH_CPP_LOG_LEVEL='ERROR')
+    more = dict(OMP_NUM_THREADS=os.environ.get('OMP_NUM_THREADS') or str(1 if not gpus(job) else cores),
+                GLOO_SOCKET_IFNAME='lo', TOKENIZERS_PARALLELISM='false', TORCH_CPP_LOG_LEVEL='ERROR')
     keep = {k: v for k, v in os.environ.items() if not foreign(k)}
     return keep | more
 
@@ -117,9 +118,11 @@ def _end(
 )->dict:                # Empty: well; else the error
     "How the processes ended"
     if (at/'end.json').exists(): return json.loads((at/'end.json').read_text())
-    how = f'was ended by {signal.Signals(-p.returncode).name}' if p.returncode < 0 else f'ended with exit code {p.returncode}'
+    how = (f'was ended by {signal.Signals(-p.returncode).name}' if p.returncode < 0
+           else f'ended with exit code {p.returncode}')
     log = (at/'launcher.log').read_text(errors='replace').splitlines()[-12:]
-    return dict(rank=-1, kind='', said=f'The launcher of the {n} processes {how}', log='\n'.join(log), memory=False, trace='')
+    return dict(rank=-1, kind='', said=f'The launcher of the {n} processes {how}', log='\n'.join(log),
+                memory=False, trace='')
 
 def error(
     end:dict, # From `trl_rank.ended`
@@ -129,7 +132,10 @@ def error(
     if end['kind']:
         cls = getattr(core, end['kind'], Failed)
         return (cls if issubclass(cls, LlmopsError) else Failed)(end['said'])
-    if end['memory']: return Failed(f"Process {end['rank']} of {job['nproc']} has not enough memory for its part of a batch of {job['batch']}. Take a smaller micro_batch or max_length, or parallel=zero3")
-    said = end['said'] if end['said'].startswith(('Process', 'The launcher')) else f"Process {end['rank']} of {job['nproc']}: {end['said']}"
+    if end['memory']:
+        return Failed(f"Process {end['rank']} of {job['nproc']} has not enough memory for its part of a batch of "
+                      f"{job['batch']}. Take a smaller micro_batch or max_length, or parallel=zero3")
+    said = (end['said'] if end['said'].startswith(('Process', 'The launcher'))
+            else f"Process {end['rank']} of {job['nproc']}: {end['said']}")
     log = f". Its last lines:\n{end['log']}" if end['log'] else ''
     return Failed(f"{said}. With restarts=1 it goes on from the last checkpoint by itself{log}")

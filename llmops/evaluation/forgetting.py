@@ -40,9 +40,11 @@ def matrix(
     "Compare every model with the one before, task by task; the same answers always mean the same"
     mine = {t['data']: [r for r in rows if r['data'] == t['data']] for t in tasks}
     pairs = [(t['data'], i) for t in tasks if mine[t['data']] for i in range(1, len(columns))]
-    def pair(data:str, i:int, level:float)->dict: return compare([r['ok'][i] for r in mine[data]], [r['ok'][0] for r in mine[data]], level, seed)
+    def pair(data:str, i:int, level:float)->dict:
+        return compare([r['ok'][i] for r in mine[data]], [r['ok'][0] for r in mine[data]], level, seed)
     got = {x: pair(*x, .95) for x in pairs}
-    wide = {x: pair(*x, 1-.05/len(pairs))['ci'] for x in pairs} if len(pairs) > 1 else {x: c['ci'] for x, c in got.items()}
+    wide = ({x: pair(*x, 1-.05/len(pairs))['ci'] for x in pairs} if len(pairs) > 1
+            else {x: c['ci'] for x, c in got.items()})
     corrected = dict(zip(pairs, holm([got[x]['p'] for x in pairs]), strict=True))
     out = []
     for t in tasks:
@@ -50,10 +52,12 @@ def matrix(
         for i, ref in enumerate(columns[1:], 1):
             if not rs: break
             c, p, ci = got[t['data'], i], corrected[t['data'], i], wide[t['data'], i]
-            after.append({'model': ref, 'mean': c['model'], 'ci': c['model_ci'], 'diff': c['diff'], 'diff_ci': c['ci'], 'diff_ci_all': ci, 'p': c['p'], 'p_holm': p,
-                          'wins': c['wins'], 'losses': c['losses'], 'method': c['method'], 'verdict': verdict(c['diff'], p, ci[0], margin)})
+            after.append({'model': ref, 'mean': c['model'], 'ci': c['model_ci'], 'diff': c['diff'], 'diff_ci': c['ci'],
+                          'diff_ci_all': ci, 'p': c['p'], 'p_holm': p, 'wins': c['wins'], 'losses': c['losses'],
+                          'method': c['method'], 'verdict': verdict(c['diff'], p, ci[0], margin)})
         one = got[t['data'], 1] if rs else {}
-        out.append({**t, 'scorer': rs[0]['scorer'] if rs else '', 'n': len(rs), 'before': {'mean': one.get('baseline'), 'ci': one.get('baseline_ci')}, 'after': after})
+        out.append({**t, 'scorer': rs[0]['scorer'] if rs else '', 'n': len(rs),
+                    'before': {'mean': one.get('baseline'), 'ci': one.get('baseline_ci')}, 'after': after})
     return out
 
 # %% ../../nbs/evaluation/forgetting.ipynb #ee752d2f
@@ -66,7 +70,8 @@ def ask_models(
 )->Generator[dict, None, list[dict]]: # Progress, and then: data, row, scorer, prompt, expected, answers, ok, too_long
     "Ask every model every task"
     def few(t:dict)->int: return settings['rows'] or (SEEN_ROWS if t['role'] == 'seen' else 0)
-    asked = [[question(r, f'{t["data"]}, row {i}') for i, r in enumerate(rows_of(run.store, t['data'], few(t)))] for t in tasks]
+    asked = [[question(r, f'{t["data"]}, row {i}') for i, r in enumerate(rows_of(run.store, t['data'], few(t)))]
+             for t in tasks]
     kept = None if fresh else Kept(run.store, settings)
     total, done = len(models)*sum(map(len, asked)), 0
     said:list[list[list[dict]]] = []
@@ -80,7 +85,8 @@ def ask_models(
         done += sum(len(a) for a in mine if a is not None)
         if not todo: yield {'step': done, 'total': total, 'message': f'{m}: all answers are known'}
         new = []
-        for a in answers(run, m, todo, settings['engine'], settings['max_new_tokens'], settings['seed']) if todo else ():
+        for a in answers(run, m, todo, settings['engine'], settings['max_new_tokens'],
+                         settings['seed']) if todo else ():
             new.append({'text': a['text'], 'too_long': a.get('finish_reason') == 'too_long'})
             done += 1
             yield {'step': done, 'total': total, 'message': f'asking {m}'}
@@ -91,8 +97,9 @@ def ask_models(
         rule = choose([want for _, want in qs]) if settings['scorer'] == 'auto' else settings['scorer']
         for i, (ask, want) in enumerate(qs):
             texts = [said[k][j][i]['text'] for k in range(len(models))]
-            out.append({'data': str(t['data']), 'row': i, 'scorer': rule, 'prompt': ask, 'expected': want, 'answers': texts,
-                        'ok': [round(SCORERS[rule](x, want), 6) for x in texts], 'too_long': [said[k][j][i]['too_long'] for k in range(len(models))]})
+            out.append({'data': str(t['data']), 'row': i, 'scorer': rule, 'prompt': ask, 'expected': want,
+                        'answers': texts, 'ok': [round(SCORERS[rule](x, want), 6) for x in texts],
+                        'too_long': [said[k][j][i]['too_long'] for k in range(len(models))]})
     return out
 
 # %% ../../nbs/evaluation/forgetting.ipynb #215350e7
@@ -104,7 +111,8 @@ def _told(store, m:Version, tasks:Sequence[dict])->list[dict]:
         out.append({'data': str(x['data']), 'share': round(x['share'], 6), 'rows': x['rows'], 'tasks': tests})
     return out
 
-def _gate(name:str, ok:bool|None, why:str, **values:Any)->dict: return {'name': name, 'passed': ok, 'why': why, 'values': values}
+def _gate(name:str, ok:bool|None, why:str, **values:Any)->dict:
+    return {'name': name, 'passed': ok, 'why': why, 'values': values}
 
 def _cell(t:dict, c:dict, several:bool)->str:
     who = f' by {c["model"]}' if several else ''
@@ -122,28 +130,36 @@ def conclude(
     lost = [x for x in cells if x[1]['verdict'] == 'forgotten']
     others = [x for x in cells if not own(*x)]
     open_ = [x for x in others if x[1]['verdict'] == 'undecided']
-    why = (f'forgotten: {names(lost)}' if lost else 'no other task was asked: measure the base with llmops evaluate, or name data' if not others else
-           f'{len(open_)} of {len(others)} cells of other tasks are undecided: ask more rows. {names(open_)}' if open_ else
-           f'all {len(others)} cells of other tasks are kept or gained')
+    why = (f'forgotten: {names(lost)}' if lost
+           else 'no other task was asked: measure the base with llmops evaluate, or name data'
+           if not others else f'{len(open_)} of {len(others)} cells of other tasks are undecided: '
+           f'ask more rows. {names(open_)}' if open_ else f'all {len(others)} cells of other tasks are kept or gained')
     gates = [_gate('nothing forgotten', False if lost else None if open_ or not others else True, why,
-                   forgotten=[[t['data'], c['model']] for t, c in lost], undecided=[[t['data'], c['model']] for t, c in open_], of=len(others))]
+                   forgotten=[[t['data'], c['model']] for t, c in lost],
+                   undecided=[[t['data'], c['model']] for t, c in open_], of=len(others))]
     learned = {c['model']: [x for x in cells if x[1]['model'] == c['model'] and own(*x)] for _, c in cells}
     if any(learned.values()):
         no = [m for m, xs in learned.items() if xs and not any(c['verdict'] == 'gained' for _, c in xs)]
         up = [x for xs in learned.values() for x in xs if x[1]['verdict'] == 'gained']
         less = any(c['verdict'] in ('forgotten', 'kept') for m in no for _, c in learned[m])
-        gates.append(_gate('tuned task gained', True if not no else False if less else None, f'not shown for {", ".join(no)}: {names([x for m in no for x in learned[m]])}' if no else names(up), without=no, gained=len(up)))
+        gates.append(_gate('tuned task gained', True if not no else False if less else None,
+                           f'not shown for {", ".join(no)}: {names([x for m in no for x in learned[m]])}' if no
+                           else names(up), without=no, gained=len(up)))
     said = {g['passed'] for g in gates}
-    return {'gates': gates, 'passed': False if False in said else None if None in said else True, 'counts': {v: sum(c['verdict'] == v for _, c in cells) for v in ('gained', 'kept', 'forgotten', 'undecided')}}
+    return {'gates': gates, 'passed': False if False in said else None if None in said else True,
+            'counts': {v: sum(c['verdict'] == v for _, c in cells)
+                       for v in ('gained', 'kept', 'forgotten', 'undecided')}}
 
 @verb(writes='report')
 def forgetting(run,
     model:list[Model], # Models after training: one, the stages of a pipeline, or several mixtures; a column each
     before:Model|None=None, # Model before training; empty: the base that they name
-    data:list[Annotated[Version, 'dataset,benchmark']]|None=None, # Tasks to ask; empty: all that the base was measured on, and the tuned task
+    # Tasks to ask; empty: all that the base was measured on, and the tuned task
+    data:list[Annotated[Version, 'dataset,benchmark']]|None=None,
     out:str='', # Name of the report; empty: the model's name with -forgetting
     margin:float=.05, # Loss that would not matter, as a share: a task is kept where more is excluded
-    scorer:Literal['auto', 'exact', 'json', 'contains', 'number', 'overlap']='auto', # How an answer is scored; auto looks at the expected answers
+    # How an answer is scored; auto looks at the expected answers
+    scorer:Literal['auto', 'exact', 'json', 'contains', 'number', 'overlap']='auto',
     rows:int=0, # At most so many rows of each task, 0 for all
     max_new_tokens:int=64, # Most tokens of an answer
     seed:int=0, # For resampling and for engines that need one
@@ -151,26 +167,36 @@ def forgetting(run,
     engine:str='transformers', # Engine that answers
 )->Generator[dict, None, Version]: # Progress; the report at the end
     "Ask a model before and after training every task that the base was measured on, and report what it gained and what it forgot"
-    if rows < 0 or max_new_tokens < 1 or not 0 < margin < 1: raise Invalid('rows must be 0 or more, max_new_tokens 1 or more, and margin a share between 0 and 1, such as 0.05')
+    if rows < 0 or max_new_tokens < 1 or not 0 < margin < 1:
+        raise Invalid('rows must be 0 or more, max_new_tokens 1 or more, '
+                      'and margin a share between 0 and 1, such as 0.05')
     if len({m.digest for m in model}) < len(model): raise Invalid('A model comes twice. Name each once')
     if judge := next((m for m in [*model, before] if m and judges(m)), None):
-        raise Invalid(f'{judge} judges texts and answers nothing in words, so it has no tasks in common with a model before training. See how often it is right: llmops evaluate {judge} --data dataset:NAME')
+        raise Invalid(f'{judge} judges texts and answers nothing in words, so it has no tasks in common with a model '
+                      f'before training. See how often it is right: llmops evaluate {judge} --data dataset:NAME')
     base = before or before_of(run.store, model)
-    if base.digest in {m.digest for m in model}: raise Invalid(f'{base} is compared with itself. Name another model: --before model:NAME')
+    if base.digest in {m.digest for m in model}:
+        raise Invalid(f'{base} is compared with itself. Name another model: --before model:NAME')
     run.read(base)
     tasks, left = tasks_of(run.store, base, model, data)
-    if not tasks: raise Invalid(f'There is nothing to ask {base}: no report measured it, and no test of the tuned task is known{_why(left)}. Name data with known answers: --data dataset:NAME')
+    if not tasks:
+        raise Invalid(f'There is nothing to ask {base}: no report measured it, and no test of the tuned task is '
+                      f'known{_why(left)}. Name data with known answers: --data dataset:NAME')
     for t in tasks: run.read(t['data'])
-    settings = {'scorer': scorer, 'rows': rows, 'max_new_tokens': max_new_tokens, 'margin': margin, 'seed': seed, 'engine': engine, 'decoding': 'greedy'}
+    settings = {'scorer': scorer, 'rows': rows, 'max_new_tokens': max_new_tokens, 'margin': margin, 'seed': seed,
+                'engine': engine, 'decoding': 'greedy'}
     columns = [base, *model]
     got = yield from ask_models(run, columns, tasks, settings, fresh)
     facts = [{**t, 'data': str(t['data'])} for t in tasks]
     found = matrix(got, facts, [str(m) for m in columns], margin, seed)
     blob = run.blobs.put_bytes(''.join(canonical(r) + '\n' for r in got).encode())
     return run.write('report', out or f'{model[-1].name}-forgetting', {
-        'type': 'forgetting', 'title': f'{", ".join(m.name for m in model)} against {base.name}', 'subject': parts(run.store, model[-1]),
-        'inputs': _inputs(run, base, model, tasks), 'engine': {'name': engine, 'versions': versions(engine)}, 'settings': settings,
-        'columns': [str(m) for m in columns], 'tasks': found, 'left_out': left, 'taught': {str(m): _told(run.store, m, tasks) for m in model},
+        'type': 'forgetting', 'title': f'{", ".join(m.name for m in model)} against {base.name}',
+        'subject': parts(run.store, model[-1]),
+        'inputs': _inputs(run, base, model, tasks), 'engine': {'name': engine, 'versions': versions(engine)},
+        'settings': settings,
+        'columns': [str(m) for m in columns], 'tasks': found, 'left_out': left,
+        'taught': {str(m): _told(run.store, m, tasks) for m in model},
         **conclude(found), 'too_long': sum(any(r['too_long']) for r in got), 'answers': {**blob, 'rows': len(got)}})
 
 def _why(left:list[dict])->str: return f' ({left[0]["why"]})' if left else ''
@@ -184,7 +210,8 @@ def _inputs(run, base:Version, models:list[Version], tasks:list[dict])->dict:
         out[f'after.{i}'] = named(wrote('model', i), m)
         if (b := base_of(run.store, m)) and b.digest != base.digest: out[f'after.{i}.base'] = named(None, b)
     asked = run.args.get('data') or []
-    return out | {f'data.{i}': named(asked[i] if len(asked) == len(tasks) else None, t['data']) for i, t in enumerate(tasks)}
+    return out | {f'data.{i}': named(asked[i] if len(asked) == len(tasks) else None, t['data'])
+                  for i, t in enumerate(tasks)}
 
 # %% ../../nbs/evaluation/forgetting.ipynb #40920680
 @view
@@ -192,15 +219,19 @@ def gains(store,
     report:Report, # Report of `forgetting`
 )->list[dict]: # model, task, role, share (of the training data), rows, before, after, diff, low, high, p, verdict
     "What each model gained or lost on each task, and the share that the task had in its training data"
-    if report.body.get('type') != 'forgetting': raise Invalid(f'{report} is of type {report.body.get("type")!r}, not forgetting. Make one with: llmops forgetting model:NAME')
+    if report.body.get('type') != 'forgetting':
+        raise Invalid(f'{report} is of type {report.body.get("type")!r}, not forgetting. '
+                      'Make one with: llmops forgetting model:NAME')
     out = []
     for i, ref in enumerate(report.body['columns'][1:]):
         told = report.body['taught'].get(ref, [])
         for t in report.body['tasks']:
             if not t['after']: continue
             c = t['after'][i]
-            out.append({'model': ref, 'task': t['data'], 'role': t['role'], 'share': round(sum(x['share'] for x in told if t['data'] in x['tasks']), 6), 'rows': t['n'],
-                        'before': t['before']['mean'], 'after': c['mean'], 'diff': c['diff'], 'low': c['diff_ci'][0], 'high': c['diff_ci'][1], 'p': c['p_holm'], 'verdict': c['verdict']})
+            out.append({'model': ref, 'task': t['data'], 'role': t['role'],
+                        'share': round(sum(x['share'] for x in told if t['data'] in x['tasks']), 6), 'rows': t['n'],
+                        'before': t['before']['mean'], 'after': c['mean'], 'diff': c['diff'], 'low': c['diff_ci'][0],
+                        'high': c['diff_ci'][1], 'p': c['p_holm'], 'verdict': c['verdict']})
     return out
 
 # %% ../../nbs/evaluation/forgetting.ipynb #b9f98217
@@ -220,8 +251,10 @@ def again(
     now = yield from ask_models(run, models, tasks, few, fresh=True)
     was = [r for r in answers_of(run.store, report) if not first or r['row'] < few['rows']]
     differ = [{'data': a['data'], 'row': a['row'], 'who': ref, 'prompt': a['prompt'], 'was': x, 'now': y}
-              for a, b in zip(was, now, strict=True) for ref, x, y in zip(body['columns'], a['answers'], b['answers'], strict=True) if x != y]
+              for a, b in zip(was, now, strict=True)
+              for ref, x, y in zip(body['columns'], a['answers'], b['answers'], strict=True) if x != y]
     if differ or first: return differ, []
-    found = matrix(now, [{k: t[k] for k in ('data', *_known)} for t in body['tasks']], body['columns'], few['margin'], few['seed'])
+    found = matrix(now, [{k: t[k] for k in ('data', *_known)} for t in body['tasks']], body['columns'],
+                   few['margin'], few['seed'])
     figures = {'tasks': found, **conclude(found)}
     return [], [k for k in figures if digest({k: figures[k]}) != digest({k: body[k]})]

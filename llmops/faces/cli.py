@@ -15,7 +15,8 @@ from typing import Any
 import llmops
 from ..core import Failed, Invalid, LlmopsError, NotFound, Version, digest, nearest, now, stamp
 from .table import cell, table
-from .words import GROUPS, IN_NOTEBOOKS, Parser, add_command, add_verb, given, leaf, place, rank, spell, strange
+from .words import (
+    GROUPS, IN_NOTEBOOKS, Parser, add_command, add_verb, given, leaf, place, rank, spell, strange)
 from ..verbs import VERBS, VIEWS, Workspace, call, load_all, look, open_workspace, user
 
 # %% ../../nbs/faces/cli.ipynb #7ee5cd4c
@@ -28,7 +29,9 @@ def _rows(ws:Workspace, out:Any)->list[dict]:
     from llmops.registry import row
     if out is None: return []
     if isinstance(out, Version): return [row(ws.store, out)]
-    if isinstance(out, (list, tuple)): return [r for o in out for r in (_rows(ws, o) if isinstance(o, Version) else [o] if isinstance(o, dict) else [dict(value=o)])]
+    if isinstance(out, (list, tuple)):
+        return [r for o in out
+                for r in (_rows(ws, o) if isinstance(o, Version) else [o] if isinstance(o, dict) else [dict(value=o)])]
     return [out] if isinstance(out, dict) else [dict(value=out)]
 
 def emit(
@@ -41,10 +44,13 @@ def emit(
 )->None:
     "Print rows as a table or as JSON"
     rows = _rows(ws, out) if ws else out
-    if as_json: print(json.dumps([_whole(r, i, what, about) for i, r in enumerate(rows, 1)], ensure_ascii=False, indent=1, default=str))
+    if as_json:
+        print(json.dumps([_whole(r, i, what, about) for i, r in enumerate(rows, 1)], ensure_ascii=False,
+                         indent=1, default=str))
     elif rows and set(rows[0]) == {'value'}: print('\n'.join(str(r['value']) for r in rows))
     else:
-        if not columns and rows and 'digest' in rows[0] and rows[0].get('ref'): columns = _brief if 'body' not in rows[0] else ()
+        if not columns and rows and 'digest' in rows[0] and rows[0].get('ref'):
+            columns = _brief if 'body' not in rows[0] else ()
         print(_one(rows[0]) if len(rows) == 1 and 'body' in rows[0] else table(rows, columns))
 
 def _whole(r:dict, i:int, what:str, about:str)->dict:
@@ -53,13 +59,15 @@ def _whole(r:dict, i:int, what:str, about:str)->dict:
     try: own = digest(json.loads(json.dumps(r, default=str)))
     except Invalid: own = '' # A number that JSON has no word for
     run = r.get('run') or r.get('id')
-    mine = dict(ref=about or (f'run:{run}' if isinstance(run, str) and run.isalnum() else ''), kind=what, name=what, number=i, digest=own, created=r.get('at') or stamp(now()), made_by=r.get('by') or user())
+    mine = dict(ref=about or (f'run:{run}' if isinstance(run, str) and run.isalnum() else ''), kind=what, name=what,
+                number=i, digest=own, created=r.get('at') or stamp(now()), made_by=r.get('by') or user())
     return {**mine, **{k: v for k, v in r.items() if v is not None or k not in FIELDS}}
 
 def _about(a:argparse.Namespace)->str:
     "What was asked about, where that is one thing"
     got = given(a, a._spec)
-    p = next((p for p in a._spec.params.values() if p.name in got and (p.type == 'ref' or p.name in ('run', 'id')) and not p.many), None)
+    p = next((p for p in a._spec.params.values()
+              if p.name in got and (p.type == 'ref' or p.name in ('run', 'id')) and not p.many), None)
     if not p: return ''
     v = str(got[p.name])
     return v if ':' in v else f'run:{v}' if p.name in ('run', 'id') else f'{p.kind.split(",")[0]}:{v}'
@@ -67,37 +75,53 @@ def _about(a:argparse.Namespace)->str:
 def _one(r:dict)->str:
     body = json.dumps(r['body'], ensure_ascii=False, indent=1, default=str)
     if len(body) > 6000: body = body[:6000]+'\n … (all of it: --json)'
-    return '\n'.join([*(f'{k.replace("_", " "):<9} {cell(v, 100)}' for k, v in r.items() if k not in ('body', 'summary', 'columns') and v not in (None, '', [], {})), 'body', body])
+    return '\n'.join([*(f'{k.replace("_", " "):<9} {cell(v, 100)}' for k, v in r.items()
+                        if k not in ('body', 'summary', 'columns') and v not in (None, '', [], {})), 'body', body])
 
 def _progress(as_json:bool)->Callable|None:
     from llmops.verbs import show_progress
     live = None if as_json or not sys.stderr.isatty() else show_progress()
     def f(d:dict)->None:
         said = str(d.get('message', ''))
-        if said.startswith('Warning: '): print(('\r'+' '*100+'\r' if live else '')+said, file=sys.stderr, flush=True) # Stays, and is seen without a terminal too
+        if said.startswith('Warning: '):
+            # Stays, and is seen without a terminal too
+            print(('\r'+' '*100+'\r' if live else '')+said, file=sys.stderr, flush=True)
         elif live: live(d)
     return f
 
-_columns = dict(templates=('name', 'title', 'doc'), metrics=('step', 'total', 'at', 'loss', 'eval_loss', 'reward', 'accuracy', 'lr', 'grad_norm', 'tokens_per_s', 'message'), history=('seq', 'at', 'kind', 'about', 'by', 'data'), lineage=('direction', 'depth', 'ref', 'verb', 'from_ref', 'notebook', 'cell'),
-                state=('about', 'key', 'value'), deployments=('ref', 'release', 'wanted', 'actual', 'url', 'engine', 'proof', 'next'),
-                label_disagreements=('item', 'text', 'said', 'decided'), origin=('ref', 'row', 'verb', 'steps', 'what', 'file', 'line'),
-                label_queue=(_asked := ('queue', 'task', 'title', 'items', 'labelled', 'skipped', 'open', 'annotators', 'overlap', 'finished')), label_finish=_asked,
-                leakcheck=('dataset', 'rows', 'against', 'of', 'found', 'verbatim', 'edited', 'similar', 'embedder'), proof=('part', 'ok', 'release', 'report', 'why', 'next'), proven=('ref', 'served', 'approved', 'now', 'report'), runs=('ref', 'name', 'status', 'cell', 'created', 'seconds', 'made', 'error'))
+_columns = dict(templates=('name', 'title', 'doc'), metrics=('step', 'total', 'at', 'loss', 'eval_loss', 'reward',
+                                                             'accuracy', 'lr', 'grad_norm', 'tokens_per_s', 'message'),
+                history=('seq', 'at', 'kind', 'about', 'by', 'data'),
+                lineage=('direction', 'depth', 'ref', 'verb', 'from_ref', 'notebook', 'cell'),
+                state=('about', 'key', 'value'),
+                deployments=('ref', 'release', 'wanted', 'actual', 'url', 'engine', 'proof', 'next'),
+                label_disagreements=('item', 'text', 'said', 'decided'),
+                origin=('ref', 'row', 'verb', 'steps', 'what', 'file', 'line'),
+                label_queue=(_asked := ('queue', 'task', 'title', 'items', 'labelled', 'skipped', 'open', 'annotators',
+                                        'overlap', 'finished')), label_finish=_asked,
+                leakcheck=('dataset', 'rows', 'against', 'of', 'found', 'verbatim', 'edited', 'similar', 'embedder'),
+                proof=('part', 'ok', 'release', 'report', 'why', 'next'),
+                proven=('ref', 'served', 'approved', 'now', 'report'),
+                runs=('ref', 'name', 'status', 'cell', 'created', 'seconds', 'made', 'error'))
 
-_nothing = dict(pii='No personal data was found', label_disagreements='Nobody disagrees about an item so far', label_agreement='No item has the answers of two people yet',
+_nothing = dict(pii='No personal data was found', label_disagreements='Nobody disagrees about an item so far',
+                label_agreement='No item has the answers of two people yet',
                 labelling='No labelling queue yet. Make one with: llmops data label dataset:NAME --task TASK')
 
 def _call_view(a:argparse.Namespace)->int:
     ws = open_workspace()
     out = look(ws.store, a._spec.name, given(a, a._spec))
     if not out and not a.json and (nothing := _nothing.get(a._spec.name)): print(nothing)
-    else: emit(ws, out, a.json, () if a.json else _columns.get(a._spec.name, ()), a._spec.name, _about(a) if a.json else '')
+    else:
+        emit(ws, out, a.json, () if a.json else _columns.get(a._spec.name, ()), a._spec.name,
+             _about(a) if a.json else '')
     return 0
 
 def _call_verb(a:argparse.Namespace)->int:
     ws = open_workspace()
     out = call(ws.store, a._spec.name, given(a, a._spec), progress=_progress(a.json))
-    if a._spec.name in ('alias', 'approve', 'reject', 'archive', 'retire', 'waive') and not isinstance(out, Version): # The version as it is now
+    # The version as it is now
+    if a._spec.name in ('alias', 'approve', 'reject', 'archive', 'retire', 'waive') and not isinstance(out, Version):
         shown = ws.store.get(getattr(a, next(iter(a._spec.params))))
         if a.json: out = [{**(out if isinstance(out, dict) else {}), **_rows(ws, shown)[0]}]
         else: out = shown
@@ -113,7 +137,9 @@ def _call_verb(a:argparse.Namespace)->int:
 def _no_leak(ws:Workspace, a:argparse.Namespace)->int:
     "What was compared, where nothing was found"
     seen = look(ws.store, 'leaks', dict(ref=a.data, all=True))
-    if seen: print(f'No row of a test stands in {seen[0]["dataset"]}. Compared with: '+', '.join(f'{r["against"]} ({r["of"]:,} rows)' for r in seen))
+    if seen:
+        print(f'No row of a test stands in {seen[0]["dataset"]}. Compared with: '
+              +', '.join(f'{r["against"]} ({r["of"]:,} rows)' for r in seen))
     else: print('There is no test to compare with. Bring one in with: llmops add benchmark:NAME FILE')
     return 0
 
@@ -136,7 +162,11 @@ def _init(a:argparse.Namespace)->int:
         except OSError as e: raise Failed(f'{a.dir} cannot be made: {e.strerror}. Choose another folder') from None
     ws = open_workspace(d)
     if a.json: emit(None, [dict(ref='', folder=str(d), store=str(ws.store.folder), new=not old)], True, what='init')
-    else: print(f'{"There is a workspace already" if old else "Made a workspace"} in {"this folder" if d == Path.cwd() else a.dir}. Next:\n{"" if d == Path.cwd() else f"  cd {a.dir}{chr(10)}"}  llmops add dataset:chat FILE.jsonl\n  llmops quickstart      the whole journey on a built-in task')
+    else:
+        print(f'{"There is a workspace already" if old else "Made a workspace"} in '
+              f'{"this folder" if d == Path.cwd() else a.dir}. '
+              f'Next:\n{"" if d == Path.cwd() else f"  cd {a.dir}{chr(10)}"}  llmops add dataset:chat FILE.jsonl\n'
+              '  llmops quickstart      the whole journey on a built-in task')
     return 0
 
 def _verify(a:argparse.Namespace)->int:
@@ -146,14 +176,18 @@ def _verify(a:argparse.Namespace)->int:
     seq, h = ws.store.head()
     if a.json: emit(None, [dict(ref=f['what'], **f) for f in found], True, what='verify')
     elif found: print(table(found))
-    else: print(f'All is well: {seq} events chained up to {h[:16]}…, {len(ws.store.find(all=True, bodies=False))} versions, {sum(1 for _ in ws.store.blobs.all())} blobs')
+    else:
+        print(f'All is well: {seq} events chained up to {h[:16]}…, '
+              f'{len(ws.store.find(all=True, bodies=False))} versions, {sum(1 for _ in ws.store.blobs.all())} blobs')
     return 1 if found else 0
 
 def _gc(a:argparse.Namespace)->int:
     "Delete blobs that nothing refers to"
     got = open_workspace().store.gc(a.grace, a.dry)
     if a.json: emit(None, [got], True, what='gc')
-    else: print(f'{"Would delete" if a.dry else "Deleted"} {got["blobs"]} blobs ({got["bytes"]:,} bytes) and {got["temporary"]} temporary files')
+    else:
+        print(f'{"Would delete" if a.dry else "Deleted"} {got["blobs"]} blobs ({got["bytes"]:,} bytes) and '
+              f'{got["temporary"]} temporary files')
     return 0
 
 def _rebuild(a:argparse.Namespace)->int:
@@ -195,14 +229,17 @@ def _run(a:argparse.Namespace)->int:
 
 def _run_row(r:dict)->dict:
     from llmops.core import stamp
-    return {**r, 'ref': f'run:{r["id"]}', 'kind': 'run', 'name': r.get('args', {}).get('template') or r.get('verb'), 'created': stamp(r.get('started')), 'made_by': r.get('by', '')}
+    return {**r, 'ref': f'run:{r["id"]}', 'kind': 'run', 'name': r.get('args', {}).get('template') or r.get('verb'),
+            'created': stamp(r.get('started')), 'made_by': r.get('by', '')}
 
 def _steps()->Callable:
     "Lines of progress: one a cell, and what a long cell says of itself"
     live = sys.stderr.isatty()
     last:dict[str, Any] = dict(at=0., text='')
     def f(d:dict)->None:
-        text = ' '.join(str(x) for x in (f'{d.get("step")}/{d.get("total")}' if d.get('total') else '', d.get('message', ''), *(f'{k} {d[k]:.3f}' for k in ('loss', 'reward') if isinstance(d.get(k), float))) if x)
+        text = ' '.join(str(x)
+                        for x in (f'{d.get("step")}/{d.get("total")}' if d.get('total') else '', d.get('message', ''),
+                                  *(f'{k} {d[k]:.3f}' for k in ('loss', 'reward') if isinstance(d.get(k), float))) if x)
         if text == last['text'] or (time.monotonic()-last['at'] < .3): return
         last.update(at=time.monotonic(), text=text)
         print(('\r'+text[:100].ljust(100)) if live else text, end='' if live else '\n', file=sys.stderr, flush=True)
@@ -221,7 +258,8 @@ def _lab(a:argparse.Namespace)->int:
         except LlmopsError as e: print(f'Traces stay in the store: {e}', file=sys.stderr)
     env = os.environ|dict(LLMOPS_STORE=os.environ.get('LLMOPS_STORE', ''))
     if not env['LLMOPS_STORE']: del env['LLMOPS_STORE']
-    cmd = [sys.executable, '-m', 'jupyterlab', '--ServerApp.ip=127.0.0.1', f'--ServerApp.port={a.port}', f'--ServerApp.root_dir={ws.folder}',
+    cmd = [sys.executable, '-m', 'jupyterlab', '--ServerApp.ip=127.0.0.1', f'--ServerApp.port={a.port}',
+           f'--ServerApp.root_dir={ws.folder}',
            *(['--no-browser'] if a.no_browser else []), *(['--allow-root'] if os.geteuid() == 0 else []), *a.rest]
     return subprocess.call(cmd, env=env, cwd=ws.folder)
 
@@ -245,7 +283,8 @@ def _own(sub:Any)->None:
     add('init', _init).add_argument('dir', nargs='?', default='.', metavar='DIR', help='folder (default: this one)')
     add('verify', _verify).add_argument('--quick', action='store_true', help='skip reading every blob')
     p = add('gc', _gc)
-    p.add_argument('--grace', type=float, default=86400., metavar='SECONDS', help='keep blobs younger than this (default a day)')
+    p.add_argument('--grace', type=float, default=86400., metavar='SECONDS',
+                   help='keep blobs younger than this (default a day)')
     p.add_argument('--dry', action='store_true', help='only count')
     add('rebuild', _rebuild)
     p = add('report', _report)
@@ -266,11 +305,14 @@ def _own(sub:Any)->None:
     p.add_argument('--port', type=int, default=0, metavar='N', help='port on this machine (default: a free one)')
     p = add('quickstart', _quickstart)
     p.add_argument('--dir', default='workspace', metavar='DIR', help='workspace, made if missing (default workspace)')
-    p.add_argument('--model', default='', metavar='SOURCE', help='base model: a folder, or a hub id (default: the tiny model that ships)')
-    p.add_argument('--data', default='', metavar='FILE', help='instruction file of your own (default: made by our own code)')
+    p.add_argument('--model', default='', metavar='SOURCE',
+                   help='base model: a folder, or a hub id (default: the tiny model that ships)')
+    p.add_argument('--data', default='', metavar='FILE',
+                   help='instruction file of your own (default: made by our own code)')
     p.add_argument('--rows', type=int, default=0, metavar='N', help='use at most so many rows')
     p.add_argument('--method', choices=('full', 'lora'), default='full', help='how to fine-tune (default full)')
-    p.add_argument('--steps', type=int, default=0, metavar='N', help='training steps (default: as many as the task needs)')
+    p.add_argument('--steps', type=int, default=0, metavar='N',
+                   help='training steps (default: as many as the task needs)')
 
 # %% ../../nbs/faces/cli.ipynb #828b1f7a
 def parser(
@@ -278,26 +320,34 @@ def parser(
 )->argparse.ArgumentParser:
     "The whole command line, or one command of it"
     load_all()
-    p = Parser(prog='llmops', description='The LLMOps workbench: a run reads versions, writes versions and leaves events.')
+    p = Parser(prog='llmops',
+               description='The LLMOps workbench: a run reads versions, writes versions and leaves events.')
     p.add_argument('--version', action='version', version=f'llmops {llmops.__version__}')
     sub = p.add_subparsers(dest='command', metavar='COMMAND')
     _own(sub)
     subs:dict[str, Any] = {'': sub}
     for g, doc in GROUPS.items():
         if not only or g == only:
-            subs[g] = sub.add_parser(g, help=doc, description=doc+'.').add_subparsers(dest='word', metavar='WORD', required=True)
+            subs[g] = sub.add_parser(g, help=doc, description=doc+'.').add_subparsers(dest='word', metavar='WORD',
+                                                                                      required=True)
     for spec in {**VERBS, **VIEWS}.values():
         group, word = place(spec)
-        if spec.name not in IN_NOTEBOOKS and group in subs and word not in subs[group].choices and (not only or only == (group or word)): add_verb(subs[group], spec, _call_view if spec.view else _call_verb)
+        if (spec.name not in IN_NOTEBOOKS and group in subs and word not in subs[group].choices
+            and (not only or only == (group or word))):
+            add_verb(subs[group], spec, _call_view if spec.view else _call_verb)
     return p
 
 def commands()->dict[str, list[tuple[str, str]]]: # Area → (command, what it does)
     "Every command by area"
     load_all()
-    own = {n: (f.__doc__ or '') for n, f in dict(init=_init, quickstart=_quickstart, lab=_lab, run=_run, dashboard=_dashboard, report=_report, verify=_verify, gc=_gc, rebuild=_rebuild).items()}
+    own = {n: (f.__doc__ or '')
+           for n, f in dict(init=_init, quickstart=_quickstart, lab=_lab, run=_run, dashboard=_dashboard,
+                            report=_report, verify=_verify, gc=_gc, rebuild=_rebuild).items()}
     out:dict[str, list[tuple[str, str]]] = {'workspace': list(own.items())}
     for n, s in {**VERBS, **VIEWS}.items():
-        if n not in own and n not in IN_NOTEBOOKS: out.setdefault('runs' if s.area == 'faces' else s.area, []).append((' '.join(x for x in place(s) if x), s.doc))
+        if n not in own and n not in IN_NOTEBOOKS:
+            out.setdefault('runs' if s.area == 'faces' else s.area,
+                           []).append((' '.join(x for x in place(s) if x), s.doc))
     return {area: sorted(c, key=lambda e: rank(e[0])) if area in ('data', 'training') else c for area, c in out.items()}
 
 def overview(
@@ -307,12 +357,16 @@ def overview(
     if group:
         cmds = [(n, d) for c in commands().values() for n, d in c if n.startswith(f'{group} ')]
         wide = max((len(n) for n, _ in cmds), default=0)
-        return '\n'.join([f'usage: llmops {group} WORD … [--json]', '', GROUPS[group], '', *(f'  {n:<{wide}}  {d}' for n, d in cmds), '', f'llmops {group} WORD --help tells more.'])
-    lines = ['usage: llmops COMMAND … [--json]', '', 'The LLMOps workbench: a run reads versions, writes versions and leaves events;', 'nothing ships without a report that proves it.']
+        return '\n'.join([f'usage: llmops {group} WORD … [--json]', '', GROUPS[group], '',
+                          *(f'  {n:<{wide}}  {d}' for n, d in cmds), '', f'llmops {group} WORD --help tells more.'])
+    lines = ['usage: llmops COMMAND … [--json]', '',
+             'The LLMOps workbench: a run reads versions, writes versions and leaves events;',
+             'nothing ships without a report that proves it.']
     for area, cmds in commands().items():
         wide = max(16, *(len(n) for n, _ in cmds))
         lines += ['', area]+[f'  {n:<{wide}} {d}' for n, d in cmds]
-    return '\n'.join(lines+['', 'llmops COMMAND --help tells more. Refs are written kind:name, kind:name@3 or kind:name@alias.'])
+    return '\n'.join(lines+['', 'llmops COMMAND --help tells more. '
+                            'Refs are written kind:name, kind:name@3 or kind:name@alias.'])
 
 @contextmanager
 def _terminable()->Iterator[None]:
@@ -329,7 +383,8 @@ def _left()->str:
     "How to go on with what this process trained"
     with suppress(Exception):
         for _, r in open_workspace().store.states('run', limit=20):
-            if r.get('pid') == os.getpid() and not r.get('parent') and (r['verb'] in ('resume', 'pipeline') or 'save_steps' in VERBS[r['verb']].params):
+            if (r.get('pid') == os.getpid() and not r.get('parent')
+                and (r['verb'] in ('resume', 'pipeline') or 'save_steps' in VERBS[r['verb']].params)):
                 return f'. Go on with: llmops resume {r["id"]}'
     return ''
 
@@ -352,10 +407,14 @@ def main(
         said = ' '.join(argv[:2] if argv[0] in GROUPS else argv[:1])
         if not argv[0].startswith('-') and said not in known:
             if argv[0] in GROUPS and argv[1].startswith('-'):
-                print(f'llmops: say first what {argv[0]} shall do, as in: llmops {argv[0]} {dict(train="sft --model model:NAME --data dataset:NAME").get(argv[0], "WORD")} … See the words: llmops {argv[0]} --help', file=sys.stderr)
+                print(f'llmops: say first what {argv[0]} shall do, as in: llmops {argv[0]} '
+                      f'{dict(train="sft --model model:NAME --data dataset:NAME").get(argv[0], "WORD")} … See the '
+                      f'words: llmops {argv[0]} --help', file=sys.stderr)
                 return 2
-            near = nearest(said[:60], [*known, *GROUPS]) or nearest(said[:60].rpartition(' ')[2], [n.rpartition(' ')[2] for n in known])
-            print(f'llmops: there is no command {ascii(said[:60])}.{near} See them: llmops {argv[0]+" " if argv[0] in GROUPS else ""}--help', file=sys.stderr)
+            near = (nearest(said[:60], [*known, *GROUPS])
+                    or nearest(said[:60].rpartition(' ')[2], [n.rpartition(' ')[2] for n in known]))
+            print(f'llmops: there is no command {ascii(said[:60])}.{near} See them: '
+                  f'llmops {argv[0]+" " if argv[0] in GROUPS else ""}--help', file=sys.stderr)
             return 2
         p = parser(argv[0])
         if said := strange(*leaf(p, argv)):

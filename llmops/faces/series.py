@@ -14,12 +14,21 @@ from .wire import Series
 # %% ../../nbs/faces/series.ipynb #2e22ab23
 _not_metrics = {'step', 'total', 't', 'seconds', 'index', 'pid', 'memory_total', 'tokens', 'num_tokens', 'epoch'}
 NAMES:dict[str, tuple[str, str, float]] = dict( # Metric → English, Chinese, scale; the telling ones first
-    loss=('loss', '损失', 1), eval_loss=('evaluation loss', '评估损失', 1), accuracy=('accuracy', '准确率', 1), eval_accuracy=('evaluation accuracy', '评估准确率', 1), eval_macro_f1=('evaluation macro F1', '评估宏平均 F1', 1),
-    margin=('margin of rewards', '奖励差', 1), eval_margin=('evaluation margin', '评估奖励差', 1), reward=('reward', '奖励', 1), reward_std=('spread of rewards', '奖励标准差', 1), kl=('KL to the start', '与起点的 KL 散度', 1),
-    answer_tokens=('answer length, tokens', '回答长度（词元）', 1), cut_answers=('answers cut at their end, %', '被截断的回答（%）', 100), all_alike=('prompts whose answers are worth the same, %', '奖励全相同的提示（%）', 100),
-    entropy=('entropy', '熵', 1), token_accuracy=('token accuracy', '词元准确率', 1), lr=('learning rate', '学习率', 1), grad_norm=('gradient norm', '梯度范数', 1), tokens_per_s=('tokens a second, without padding', '每秒词元（不含填充）', 1),
-    mfu=('MFU, %', 'MFU（算力利用率，%）', 100), memory=('memory, GB', '内存 / 显存（GB）', 1e-9), utilisation=('device in use, %', '设备利用率（%）', 1))
-TAUGHT = dict(distil=('divergence from the teacher', '与教师的散度', 1.)) # What the loss is, where a stage has a better word for it
+    loss=('loss', '损失', 1), eval_loss=('evaluation loss', '评估损失', 1), accuracy=('accuracy', '准确率', 1),
+    eval_accuracy=('evaluation accuracy', '评估准确率', 1), eval_macro_f1=('evaluation macro F1', '评估宏平均 F1', 1),
+    margin=('margin of rewards', '奖励差', 1), eval_margin=('evaluation margin', '评估奖励差', 1),
+    reward=('reward', '奖励', 1), reward_std=('spread of rewards', '奖励标准差', 1),
+    kl=('KL to the start', '与起点的 KL 散度', 1),
+    answer_tokens=('answer length, tokens', '回答长度（词元）', 1),
+    cut_answers=('answers cut at their end, %', '被截断的回答（%）', 100),
+    all_alike=('prompts whose answers are worth the same, %', '奖励全相同的提示（%）', 100),
+    entropy=('entropy', '熵', 1), token_accuracy=('token accuracy', '词元准确率', 1), lr=('learning rate', '学习率', 1),
+    grad_norm=('gradient norm', '梯度范数', 1),
+    tokens_per_s=('tokens a second, without padding', '每秒词元（不含填充）', 1),
+    mfu=('MFU, %', 'MFU（算力利用率，%）', 100), memory=('memory, GB', '内存 / 显存（GB）', 1e-9),
+    utilisation=('device in use, %', '设备利用率（%）', 1))
+# What the loss is, where a stage has a better word for it
+TAUGHT = dict(distil=('divergence from the teacher', '与教师的散度', 1.))
 _worth = ('reward', 'reward_std', 'kl', 'answer_tokens') # What reinforcement is for: its loss says nothing about that
 
 def named(
@@ -67,13 +76,15 @@ def curves(
         step = d.get('step')
         at = float(step) if isinstance(step, (int, float)) else float(i)
         for k, v in d.items():
-            if k not in _not_metrics and isinstance(v, (int, float)) and not isinstance(v, bool): found.setdefault(k, []).append([at, v])
+            if k not in _not_metrics and isinstance(v, (int, float)) and not isinstance(v, bool):
+                found.setdefault(k, []).append([at, v])
         if (r := spread(d)): band.append([at, *r])
     out = []
     for k in ordered(found):
         if len(found[k]) < 2: continue
         name, _, scale = named(k, stage)
-        out.append(Series(name=k if name == k.replace('_', ' ') else name, points=[[x, y*scale] for x, y in thin(found[k])],
+        out.append(Series(name=k if name == k.replace('_', ' ') else name,
+                          points=[[x, y*scale] for x, y in thin(found[k])],
                           band=band[::max(1, len(band)//400)] if k == 'reward' else []))
     return out
 
@@ -116,7 +127,8 @@ def joined(
         seen.add(id)
         mine = [e.data for e in reversed(store.events('step', f'run:{id}', newest=True, limit=most))]
         if after:
-            at = next((e.data['step'] for e in store.events('resume', about=f'run:{id}') if e.data.get('run') == after), None)
+            at = next((e.data['step'] for e in store.events('resume', about=f'run:{id}') if e.data.get('run') == after),
+                      None)
             mine = [r for r in mine if not isinstance(r.get('step'), (int, float)) or at is None or r['step'] <= at]
             if at is not None: resumed.insert(0, at)
         rows, after = mine + rows, id

@@ -101,8 +101,11 @@ def _has(net:Any, *names:str)->list:
     "The parts of each block that hold these layers"
     import torch
     at, name = blocks_of(net)
-    found = [next((m for m in b.modules() if all(isinstance(getattr(m, n, None), torch.nn.Linear) for n in names)), None) for b in getattr(at, name)]
-    if None in found: raise Invalid(f'A {type(net).__name__} has no {", ".join(names)} in every block, so this is not known how to do. Take what=blocks or what=weights')
+    found = [next((m for m in b.modules() if all(isinstance(getattr(m, n, None), torch.nn.Linear) for n in names)),
+                  None) for b in getattr(at, name)]
+    if None in found:
+        raise Invalid(f'A {type(net).__name__} has no {", ".join(names)} in every block, '
+                      'so this is not known how to do. Take what=blocks or what=weights')
     return found
 
 def narrow(
@@ -136,7 +139,8 @@ def behead(
         keep = score.topk(n).indices.sort().values
         kv = (keep[:, None]*size+torch.arange(size)).reshape(-1)
         q = (keep[:, None]*size*each+torch.arange(size*each)).reshape(-1)
-        for m, k, rows in ((p.k_proj, kv, True), (p.v_proj, kv, True), (p.q_proj, q, True), (p.o_proj, q, False)): _cut(m, k, rows)
+        for m, k, rows in ((p.k_proj, kv, True), (p.v_proj, kv, True), (p.q_proj, q, True), (p.o_proj, q, False)):
+            _cut(m, k, rows)
     c.head_dim, c.num_attention_heads, c.num_key_value_heads = size, n*each, n
     return dict(num_attention_heads=[heads, n*each], num_key_value_heads=[groups, n])
 
@@ -152,9 +156,12 @@ def tokens(
     tok = AutoTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=10**9) # Rows are cut below
     out = []
     for r in stored_rows(run.store, data, 0, n, origin=False):
-        if isinstance(r.get('messages'), list): out.append(tok.apply_chat_template(r['messages'], tools=r.get('tools'), return_dict=True)['input_ids'])
+        if isinstance(r.get('messages'), list):
+            out.append(tok.apply_chat_template(r['messages'], tools=r.get('tools'), return_dict=True)['input_ids'])
         elif isinstance(r.get('text'), str): out.append(tok(r['text'])['input_ids'])
-        else: raise Invalid(f'{data} holds neither conversations nor texts. Convert it with: llmops data convert {data} --to messages')
+        else:
+            raise Invalid(f'{data} holds neither conversations nor texts. '
+                          f'Convert it with: llmops data convert {data} --to messages')
     out = [x[:512] for x in out if len(x) > 1]
     if not out: raise Invalid(f'{data} has no rows')
     return out
@@ -165,27 +172,32 @@ def loss(
 )->float: # Nats a token
     "The mean loss on every token of rows"
     import torch
-    with torch.no_grad(): each = [(float(net(input_ids=torch.tensor([x]), labels=torch.tensor([x])).loss), len(x)-1) for x in ids]
+    with torch.no_grad():
+        each = [(float(net(input_ids=torch.tensor([x]), labels=torch.tensor([x])).loss), len(x)-1) for x in ids]
     return sum(a*b for a, b in each)/sum(b for _, b in each)
 
-ZEROS = '. They stay zero under an adapter that is served beside the model; training all weights, or merging an adapter, fills them again'
+ZEROS = ('. They stay zero under an adapter that is served beside the model; training all weights, '
+         'or merging an adapter, fills them again')
 
 @verb(writes='model')
 def prune(
     run,
-    model:Model,           # A whole model
-    out:str='',            # Name of the result; default: the model's name and `-pruned`
-    what:Literal['weights', 'blocks', 'mlp', 'heads']='weights', # What is taken out: single weights (set to zero), whole blocks, inner units, heads
-    amount:float=.3,       # Part of them, above 0 and below 1
+    model:Model, # A whole model
+    out:str='', # Name of the result; default: the model's name and `-pruned`
+    # What is taken out: single weights (set to zero), whole blocks, inner units, heads
+    what:Literal['weights', 'blocks', 'mlp', 'heads']='weights',
+    amount:float=.3, # Part of them, above 0 and below 1
     over:Literal['layer', 'model']='layer', # Single weights: the smallest of each matrix, or of the whole model
     data:Dataset|None=None, # Rows to measure blocks and the loss with; what=blocks needs them
-    rows:int=32,           # So many of them at most
-)->Iterator[dict]:         # Progress; the pruned model at the end
+    rows:int=32, # So many of them at most
+)->Iterator[dict]: # Progress; the pruned model at the end
     "Take out of a model what does least"
     torch = need('torch', extra='train')
     if not 0 < amount < 1: raise Invalid(f'amount is a part, above 0 and below 1, not {amount!r}')
-    if model.body.get('adapter'): raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model}')
-    if what == 'blocks' and data is None: raise Invalid('what=blocks measures what each block does, and needs rows for it: data=dataset:NAME')
+    if model.body.get('adapter'):
+        raise Invalid(f'{model} is an adapter. Make whole weights of it first with: llmops merge {model}')
+    if what == 'blocks' and data is None:
+        raise Invalid('what=blocks measures what each block does, and needs rows for it: data=dataset:NAME')
     yield dict(step=0, total=2, message=f'measuring {model}')
     src, folder = run.files(model), run.folder()/'pruned'
     net = load_whole(src, dtype=torch.float32).eval()
@@ -205,8 +217,14 @@ def prune(
     carry(src, folder)
     again = load_whole(folder, dtype=torch.float32).eval() # What counts is what others load
     after = loss(again, ids) if ids else None
-    facts:dict[str, Any] = dict(sparsity=[round(was, 6), round(sparsity(again), 6)], parameters=[model.body.get('parameters'), again.num_parameters()], **told)
-    if data and before is not None and after is not None: facts |= dict(loss=[round(before, 6), round(after, 6)], data=named(data), rows=len(ids))
-    v = run.write('model', out or f'{model.name}-pruned', body(run, folder, model, method=f'prune-{what}', recipe=dict(engine='torch', what=what, amount=amount, over=over), pruned=facts))
-    yield dict(step=2, total=2, message=f'{v}: {v.body["parameters"]:,} weights, {facts["sparsity"][1]:.0%} of the blocks\' are zero'+ZEROS*(what == 'weights'))
+    facts:dict[str, Any] = dict(sparsity=[round(was, 6), round(sparsity(again), 6)],
+                                parameters=[model.body.get('parameters'), again.num_parameters()], **told)
+    if data and before is not None and after is not None:
+        facts |= dict(loss=[round(before, 6), round(after, 6)], data=named(data), rows=len(ids))
+    v = run.write('model', out or f'{model.name}-pruned',
+                  body(run, folder, model, method=f'prune-{what}',
+                       recipe=dict(engine='torch', what=what, amount=amount, over=over), pruned=facts))
+    yield dict(step=2, total=2,
+               message=f'{v}: {v.body["parameters"]:,} weights, {facts["sparsity"][1]:.0%} of the blocks\' are zero'
+               +ZEROS*(what == 'weights'))
     return v
