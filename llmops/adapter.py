@@ -176,7 +176,7 @@ def fold(
     if kind in PROMPTS:
         raise Invalid(f'{name} is a learned prompt: it puts tokens before the text and changes no weight, '
                       'so there is nothing to merge. '
-                      'Evaluate and export it beside its base, or train one that can be merged: --method lora')
+                      'It is evaluated, exported and served (engine transformers) beside its base. One that can be merged: --method lora')
     both = put_on(as_nf4(net) if nf4 else net, folder, name)
     if not hasattr(both.base_model, 'merge_and_unload'):
         raise Invalid(f'PEFT cannot merge an adapter of type {kind}. Evaluate and export {name} beside its base')

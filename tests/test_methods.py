@@ -321,6 +321,17 @@ def test_a_learned_prompt_on_top_of_an_adapter_is_deployed(at):
     assert said == tok.decode(greedy(net, ids, 8, tok.eos_token_id), skip_special_tokens=True)
 
 
+@pytest.mark.skipif(not engine('server', 'vllm').installed(), reason='vLLM is not installed: make vllm')
+def test_vllm_serves_a_lora_adapter_beside_its_base_with_the_tokens_of_the_tuned_model(at):
+    ws, base, data, first = at
+    strong = ws.sft(base, data, out='strong', method='lora', max_steps=12, batch=8, rank=8, alpha=32, lr=.02)
+    shown = ws.parity(strong, strong, data, n=4, max_tokens=8, need=1., engine='vllm', options=dict(threads=1, max_len=256))
+    assert shown.body['passed'], shown.body['gates']
+    assert shown.body['subject']['adapter']['digest'] == strong.digest and shown.body['engine']['name'] == 'vllm'
+    rows = [json.loads(x) for x in ws.store.blobs.get(shown.body['answers']['blob']).splitlines()]
+    assert any(r['served'] != net_text(ws, base, r['prompt'][-1]['content'], 8) for r in rows), 'it is the adapter that answers, not the base'
+
+
 def test_what_no_server_takes_is_said_before_it_starts(at, task, tmp_path):
     from llmops.engines.vllm import command, refuses
     ws, base, data, first = at
