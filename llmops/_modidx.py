@@ -2123,6 +2123,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'llmops/engines/trl_talk.py'),
                                          'llmops.engines.trl_talk.ids_of': ('engines/trl_talk.html#ids_of', 'llmops/engines/trl_talk.py'),
                                          'llmops.engines.trl_talk.label': ('engines/trl_talk.html#label', 'llmops/engines/trl_talk.py'),
+                                         'llmops.engines.trl_talk.templated': ( 'engines/trl_talk.html#templated',
+                                                                                'llmops/engines/trl_talk.py'),
                                          'llmops.engines.trl_talk.unthought': ( 'engines/trl_talk.html#unthought',
                                                                                 'llmops/engines/trl_talk.py'),
                                          'llmops.engines.trl_talk.with_thoughts': ( 'engines/trl_talk.html#with_thoughts',

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import Invalid
-from .trl_talk import UNLEARNED, examples
+from .trl_talk import UNLEARNED, examples, templated
 
 # %% ../../nbs/engines/trl_data.ipynb #f806791e
 def open_tokenizer(
@@ -112,9 +112,7 @@ def tokenise(
 )->tuple[dict, dict]: # `input_ids` and `labels`; counts: `used`, `cut`, `left_out`, and `packed` where it differs
     "Make training columns, and count what did not fit"
     from jinja2 import TemplateError
-    if not tok.chat_template:
-        raise Invalid('The model has no chat template, so conversations cannot become text. '
-                      "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
+    templated(tok)
     cols:dict = dict(input_ids=[], labels=[])
     cut = silent = 0
     for i, row in enumerate(rows, 1):

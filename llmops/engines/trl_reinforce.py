@@ -11,6 +11,7 @@ from typing import Any
 from ..core import Failed, Invalid
 from .trl_rewards import Reward, check, function
 from .trl_setup import Setup, messages
+from .trl_talk import templated
 
 # %% ../../nbs/engines/trl_reinforce.ipynb #4ef036ab
 # Columns that hold right answers, in this order
@@ -71,9 +72,7 @@ def prompts(
 )->tuple[dict, dict]: # Columns; counts of rows used, cut and left out
     "Leave out prompts that fill the context"
     from jinja2 import TemplateError
-    if not tok.chat_template:
-        raise Invalid('The model has no chat template, so conversations cannot become text. '
-                      "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
+    templated(tok)
     if new >= limit:
         raise Invalid(f'max_new is {new}, and the model takes {limit} tokens in all. Give a smaller max_new')
     kept = []

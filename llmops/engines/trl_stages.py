@@ -19,6 +19,7 @@ from .trl_data import read_rows, tokenise
 from .trl_lean import liger, unmasked
 from .trl_pack import collator, flash, pack
 from .trl_setup import Setup, messages
+from .trl_talk import templated
 
 # %% ../../nbs/engines/trl_stages.ipynb #26c9e50d
 @dataclass(frozen=True)
@@ -117,9 +118,7 @@ def prepare(
     if stage == 'pretrain': return running(tok, rows, min(limit, job.get('max_length') or LONGEST))
     if stage == 'classify': return trl_heads.texts(tok, rows, job['labels'], limit)
     if stage == 'grpo': return trl_reinforce.prompts(tok, rows, limit, job['max_new'])
-    if not tok.chat_template:
-        raise Invalid('The model has no chat template, so conversations cannot become text. '
-                      "Put one into the model's folder as chat_template.jinja and add the model again: llmops add")
+    templated(tok)
     if stage == 'reward': return trl_heads.pairs(tok, rows, limit)
     if stage == 'distil': return lessons(tok, rows, limit, job)
     return compared(stage, tok, rows, limit)
