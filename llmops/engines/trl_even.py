@@ -40,7 +40,9 @@ def even(
     class Dealt(BatchSamplerShard):
         "Rows at a time of one process"
         def _rows(self)->int: return len(self.batch_sampler.sampler)
-        def __len__(self)->int: return -(-self._rows()//(self.num_processes*self.batch_size))
+        def __len__(self)->int:
+            step = self.num_processes*self.batch_size
+            return (self._rows()+step-1)//step
         def __iter__(self)->Iterator[list[int]]:
             alike = job['stage'] not in SUMS and not hasattr(cls, 'generalized_jsd_loss')
             return dealt(list(self.batch_sampler.sampler), job['batch'], self.batch_size, self.num_processes,
