@@ -50,7 +50,7 @@ def curve_parts(
              *([(wrong, 'diverged', '发散', 'wrong')] if wrong is not None else [])]
     def line(k:str, cls:str='')->Any: return (*named(k, stage)[:2], points(steps, k), cls)
     prized = bool(points(steps, 'reward'))
-    big = (lines([line('reward')], marks, band=[(r['step'], *s) for r in steps if 'step' in r and (s := spread(r))])
+    big = (lines([line('reward')], marks, band=[(r['step'], *near) for r in steps if 'step' in r and (near := spread(r))])
            if prized else lines([line('loss'), line('eval_loss', 'second')], marks))
     keys = [k for k in ordered(k for r in steps for k in r) if k not in _hidden
             and k not in (('reward',) if prized else ('loss', 'eval_loss')) and len(points(steps, k)) > 1]

@@ -170,7 +170,7 @@ def _example(sub:Any, name:str)->str|None:
     return ('\n'.join([f'example{"s"[:len(lines) > 1]}:', *(f'  llmops {x}' for x in lines)]).replace('%', '%%')
             if lines else None)
 
-_heads = dict( # Command → heading → options, where one list would be too long to read
+_heads:dict[str, dict[str, tuple[str, ...]]] = dict( # Command → heading → options, where one list would be too long to read
     search={'What is tried': ('space', 'fixed', 'verb', 'trials', 'startup', 'seed', 'study'),
             'How trials are compared': ('metric', 'evaluation', 'test', 'scorer', 'rows', 'max_new_tokens'),
             'Who searches': ('tuner', 'jobs', 'pruner')},
