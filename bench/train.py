@@ -39,9 +39,11 @@ def hook(times: list, ours: dict) -> None:
 
     def call_event(self, name, args, state, control, **kw):
         for cb in self.callbacks:
-            if type(cb).__module__.startswith('llmops') and not hasattr(cb, 'clocked') and name in ('on_step_begin', 'on_step_end', 'on_log', 'on_substep_end'):
+            if (type(cb).__module__.startswith('llmops') and not hasattr(cb, 'clocked')
+                and name in ('on_step_begin', 'on_step_end', 'on_log', 'on_substep_end')):
                 cb.clocked = True
-                for n in ('on_step_begin', 'on_step_end', 'on_log', 'on_substep_end'): setattr(cb, n, clocked(getattr(cb, n), ours))
+                for n in ('on_step_begin', 'on_step_end', 'on_log', 'on_substep_end'):
+                    setattr(cb, n, clocked(getattr(cb, n), ours))
         return event(self, name, args, state, control, **kw)
     CallbackHandler.on_step_end, CallbackHandler.call_event = on_step_end, call_event
 
@@ -64,11 +66,15 @@ def raw(folder: Path, steps: int, method: str) -> None:
     tok = AutoTokenizer.from_pretrained(BASE)
     net = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     rows = [json.loads(x) for x in (folder/'rows.jsonl').read_text().splitlines()]
-    args = SFTConfig(output_dir=str(folder/'raw'), max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=1e-4, lr_scheduler_type='linear', warmup_steps=1,
-                     max_length=1024, assistant_only_loss=True, gradient_checkpointing=False, bf16=False, use_cpu=True, optim='adamw_torch', weight_decay=0., logging_steps=1, save_strategy='no',
+    args = SFTConfig(output_dir=str(folder/'raw'), max_steps=steps, per_device_train_batch_size=BATCH,
+                     learning_rate=1e-4, lr_scheduler_type='linear', warmup_steps=1,
+                     max_length=1024, assistant_only_loss=True, gradient_checkpointing=False, bf16=False, use_cpu=True,
+                     optim='adamw_torch', weight_decay=0., logging_steps=1, save_strategy='no',
                      report_to='none', disable_tqdm=True, seed=0, dataloader_pin_memory=False)
-    peft = LoraConfig(r=32, lora_alpha=64, lora_dropout=0., target_modules='all-linear', task_type='CAUSAL_LM') if method == 'lora' else None
-    t = SFTTrainer(model=net, args=args, train_dataset=Dataset.from_list([dict(messages=r['messages']) for r in rows]), processing_class=tok, peft_config=peft)
+    peft = LoraConfig(r=32, lora_alpha=64, lora_dropout=0., target_modules='all-linear',
+                      task_type='CAUSAL_LM') if method == 'lora' else None
+    t = SFTTrainer(model=net, args=args, train_dataset=Dataset.from_list([dict(messages=r['messages']) for r in rows]),
+                   processing_class=tok, peft_config=peft)
     t.train()
     t.save_model(str(folder/'raw'))
 
@@ -79,23 +85,28 @@ def trl(folder: Path, steps: int, method: str) -> None:
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
     rows = [json.loads(x) for x in (folder/'mixed.jsonl').read_text().splitlines()]
-    args = SFTConfig(output_dir=str(folder/'trl'), max_steps=steps, per_device_train_batch_size=8, gradient_accumulation_steps=STEP//8, max_length=LONGEST, save_strategy='no', report_to='none',
+    args = SFTConfig(output_dir=str(folder/'trl'), max_steps=steps, per_device_train_batch_size=8,
+                     gradient_accumulation_steps=STEP//8, max_length=LONGEST, save_strategy='no', report_to='none',
                      disable_tqdm=True, use_cpu=True, bf16=False, dataloader_pin_memory=False)
-    peft = LoraConfig(r=32, lora_alpha=64, target_modules='all-linear', task_type='CAUSAL_LM') if method == 'lora' else None
-    SFTTrainer(model=str(BASE), args=args, train_dataset=Dataset.from_list([dict(messages=r['messages']) for r in rows]), peft_config=peft).train()
+    peft = LoraConfig(r=32, lora_alpha=64, target_modules='all-linear',
+                      task_type='CAUSAL_LM') if method == 'lora' else None
+    SFTTrainer(model=str(BASE), args=args,
+               train_dataset=Dataset.from_list([dict(messages=r['messages']) for r in rows]), peft_config=peft).train()
 
 
 def default(folder: Path, steps: int, method: str) -> None:
     "Our recipe as it comes"
     import llmops
-    llmops.open(folder/'ws').sft('model:tiny', 'dataset:mixed', method=method, max_steps=steps, batch=STEP, max_length=LONGEST, save_steps=-1)
+    llmops.open(folder/'ws').sft('model:tiny', 'dataset:mixed', method=method, max_steps=steps, batch=STEP,
+                                 max_length=LONGEST, save_steps=-1)
 
 
 def ours(folder: Path, steps: int, method: str) -> None:
     "What our users write"
     import llmops
     ws = llmops.open(folder/'ws')
-    ws.sft('model:tiny', 'dataset:rows', method=method, max_steps=steps, batch=BATCH, micro_batch=BATCH, lr=1e-4, log_every=1, save_steps=-1, checkpointing='off', optimizer='adamw_torch')
+    ws.sft('model:tiny', 'dataset:rows', method=method, max_steps=steps, batch=BATCH, micro_batch=BATCH, lr=1e-4,
+           log_every=1, save_steps=-1, checkpointing='off', optimizer='adamw_torch')
 
 
 def count(tokens: list) -> None:
@@ -128,12 +139,15 @@ def arm(which: str, folder: Path, steps: int, method: str, began: float) -> None
         print(json.dumps(dict(rate=sum(tokens[SKIP:])/(times[-1]-times[SKIP-1]), tokens=tokens)))
         return
     took = times[-1]-times[2]
-    print(json.dumps(dict(first=times[0]-began, rate=BATCH*LENGTH*(len(times)-3)/took, seconds=time.time()-began, callback_ms=1000*st.median(spent['steps'][1:]), callback_most_ms=1000*max(spent['steps'][1:]), steps=len(times))))
+    print(json.dumps(dict(first=times[0]-began, rate=BATCH*LENGTH*(len(times)-3)/took, seconds=time.time()-began,
+                          callback_ms=1000*st.median(spent['steps'][1:]), callback_most_ms=1000*max(spent['steps'][1:]),
+                          steps=len(times))))
 
 
 def run(which: str, folder: Path, steps: int, method: str) -> dict:
-    r = subprocess.run([sys.executable, __file__, which, str(folder), str(steps), method, repr(time.time())], capture_output=True, text=True,
-                       env={**os.environ, 'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', '1'), 'HF_HUB_OFFLINE': '1'})
+    r = subprocess.run(
+        [sys.executable, __file__, which, str(folder), str(steps), method, repr(time.time())], capture_output=True,
+        text=True, env={**os.environ, 'OMP_NUM_THREADS': os.environ.get('OMP_NUM_THREADS', '1'), 'HF_HUB_OFFLINE': '1'})
     if r.returncode: raise RuntimeError(r.stderr[-3000:])
     return json.loads(r.stdout.strip().splitlines()[-1])
 
@@ -175,13 +189,19 @@ def measure(ctx) -> None:
         name = f'sft {method}'
         ctx.times[name] = {w: [1/x['rate'] for x in xs] for w, xs in got.items()}
         ctx.times[f'{name}, first step'] = {w: [x['first'] for x in xs] for w, xs in got.items()}
-        for w, xs in got.items(): print(f'    {name:28} {w:28} {st.median(x["rate"] for x in xs):9.0f} tokens/s, first step after {st.median(x["first"] for x in xs):.1f} s')
+        for w, xs in got.items():
+            print(f'    {name:28} {w:28} {st.median(x["rate"] for x in xs):9.0f} tokens/s, '
+                  f'first step after {st.median(x["first"] for x in xs):.1f} s')
         ctx.ratio(name, 'ours', 'raw', .99, 'above', 'tokens a second, ours to raw')
         late = [a['first']-b['first'] for a, b in zip(got['ours'], got['raw'])]
-        ctx.figure(f'{name}: first step, ours after raw', st.median(late), 2, st.median(late) <= 2, 'below', f'from the start of the process; best of each: {min(x["first"] for x in got["ours"])-min(x["first"] for x in got["raw"]):.2g} s', ' s',
-                   [round(min(late), 2), round(max(late), 2)])
+        ctx.figure(f'{name}: first step, ours after raw', st.median(late), 2, st.median(late) <= 2, 'below',
+                   'from the start of the process; '
+                   f'best of each: {min(x["first"] for x in got["ours"])-min(x["first"] for x in got["raw"]):.2g} s',
+                   ' s', [round(min(late), 2), round(max(late), 2)])
         cost = st.median(x['callback_ms'] for x in got['ours'])
-        ctx.figure(f'{name}: our callbacks, a step', cost, .1, cost <= .1, 'below', f'on the thread that trains, a row of metrics every step; the slowest step {max(x["callback_most_ms"] for x in got["ours"]):.2g} ms', ' ms')
+        ctx.figure(f'{name}: our callbacks, a step', cost, .1, cost <= .1, 'below',
+                   'on the thread that trains, a row of metrics every step; '
+                   f'the slowest step {max(x["callback_most_ms"] for x in got["ours"]):.2g} ms', ' ms')
 
 
     defaults(ctx)
@@ -191,7 +211,8 @@ def defaults(ctx) -> None:
     "Our default recipe beside TRL's defaults"
     if not DATA.exists(): print('    our default recipe beside TRL: left out, since ../shared/data is not here'); return
     import llmops
-    rows = [dict(messages=[dict(role='user', content=f"{r['instruction']} {r['input']}".strip()), dict(role='assistant', content=r['output'])]) for r in json.loads(DATA.read_text())]
+    rows = [dict(messages=[dict(role='user', content=f"{r['instruction']} {r['input']}".strip()),
+                           dict(role='assistant', content=r['output'])]) for r in json.loads(DATA.read_text())]
     (ctx.folder/'mixed.jsonl').write_text('\n'.join(map(json.dumps, rows)))
     ws = llmops.open(ctx.folder/'ws')
     ws.load(ctx.folder/'mixed.jsonl', out='mixed')
@@ -199,11 +220,14 @@ def defaults(ctx) -> None:
     for method in ('lora',) if ctx.small else ('full', 'lora'):
         got: dict[str, list[dict]] = dict(trl=[], default=[])
         for r in range(1 if ctx.small else ctx.rounds):
-            for which in (('trl', 'default') if r % 2 else ('default', 'trl')): got[which].append(run(which, ctx.folder, 4 if ctx.small else 12, method))
+            for which in (('trl', 'default') if r % 2 else ('default', 'trl')):
+                got[which].append(run(which, ctx.folder, 4 if ctx.small else 12, method))
         name = f'mixed lengths, {method}'
         ctx.times[name] = {w: [1/x['rate'] for x in xs] for w, xs in got.items()}
-        for w, xs in got.items(): print(f'    {name:28} {w:28} {st.median(x["rate"] for x in xs):9.0f} tokens/s that are not padding')
-        ctx.ratio(name, 'default', 'trl', 1.5, 'above', 'tokens a second that are not padding, our default recipe to TRL as it comes')
+        for w, xs in got.items():
+            print(f'    {name:28} {w:28} {st.median(x["rate"] for x in xs):9.0f} tokens/s that are not padding')
+        ctx.ratio(name, 'default', 'trl', 1.5, 'above',
+                  'tokens a second that are not padding, our default recipe to TRL as it comes')
 
 
 if __name__ == '__main__': arm(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], float(sys.argv[5]))

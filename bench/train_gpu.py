@@ -40,16 +40,20 @@ sys.path[:0] = [str(HERE.parent)]
 BASE = HERE.parent/'assets'/'tiny-qwen'
 WARM = 3 # Steps that do not count
 MODELS = {
-    '0.5b': dict(model_type='qwen2', hidden_size=896, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2, intermediate_size=4864, vocab_size=151936,
+    '0.5b': dict(model_type='qwen2', hidden_size=896, num_hidden_layers=24, num_attention_heads=14,
+                 num_key_value_heads=2, intermediate_size=4864, vocab_size=151936,
                  max_position_embeddings=32768, tie_word_embeddings=True),
-    '1b': dict(model_type='llama', hidden_size=2048, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8, head_dim=64, intermediate_size=8192, vocab_size=128256,
+    '1b': dict(model_type='llama', hidden_size=2048, num_hidden_layers=16, num_attention_heads=32,
+               num_key_value_heads=8, head_dim=64, intermediate_size=8192, vocab_size=128256,
                max_position_embeddings=131072, tie_word_embeddings=True),
-    '3b': dict(model_type='qwen2', hidden_size=2048, num_hidden_layers=36, num_attention_heads=16, num_key_value_heads=2, intermediate_size=11008, vocab_size=151936,
+    '3b': dict(model_type='qwen2', hidden_size=2048, num_hidden_layers=36, num_attention_heads=16,
+               num_key_value_heads=2, intermediate_size=11008, vocab_size=151936,
                max_position_embeddings=32768, tie_word_embeddings=True),
-    '8b': dict(model_type='llama', hidden_size=4096, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=8, intermediate_size=14336, vocab_size=128256,
+    '8b': dict(model_type='llama', hidden_size=4096, num_hidden_layers=32, num_attention_heads=32,
+               num_key_value_heads=8, intermediate_size=14336, vocab_size=128256,
                max_position_embeddings=131072, tie_word_embeddings=False)}
-TINY = dict(model_type='llama', hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, intermediate_size=128, vocab_size=1024,
-            max_position_embeddings=2048, tie_word_embeddings=True)
+TINY = dict(model_type='llama', hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            intermediate_size=128, vocab_size=1024, max_position_embeddings=2048, tie_word_embeddings=True)
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------------
@@ -57,11 +61,15 @@ TINY = dict(model_type='llama', hidden_size=64, num_hidden_layers=2, num_attenti
 def make_model(name: str, folder: Path, tiny: bool) -> Path:
     "Random weights of a real size, in 16 bits, written in a process of its own"
     out = folder/name
-    code = ('import sys, json, torch\nfrom transformers import AutoConfig, AutoModelForCausalLM\nc = json.loads(sys.argv[1])\n'
-            'config = AutoConfig.for_model(c.pop("model_type"), pad_token_id=0, bos_token_id=None, eos_token_id=2, **c)\ntorch.manual_seed(0)\n'
-            'with torch.device("cuda" if torch.cuda.is_available() else "cpu"): net = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)\n'
+    code = ('import sys, json, torch\nfrom transformers import AutoConfig, AutoModelForCausalLM\n'
+            'c = json.loads(sys.argv[1])\n'
+            'config = AutoConfig.for_model(c.pop("model_type"), pad_token_id=0, bos_token_id=None, eos_token_id=2, '
+            '**c)\ntorch.manual_seed(0)\n'
+            'with torch.device("cuda" if torch.cuda.is_available() else "cpu"): '
+            'net = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)\n'
             'net.save_pretrained(sys.argv[2], max_shard_size="4GB")')
-    subprocess.run([sys.executable, '-c', code, json.dumps(TINY if tiny else MODELS[name]), str(out)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run([sys.executable, '-c', code, json.dumps(TINY if tiny else MODELS[name]), str(out)], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for p in BASE.iterdir():
         if 'token' in p.name or 'template' in p.name: shutil.copyfile(p, out/p.name)
     return out
@@ -72,11 +80,13 @@ def write_rows(path: Path, n: int, lengths: list[int]) -> None:
     r = random.Random(0)
     from transformers import AutoTokenizer
     tok = AutoTokenizer.from_pretrained(BASE)
-    frame = len(tok.apply_chat_template([dict(role='user', content='Count'), dict(role='assistant', content='1')], return_dict=True)['input_ids'])
+    frame = len(tok.apply_chat_template([dict(role='user', content='Count'), dict(role='assistant', content='1')],
+                                        return_dict=True)['input_ids'])
     with open(path, 'w') as f:
         for i in range(n):
             answer = ''.join(r.choices('123456789', k=max(1, lengths[i % len(lengths)]-frame+1)))
-            f.write(json.dumps(dict(messages=[dict(role='user', content='Count'), dict(role='assistant', content=answer)]))+'\n')
+            f.write(json.dumps(dict(messages=[dict(role='user', content='Count'),
+                                              dict(role='assistant', content=answer)]))+'\n')
 
 
 def mixed(n: int, most: int) -> list[int]:
@@ -93,13 +103,16 @@ class Watch:
         import torch
         from transformers import Trainer
         from transformers.trainer_callback import CallbackHandler
-        self.torch, self.steps, self.at, self.tokens, self.parts, self.trainer, self.profile = torch, steps, [], [], [], None, None
+        self.torch, self.steps, self.at, self.tokens, self.parts, self.trainer, self.profile = (torch, steps, [], [],
+                                                                                                [], None, None)
         self.gpu = torch.cuda.is_available()
-        watch, training_step, on_step_end, train = self, Trainer.training_step, CallbackHandler.on_step_end, Trainer.train
+        watch, training_step, on_step_end, train = (self, Trainer.training_step, CallbackHandler.on_step_end,
+                                                    Trainer.train)
 
         def one(self, model, inputs, *a, **kw):
             mask = inputs.get('attention_mask')
-            watch.parts.append((mask != 0).sum() if mask is not None else torch.tensor((inputs['input_ids'] if 'input_ids' in inputs else next(iter(inputs.values()))).numel()))
+            watch.parts.append((mask != 0).sum() if mask is not None else torch.tensor(
+                (inputs['input_ids'] if 'input_ids' in inputs else next(iter(inputs.values()))).numel()))
             return training_step(self, model, inputs, *a, **kw)
 
         def end(self, args, state, control):
@@ -136,9 +149,13 @@ class Watch:
         from llmops.engines.hardware import met
         n, t = met(self.trainer.accelerator.unwrap_model(self.trainer.model))
         args = self.trainer.args
-        return dict(rate=tokens/seconds, step=seconds/(len(self.at)-1-WARM), n=n, trainable=t, peak=self.peak, micro=args.per_device_train_batch_size, times=args.gradient_accumulation_steps,
-                    checkpointing=bool(getattr(args, 'gradient_checkpointing', None) or getattr(args, 'activation_checkpointing', None)), attention=str(getattr(self.trainer.model.config, '_attn_implementation', '')),
-                    dtype=str(next(iter(self.trainer.model.parameters())).dtype), bf16=bool(args.bf16), liger=bool(getattr(args, 'use_liger_kernel', False)), kernels=self.kernels)
+        return dict(rate=tokens/seconds, step=seconds/(len(self.at)-1-WARM), n=n, trainable=t, peak=self.peak,
+                    micro=args.per_device_train_batch_size, times=args.gradient_accumulation_steps,
+                    checkpointing=bool(getattr(args, 'gradient_checkpointing', None)
+                                       or getattr(args, 'activation_checkpointing', None)),
+                    attention=str(getattr(self.trainer.model.config, '_attn_implementation', '')),
+                    dtype=str(next(iter(self.trainer.model.parameters())).dtype), bf16=bool(args.bf16),
+                    liger=bool(getattr(args, 'use_liger_kernel', False)), kernels=self.kernels)
 
 
 def ours(q: dict, folder: Path) -> None:
@@ -146,7 +163,8 @@ def ours(q: dict, folder: Path) -> None:
     import llmops
     ws = llmops.open(folder/'ws')
     more = {k: q[k] for k in ('max_length', 'micro_batch', 'checkpointing') if q.get(k)}
-    ws.sft(f"model:{q['model']}", f"dataset:{q['data']}", method=q['method'], max_steps=q['steps'], batch=q['batch'], save_steps=-1, log_every=5, **more)
+    ws.sft(f"model:{q['model']}", f"dataset:{q['data']}", method=q['method'], max_steps=q['steps'], batch=q['batch'],
+           save_steps=-1, log_every=5, **more)
 
 
 def theirs(q: dict, folder: Path) -> None:
@@ -157,9 +175,12 @@ def theirs(q: dict, folder: Path) -> None:
     from trl import SFTConfig, SFTTrainer
     rows = [json.loads(x) for x in (folder/f"{q['data']}.jsonl").read_text().splitlines()]
     at = min(q['batch'], 8) # TRL's own number
-    args = SFTConfig(output_dir=str(folder/'out'), max_steps=q['steps'], per_device_train_batch_size=at, gradient_accumulation_steps=q['batch']//at, max_length=q['max_length'],
-                     save_strategy='no', report_to='none', disable_tqdm=True, **({} if torch.cuda.is_available() else dict(use_cpu=True, bf16=False)))
-    peft = LoraConfig(r=32, lora_alpha=64, target_modules='all-linear', task_type='CAUSAL_LM') if q['method'] == 'lora' else None
+    args = SFTConfig(output_dir=str(folder/'out'), max_steps=q['steps'], per_device_train_batch_size=at,
+                     gradient_accumulation_steps=q['batch']//at, max_length=q['max_length'],
+                     save_strategy='no', report_to='none', disable_tqdm=True,
+                     **({} if torch.cuda.is_available() else dict(use_cpu=True, bf16=False)))
+    peft = LoraConfig(r=32, lora_alpha=64, target_modules='all-linear',
+                      task_type='CAUSAL_LM') if q['method'] == 'lora' else None
     SFTTrainer(model=str(folder/q['model']), args=args, train_dataset=Dataset.from_list(rows), peft_config=peft).train()
 
 
@@ -176,7 +197,8 @@ def arm(which: str, q: dict, folder: Path) -> None:
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 def run(which: str, q: dict, folder: Path) -> dict:
-    r = subprocess.run([sys.executable, __file__, '--arm', which, json.dumps(q), str(folder)], capture_output=True, text=True, env={**os.environ, 'HF_HUB_OFFLINE': '1', 'WANDB_MODE': 'disabled'})
+    r = subprocess.run([sys.executable, __file__, '--arm', which, json.dumps(q), str(folder)], capture_output=True,
+                       text=True, env={**os.environ, 'HF_HUB_OFFLINE': '1', 'WANDB_MODE': 'disabled'})
     if r.returncode: raise RuntimeError(r.stderr[-3000:])
     return json.loads(r.stdout.strip().splitlines()[-1])
 
@@ -185,7 +207,8 @@ def estimated(q: dict, got: dict, config: dict, tokens: int, gpu: bool) -> float
     "What the estimate says of the very setting that ran, without what a process takes before any weight"
     from llmops.training.memory import Job, parts
     from llmops.training.shape import shape
-    p = parts(shape(config), Job(q['method'], rows=got['micro'], tokens=tokens, times=got['times'], gpu=gpu, half=got['bf16'], keep=not got['checkpointing']))
+    p = parts(shape(config), Job(q['method'], rows=got['micro'], tokens=tokens, times=got['times'], gpu=gpu,
+                                 half=got['bf16'], keep=not got['checkpointing']))
     return p.total-p.process-p.slack
 
 
@@ -211,7 +234,8 @@ def main() -> int:
     a = p.parse_args()
     names = ['tiny'] if a.tiny else a.models.split(',')
     if bad := set(names)-set(MODELS)-{'tiny'}: p.error(f'no such model: {", ".join(bad)}')
-    if bad := (set(a.methods.split(','))-{'lora', 'full'}) | (set(a.data.split(','))-{'mixed', 'full'}): p.error(f'not known: {", ".join(bad)}')
+    if bad := (set(a.methods.split(','))-{'lora', 'full'}) | (set(a.data.split(','))-{'mixed', 'full'}):
+        p.error(f'not known: {", ".join(bad)}')
     if a.tiny: a.steps, a.batch, a.length, a.rounds = 6, 4, 256, min(a.rounds, 2)
     import torch
     gpu = torch.cuda.is_available()
@@ -234,7 +258,8 @@ def main() -> int:
                     q = dict(model=name, method=method, data=data, steps=a.steps, batch=a.batch, max_length=a.length)
                     got: dict[str, list] = dict(ours=[], trl=[])
                     for r in range(a.rounds):
-                        for which in (('ours', 'trl') if r % 2 else ('trl', 'ours')): got[which].append(run(which, q, folder))
+                        for which in (('ours', 'trl') if r % 2 else ('trl', 'ours')):
+                            got[which].append(run(which, q, folder))
                     results.append(summary(q, got, config, gpu))
             shutil.rmtree(at, ignore_errors=True)
         ws.store.close()
@@ -243,7 +268,8 @@ def main() -> int:
     if not a.tiny:
         a.out.parent.mkdir(parents=True, exist_ok=True)
         if a.append and a.out.exists(): results = json.loads(a.out.read_text())['results']+results
-        a.out.write_text(json.dumps(dict(rounds=a.rounds, steps=a.steps, device=torch.cuda.get_device_name() if gpu else 'cpu', torch=torch.__version__, results=results), indent=1)+'\n')
+        a.out.write_text(json.dumps(dict(rounds=a.rounds, steps=a.steps, device=torch.cuda.get_device_name() if gpu
+                                         else 'cpu', torch=torch.__version__, results=results), indent=1)+'\n')
     return 0
 
 
@@ -258,17 +284,31 @@ def summary(q: dict, got: dict, config: dict, gpu: bool) -> dict:
         top = possible(x['bf16'])
         rule = 4 if q['method'] == 'lora' else 6
         mfu = rule*x['n']*rate/top if top else None
-        peak, said = max(x['peak'] for x in ran), estimated(q, x, config, q['max_length'], gpu) if which == 'ours' else 0. # TRL's own run is not ours to estimate
-        out['arms'][which] = dict(rate=rate, rates=[round(x['rate']) for x in ran], mfu=mfu, mfu_rule=f'{rule}N', peak=peak, estimate=said, **{k: x[k] for k in ('micro', 'times', 'checkpointing', 'attention', 'dtype', 'bf16', 'liger', 'kernels', 'n', 'trainable')})
-        memory = ', '.join(([f'peak {peak/2**30:.1f} GiB'] if peak else [])+([f'estimate {said/2**30:.2f} GiB'+(f' ({said/peak-1:+.0%})' if peak else '')] if said else []))
-        print(f"{what:28} {which:5} {rate:9.0f} tokens/s  {f'MFU {mfu:.1%} ({rule}N)' if mfu else 'MFU unknown'}  {memory}  {x['micro']}×{x['times']} rows{', checkpointing' if x['checkpointing'] else ''}, {x['attention']}{', Liger' if x['liger'] else ''}", flush=True)
-        print(f"{'':34} kernels: {'; '.join(x['kernels']['attention'] or ['no attention kernel found'])} | {'; '.join(x['kernels']['top'][:3])}", flush=True)
-        if peak and said: print(f"  {'✓' if abs(said/peak-1) <= .1 else '✗'} {what}: memory estimated within 10 %: {said/peak-1:+.1%}", flush=True)
+        # TRL's own run is not ours to estimate
+        peak, said = (max(x['peak'] for x in ran),
+                      estimated(q, x, config, q['max_length'], gpu) if which == 'ours' else 0.)
+        out['arms'][which] = dict(rate=rate, rates=[round(x['rate']) for x in ran], mfu=mfu, mfu_rule=f'{rule}N',
+                                  peak=peak, estimate=said,
+                                  **{k: x[k] for k in ('micro', 'times', 'checkpointing', 'attention', 'dtype', 'bf16',
+                                                       'liger', 'kernels', 'n', 'trainable')})
+        memory = ', '.join(([f'peak {peak/2**30:.1f} GiB'] if peak else [])+(
+            [f'estimate {said/2**30:.2f} GiB'+(f' ({said/peak-1:+.0%})' if peak else '')] if said else []))
+        print(f"{what:28} {which:5} {rate:9.0f} tokens/s  {f'MFU {mfu:.1%} ({rule}N)' if mfu else 'MFU unknown'}  "
+              f"{memory}  {x['micro']}×{x['times']} rows{', checkpointing' if x['checkpointing'] else ''}, "
+              f"{x['attention']}{', Liger' if x['liger'] else ''}", flush=True)
+        print(f"{'':34} kernels: {'; '.join(x['kernels']['attention'] or ['no attention kernel found'])} | "
+              f"{'; '.join(x['kernels']['top'][:3])}", flush=True)
+        if peak and said:
+            print(
+                f"  {'✓' if abs(said/peak-1) <= .1 else '✗'} {what}: memory estimated within 10 %: {said/peak-1:+.1%}",
+                flush=True)
     both = [a['rate']/b['rate'] for a, b in zip(got['ours'], got['trl']) if 'rate' in a and 'rate' in b]
     if both:
         out['ratio'], goal = st.median(both), 1.5 if q['data'] == 'mixed' else 1.
-        print(f"  {'✓' if out['ratio'] >= goal else '✗'} {what}: ours {out['ratio']:.2f}× TRL's defaults in tokens that are not padding (goal ≥ {goal:g}×), {min(both):.2f} to {max(both):.2f}", flush=True)
-    if (mfu := out['arms'].get('ours', {}).get('mfu')) and q['model'] == '8b' and q['method'] == 'lora' and q['data'] == 'full':
+        print(f"  {'✓' if out['ratio'] >= goal else '✗'} {what}: ours {out['ratio']:.2f}× TRL's defaults in tokens "
+              f"that are not padding (goal ≥ {goal:g}×), {min(both):.2f} to {max(both):.2f}", flush=True)
+    if ((mfu := out['arms'].get('ours', {}).get('mfu')) and q['model'] == '8b' and q['method'] == 'lora'
+        and q['data'] == 'full'):
         print(f"  {'✓' if mfu >= .4 else '✗'} {what}: MFU {mfu:.1%} by 4N (goal ≥ 40 %)", flush=True)
     return out
 
