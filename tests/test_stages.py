@@ -174,7 +174,7 @@ def test_what_cannot_work_is_said(ws, tmp_path, model):
     bare, one = (put(ws, tmp_path, 'bare', [dict(prompt=ask(w)) for w in LEARN]),
                  put(ws, tmp_path, 'one', texts(FORMS[:1])[:5]))
     kinds = put(ws, tmp_path, 'kinds', texts(FORMS[:2]))
-    for f, words in ((lambda: ws.reward(model, asks), '--to preference'),
+    for f, words in ((lambda: ws.reward(model, asks), 'reward takes preferences'),
                      (lambda: ws.grpo(model, pairs, rewards=['json']), '--to prompts'),
                      (lambda: ws.grpo(model, asks), 'grpo needs a reward'),
                      (lambda: ws.grpo(model, asks, rewards=['numbr']), 'Did you mean .?number'),
