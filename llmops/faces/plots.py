@@ -110,7 +110,8 @@ def curve_figures(
     "One drawing a metric, one line a run"
     out = []
     for k in chosen(lines):
-        name_, scale = named(k)[lang == 'zh'], named(k)[2]
+        en, zh, scale = named(k)
+        name_ = zh if lang == 'zh' else en
         f = figure(name_)
         f.x_range.range_padding = .02
         for (name, rows), colour in zip(lines.items(), LINES, strict=False):
