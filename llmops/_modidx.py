@@ -3529,6 +3529,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'llmops.verbs.files': ('verbs.html#files', 'llmops/verbs.py'),
                               'llmops.verbs.filled': ('verbs.html#filled', 'llmops/verbs.py'),
                               'llmops.verbs.frame': ('verbs.html#frame', 'llmops/verbs.py'),
+                              'llmops.verbs.leavings': ('verbs.html#leavings', 'llmops/verbs.py'),
                               'llmops.verbs.load_all': ('verbs.html#load_all', 'llmops/verbs.py'),
                               'llmops.verbs.local_path': ('verbs.html#local_path', 'llmops/verbs.py'),
                               'llmops.verbs.look': ('verbs.html#look', 'llmops/verbs.py'),

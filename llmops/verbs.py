@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VERBS', 'VIEWS', 'provenance', 'guards', 'Param', 'Spec', 'verb', 'view', 'load_all', 'coerce', 'frame', 'local_path',
-           'arguments', 'filled', 'resolve', 'user', 'proc_started', 'Run', 'files', 'same_run', 'call', 'look',
-           'show_progress', 'Workspace', 'open_workspace']
+           'arguments', 'filled', 'resolve', 'user', 'proc_started', 'Run', 'files', 'leavings', 'same_run', 'call',
+           'look', 'show_progress', 'Workspace', 'open_workspace']
 
 # %% ../nbs/03_verbs.ipynb #a00a114a
 import errno, inspect, itertools, json, os, secrets, shutil, socket, sys, threading, time, types, typing
@@ -218,7 +218,7 @@ def coerce(
     if p.type == 'choice':
         for c in p.choices:
             if v == c or str(v) == str(c): return c
-        raise no(f'one of {", ".join(map(str, p.choices))}.{nearest(str(v), map(str, p.choices))}')
+        raise no(f'one of {", ".join(str(c) for c in p.choices if c != "")}.{nearest(str(v), map(str, p.choices))}')
     if p.type in ('str', 'path'):
         if p.type == 'path' and frame(v): return v
         if not isinstance(v, (str, Path)): raise no('text')
@@ -441,6 +441,19 @@ def files(
             if not at.exists(): raise Failed(f'The files of {v} cannot be laid out: {e.strerror}') from None
         finally: shutil.rmtree(part, ignore_errors=True)
     return at
+
+def leavings(
+    store:'Store', # Where runs are
+    dry:bool=False, # Only count
+)->list[str]: # Runs whose folder goes
+    "Clear away the temporary folders of runs of this machine that were killed"
+    out = []
+    for e in sorted((store.folder/'tmp').glob('*')):
+        r = store.state(f'run:{e.name}', 'run') if e.is_dir() else None
+        if not r or r.get('host') != socket.gethostname() or proc_started(r['pid']) == r['pid_started']: continue
+        if not dry: shutil.rmtree(e, ignore_errors=True)
+        out.append(e.name)
+    return out
 
 # %% ../nbs/03_verbs.ipynb #08f784a3
 def same_run(

@@ -190,3 +190,28 @@ def test_a_closed_pipe_is_no_error(work):
 def test_any_locale_will_do(work, lang):
     llmops('add', 'prompt:客服', '../p1.txt', cwd=work, env={'LANG': lang, 'LC_ALL': lang})
     assert '客服' in llmops('ls', cwd=work, env={'LANG': lang, 'LC_ALL': lang}).stdout
+
+
+def test_gc_clears_what_a_killed_run_left(work):
+    "The folder of a killed run goes, that of one that lives stays"
+    code = '''
+import os, sys
+from llmops.verbs import call, open_workspace, verb
+@verb(writes='prompt')
+def dies(run):
+    "Write half a file and vanish, or live until told"
+    (run.folder()/'half').write_text('x')
+    print(run.id, flush=True)
+    if sys.argv[1] == 'die': os.kill(os.getpid(), 9)
+    sys.stdin.read()
+call(open_workspace().store, 'dies', {})
+'''
+    dead = subprocess.run([sys.executable, '-c', code, 'die'], cwd=work, env=ENV, capture_output=True, text=True).stdout
+    with subprocess.Popen([sys.executable, '-c', code, 'live'], cwd=work, env=ENV, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as p:
+        live = p.stdout.readline().strip()
+        assert '1 temporary' in llmops('gc', '--dry', cwd=work).stdout
+        assert '1 temporary' in llmops('gc', cwd=work).stdout
+        left = {d.name for d in (work/'store'/'tmp').iterdir() if d.is_dir()}
+        assert live in left and dead.strip() not in left, (live, dead, left)
+        p.stdin.close()

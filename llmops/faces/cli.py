@@ -17,7 +17,7 @@ from ..core import Failed, Invalid, LlmopsError, NotFound, Version, digest, near
 from .table import cell, table
 from .words import (
     GROUPS, IN_NOTEBOOKS, Parser, add_command, add_verb, given, leaf, place, rank, spell, strange)
-from ..verbs import VERBS, VIEWS, Workspace, call, load_all, look, open_workspace, user
+from ..verbs import VERBS, VIEWS, Workspace, call, leavings, load_all, look, open_workspace, user
 
 # %% ../../nbs/faces/cli.ipynb #7ee5cd4c
 FIELDS = ('ref', 'kind', 'name', 'number', 'digest', 'created', 'made_by') # What every JSON row has
@@ -183,11 +183,13 @@ def _verify(a:argparse.Namespace)->int:
 
 def _gc(a:argparse.Namespace)->int:
     "Delete blobs that nothing refers to"
-    got = open_workspace().store.gc(a.grace, a.dry)
+    store = open_workspace().store
+    got = store.gc(a.grace, a.dry)
+    got['temporary'] += len(leavings(store, a.dry))
     if a.json: emit(None, [got], True, what='gc')
     else:
         print(f'{"Would delete" if a.dry else "Deleted"} {got["blobs"]} blobs ({got["bytes"]:,} bytes) and '
-              f'{got["temporary"]} temporary files')
+              f'{got["temporary"]} temporary files or folders')
     return 0
 
 def _rebuild(a:argparse.Namespace)->int:
