@@ -33,6 +33,8 @@ def good_lr(
     "A learning rate to begin with"
     big, small = RATES[method]
     if stage in ('dpo', 'kto', 'grpo'): big, small = big/10, small/3
+    if stage in ('reward', 'classify') and method in ('lora', 'rslora', 'dora', 'qlora'):
+        small /= 5 # A new head learns first, and the adapter follows it
     return small if parameters < 20_000_000 else big
 
 def taken(
