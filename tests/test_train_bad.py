@@ -93,14 +93,16 @@ def test_no_rows_and_one_row(place, refused):
     refused('data', 'import', 'empty.jsonl', 'dataset:empty', says='empty.jsonl')
 
 
-@pytest.mark.parametrize('stage, rows, to',
-                         [('sft', [dict(a=1, b='x')]*4, 'messages'), ('dpo', [talk()]*4, 'preference'),
-                          ('kto', [talk()]*4, 'unpaired'), ('pretrain', [talk()]*4, 'text')])
-def test_a_column_that_is_missing(stage, rows, to, place, refused):
+@pytest.mark.parametrize('stage, rows, leads',
+                         [('sft', [dict(a=1, b='x')]*4, 'llmops data convert {} --to messages'),
+                          ('dpo', [talk()]*4, 'Bring such rows in with: llmops data import FILE dataset:NAME'),
+                          ('kto', [talk()]*4, 'llmops data label {} --task dialogue'),
+                          ('pretrain', [talk()]*4, 'llmops data convert {} --to text')])
+def test_a_column_that_is_missing(stage, rows, leads, place, refused):
     ws, d = place
     load(ws, d, f'cols-{stage}', rows)
     said = refused(*train(f'cols-{stage}', stage=stage), says=f'dataset:cols-{stage}@1 holds')
-    assert f'llmops data convert dataset:cols-{stage}@1 --to {to}' in said
+    assert leads.format(f'dataset:cols-{stage}@1') in said
 
 
 def test_rows_that_are_all_longer_than_the_context(place, refused):
