@@ -199,7 +199,11 @@ def coerce(
         if isinstance(v, (Version, Ref)): return v
         if not isinstance(v, str): raise no('a ref')
         if v == '' and not p.required: return p.default
-        return v if ':' in v or not p.kind else f'{p.kind.split(",")[0]}:{v}'
+        kind = p.kind.split(',')[0]
+        if p.kind and '/' in v and ':' not in v:
+            how = 'llmops data import FILE dataset:NAME' if kind == 'dataset' else f'llmops add {kind}:NAME FOLDER'
+            raise Invalid(f'{p.name}: {ascii(v)[:80]} is a place, not a version. Bring it in first: {how}')
+        return v if ':' in v or not p.kind else f'{kind}:{v}'
     if p.type == 'bool':
         if isinstance(v, bool): return v
         if isinstance(v, str) and v.lower() in _yes+_no: return v.lower() in _yes
