@@ -45,7 +45,7 @@ export const zhTrain: { [text: string]: string } = {
   'KL to the start': '与起点的 KL 散度',
   'answer length, tokens': '回答长度（词元）',
   'answers cut at their end, %': '被截断的回答（%）',
-  'prompts whose answers are worth the same, %': '奖励全相同的提示（%）',
+  'prompts of equal rewards, %': '奖励全相同的提示（%）',
   'token accuracy': '词元准确率',
   'tokens a second, without padding': '每秒词元（不含填充）',
   'divergence from the teacher': '与教师的散度',

@@ -21,7 +21,7 @@ NAMES:dict[str, tuple[str, str, float]] = dict( # Metric → English, Chinese, s
     kl=('KL to the start', '与起点的 KL 散度', 1),
     answer_tokens=('answer length, tokens', '回答长度（词元）', 1),
     cut_answers=('answers cut at their end, %', '被截断的回答（%）', 100),
-    all_alike=('prompts whose answers are worth the same, %', '奖励全相同的提示（%）', 100),
+    all_alike=('prompts of equal rewards, %', '奖励全相同的提示（%）', 100),
     entropy=('entropy', '熵', 1), token_accuracy=('token accuracy', '词元准确率', 1), lr=('learning rate', '学习率', 1),
     grad_norm=('gradient norm', '梯度范数', 1),
     tokens_per_s=('tokens a second, without padding', '每秒词元（不含填充）', 1),
